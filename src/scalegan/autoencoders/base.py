@@ -1,0 +1,36 @@
+"""The autoencoder of pixel GANs: samples are the pictures themselves.
+
+Every autoencoder stands between images (uint8, three channels) and samples (float, about unit
+scale) with what is stored in between; see `interfaces.Autoencoder`.
+"""
+
+import torch
+
+from scalegan.interfaces import Images, Samples, Stored
+
+
+class Identity:
+    """Pixels in [-1, 1]; grey pictures have one channel here and three equal ones outside.
+
+    Args:
+        channels: 1 (grey) or 3 (RGB).
+        side: side of the picture in pixels.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        self.shape = (channels, side, side)
+
+    def encode(self, images: Images) -> Stored:
+        """Keep the pixels; color becomes grey by its luma (ITU-R BT.601), grey stays exact."""
+        if self.shape[0] == 3:
+            return images
+        weights = torch.tensor([299, 587, 114], device=images.device).view(3, 1, 1)
+        return ((images * weights).sum(dim=1, keepdim=True) + 500).div(1000).to(torch.uint8)
+
+    def sample(self, stored: Stored) -> Samples:
+        return stored.float() / 127.5 - 1
+
+    def decode(self, samples: Samples) -> Images:
+        """Round to the nearest of 256 values, so that `decode(sample(stored))` is exact."""
+        images = ((samples.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return images.expand(-1, 3, -1, -1)

@@ -1,0 +1,121 @@
+"""What passes from part to part, with shapes. The first file to read.
+
+Axis letters, the same in the whole package: N batch, L levels (coarse to fine), C H W channels,
+height and width of a sample, K logits per sample, T tokens, D model width, E feature width, P side
+of the picture in pixels. `*Z` and `*S` are the shapes of noise and style, which differ between
+architectures. Images are always uint8 with three channels; samples are floats of about unit scale.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+Images = UInt8[Tensor, "N 3 P P"]
+Labels = Int64[Tensor, " N"]
+Levels = Float[Tensor, "N L C H W"]
+"""What generators return and discriminators judge; the last level is the sample.
+
+A batch of real samples may have L = 1 where a fake one has more: one level that all share.
+"""
+Samples = Float[Tensor, "N C H W"]
+Stored = UInt8[Tensor, "N ..."] | Float[Tensor, "N ..."]
+"""An image as the data set holds it; only its autoencoder knows the layout."""
+
+Teacher = Callable[[Float[Tensor, "N 3 Q Q"]], Float[Tensor, "N 1+T E"]]
+"""Frozen features of normalised pictures of side Q: the class token, then the patches row by row."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's micro-batch. `images` is there only where a teacher looks at them."""
+
+    stored: Stored
+    labels: Labels
+    images: Images | None = None
+
+
+Share = Sequence[Batch]
+"""What one rank sees per update, cut into micro-batches."""
+
+
+class DiscriminatorOutput(NamedTuple):
+    """The verdicts and, if they were asked for, features of the class token and of the patches."""
+
+    logits: Float[Tensor, "N K"]
+    features: Float[Tensor, "N 1+T E"] | None
+
+
+class Terms(NamedTuple):
+    """One turn's result: the loss is the mean over samples of the sum of `losses`."""
+
+    losses: dict[str, Float[Tensor, " N"]]
+    watched: dict[str, Float[Tensor, " N"]]
+    """Values worth a curve that no gradient flows through."""
+
+
+class Generator(Protocol):
+    """Noise and labels in, levels out. Also an `nn.Module`."""
+
+    z_shape: tuple[int, ...]
+    num_levels: int
+    num_classes: int
+    """0 for an unconditional network."""
+    blocks: nn.ModuleList
+
+    def map(self, z: Float[Tensor, "N *Z"], labels: Labels) -> Float[Tensor, "N *S"]: ...
+
+    def synthesize(self, w: Float[Tensor, "N *S"]) -> Levels: ...
+
+
+class Discriminator(Protocol):
+    """Levels and labels in, logits out. Also an `nn.Module`."""
+
+    blocks: nn.ModuleList
+
+    def __call__(
+        self, samples: Levels, labels: Labels, with_features: bool = False
+    ) -> DiscriminatorOutput: ...
+
+
+class Autoencoder(Protocol):
+    """Between images and samples, through what is stored."""
+
+    shape: tuple[int, int, int]
+    """(C, H, W) of a sample."""
+
+    def encode(self, images: Images) -> Stored: ...
+
+    def sample(self, stored: Stored) -> Samples: ...
+
+    def decode(self, samples: Samples) -> Images: ...
+
+
+@runtime_checkable
+class TracksStyle(Protocol):
+    """Keeps running means of the style, fed in the generator's turn with the styles of all ranks."""
+
+    def track(self, w: Float[Tensor, "N *S"], labels: Labels) -> None: ...
+
+
+@runtime_checkable
+class TruncatesStyle(Protocol):
+    """Pulls styles towards a mean: psi = 1 changes nothing, psi = 0 is the mean."""
+
+    def truncate(
+        self, w: Float[Tensor, "N *S"], labels: Labels, psi: float
+    ) -> Float[Tensor, "N *S"]: ...
+
+
+@runtime_checkable
+class GuidesStyle(Protocol):
+    """Pushes styles away from the mean over all classes: scale = 1 changes nothing."""
+
+    def guide(
+        self,
+        w: Float[Tensor, "N *S"],
+        z: Float[Tensor, "N *Z"],
+        scale: float | Float[Tensor, " N"],
+    ) -> Float[Tensor, "N *S"]: ...

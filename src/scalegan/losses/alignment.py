@@ -1,0 +1,44 @@
+"""Alignment of the discriminator's features with those of a frozen teacher.
+
+Source: GAT (arXiv 2509.24935), spec sections 8 and 9. G side of the teacher's token grid.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from scalegan.interfaces import Images
+
+# What DINOv2 and its kin were trained with: ImageNet's channel statistics.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def teacher_input(images: Images, side: int) -> Float[Tensor, "N 3 Q Q"]:
+    """Normalise pictures, then resize them to the teacher's side."""
+    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (MEAN, STD))
+    return F.interpolate((images.float() / 255 - mean) / std, size=side, mode="bicubic")
+
+
+def alignment(
+    features: Float[Tensor, "N 1+T E"], teacher_features: Float[Tensor, "N 1+U E"]
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """One minus the cosine, of the class token, and averaged over the patches.
+
+    The teacher's patches are resized to the discriminator's grid where the two differ.
+    """
+    token, patches = features[:, 0], features[:, 1:]
+    teacher_token, teacher_patches = teacher_features[:, 0], teacher_features[:, 1:]
+    if patches.shape[1] != teacher_patches.shape[1]:
+        teacher_patches = _resize(teacher_patches, math.isqrt(patches.shape[1]))
+    distance = 1 - F.cosine_similarity(token, teacher_token, dim=-1)
+    return distance, (1 - F.cosine_similarity(patches, teacher_patches, dim=-1)).mean(dim=1)
+
+
+def _resize(patches: Float[Tensor, "N U E"], grid: int) -> Float[Tensor, "N T E"]:
+    old = math.isqrt(patches.shape[1])
+    maps = patches.mT.unflatten(2, (old, old))  # (N, E, G, G)
+    return F.interpolate(maps, size=grid, mode="bicubic").flatten(2).mT

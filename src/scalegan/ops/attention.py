@@ -1,0 +1,62 @@
+"""Self-attention with normalised queries and keys and axial rotary positions."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# The machine epsilon of float32, pinned: PyTorch's default would follow the dtype under autocast.
+QK_EPSILON = 1.1920929e-07
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention over all tokens; q and k are RMS-normalised per head, v is not."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.into = nn.Linear(width, 3 * width)  # rows: all of q, all of k, all of v
+        self.query_norm = nn.RMSNorm(width // num_heads, eps=QK_EPSILON)
+        self.key_norm = nn.RMSNorm(width // num_heads, eps=QK_EPSILON)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "N S D"], rotary: Float[Tensor, "T R 2"], first_only: bool = False
+    ) -> Float[Tensor, "N Q D"]:
+        """Attend.
+
+        Args:
+            x: tokens; the last T of them lie on the grid, those before (a class token) do not.
+            rotary: angles of the grid.
+            first_only: return the first token alone, which must not lie on the grid. It still
+                looks at all others; the work for their queries is left out.
+        """
+        width = x.shape[-1]
+        if first_only:
+            weight, bias = self.into.weight, self.into.bias
+            q = self._heads(F.linear(x[:, :1], weight[:width], bias[:width]))
+            k, v = map(self._heads, F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1))
+            q = self.query_norm(q)
+        else:
+            q, k, v = map(self._heads, self.into(x).chunk(3, dim=-1))  # (N, heads, S, D / heads)
+            q = rotate(self.query_norm(q), rotary)
+        k = rotate(self.key_norm(k), rotary)
+        x = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        return self.out(x.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Float[Tensor, "N S D"]) -> Float[Tensor, "N heads S head"]:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def rotate(
+    x: Float[Tensor, "N heads S head"], rotary: Float[Tensor, "T R 2"]
+) -> Float[Tensor, "N heads S head"]:
+    """Turn adjacent channel pairs of the last T tokens; tokens before them stay as they are.
+
+    One complex product does the work of four products and two sums over strided halves.
+    """
+    num_tokens = rotary.shape[0]
+    free, grid = x.split([x.shape[2] - num_tokens, num_tokens], dim=2)
+    pairs = torch.view_as_complex(grid.float().unflatten(-1, (-1, 2)))
+    grid = torch.view_as_real(pairs * torch.view_as_complex(rotary)).flatten(-2).to(x.dtype)
+    return grid if free.shape[2] == 0 else torch.cat([free, grid], dim=2)

@@ -1,0 +1,189 @@
+"""Every setting of a run, typed, with its sentence: what a recipe may say.
+
+Plain frozen dataclasses and nothing else, so that `--help` needs no PyTorch. The sentence below a
+field is its help text. `config` reads, checks and writes these; each part of the package receives
+its own piece.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class GATConfig:
+    """A GAT generator and discriminator of one size (arXiv 2509.24935)."""
+
+    architecture: Literal["gat"] = "gat"
+    """Which pair of networks."""
+    size: Literal["", "tiny", "S", "B", "L", "XL"] = ""
+    """A published size (or tiny, for CPUs): replaced by width, depth and num_heads on reading."""
+    width: int = 0
+    """Channels of a token, a multiple of four; 0 = from size."""
+    depth: int = 0
+    """Transformer blocks, a multiple of num_levels; 0 = from size."""
+    num_heads: int = 0
+    """Attention heads; width / num_heads is a multiple of four; 0 = from size."""
+    patch_size: int = 2
+    """Side of a patch; divides the side of a sample."""
+    mlp_ratio: float = 4.0
+    """Feed-forward width over token width, before SwiGLU's factor 2/3."""
+    num_levels: int = 4
+    """Images a generator makes and a discriminator sees, coarse to fine."""
+    z_width: int = 64
+    """Length of the noise vector."""
+    label_width: int = 2048
+    """Length of the discriminator's label vector, which the logit is an inner product with."""
+    projector_width: int = 2048
+    """Hidden width of the projector that is aligned with a teacher."""
+    style_decay: float = 0.995
+    """Decay of the running class means of the style."""
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """What a sample is made of."""
+
+    kind: Literal["identity"] = "identity"
+    """identity: samples are the pixels themselves, in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Real labelled images."""
+
+    source: str = "digits"
+    """digits, or npz:PATH with arr_0 (uint8 NHWC or NHW) and arr_1 (class indices)."""
+
+
+@dataclass(frozen=True)
+class PenaltyConfig:
+    """R1 and R2 by finite differences (GAT, section on stable training)."""
+
+    r1: float = 0.1
+    """Strength on real samples; the term is r1 / 2 times the squared slope."""
+    r2: float = 0.1
+    """Strength on fake samples."""
+    every: int = 1
+    """Steps between penalties; skipped steps are not made up for."""
+    sigma: float = 0.01
+    """Standard deviation of the step that the slope is measured over."""
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Multi-level noise-perturbed guidance: how noisy a discriminator sees each level."""
+
+    min_information: float = 0.125
+    """What is left of the coarsest level; the finest keeps all of it."""
+    floor: float = 0.01
+    """Noise added to every level's share."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Differentiable augmentation of what the discriminator sees; 0 switches a part off."""
+
+    color: float = 0.5
+    """Probability of a change of brightness, saturation and contrast."""
+    translation: float = 0.125
+    """Largest shift, as a fraction of the side."""
+    cutout: float = 0.5
+    """Side of the square that is cut out, as a fraction of the side."""
+    flip: float = 0.4
+    """Probability of a mirror image; the official code has 0.4, not 0.5."""
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """Alignment of the discriminator with a frozen teacher's features."""
+
+    weight: float = 0.0
+    """Strength; 0 = no teacher, and no projector in the discriminator."""
+    features: int = 768
+    """Feature width of the teacher (768 for a ViT-B)."""
+    side: int = 224
+    """Side of the picture that the teacher is shown."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The loss terms of both networks."""
+
+    adversarial: Literal["relativistic"] = "relativistic"
+    """relativistic: pairs of one real and one fake sample (arXiv 1807.00734)."""
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW for both networks."""
+
+    learning_rate: float = 2e-4
+    """At width 768: a network of width W gets learning_rate * 768 / W (GAT's scaling rule)."""
+    betas: tuple[float, float] = (0.0, 0.99)
+    """Decay of Adam's running mean and mean square."""
+    eps: float = 1e-8
+    """Adam's epsilon."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradients longer than this are scaled down to it, per network."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how much at a time, and on what."""
+
+    duration: str = "1000 steps"
+    """Length of the run: a number and steps, images or epochs (k and M are understood)."""
+    batch_size: int = 64
+    """Images per step over all ranks and micro-batches."""
+    micro_batches: int = 1
+    """Parts that each rank's share of the batch is cut into, to save memory."""
+    share_noise: bool = True
+    """One noise for both networks' turns of a step, as the official code does; saves a forward."""
+    ema_decay: float = 0.999
+    """Decay of the moving average of the generator, which is the one that is sampled."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Autocast of the forward passes; weights, losses and penalties stay float32."""
+
+
+@dataclass(frozen=True)
+class EveryConfig:
+    """How often what is written; the same units as duration."""
+
+    log: str = "20 steps"
+    """A line of metrics.jsonl."""
+    samples: str = "200 steps"
+    """A grid of samples from fixed seeds, and the curves."""
+    checkpoint: str = "500 steps"
+    """A checkpoint to resume from and a snapshot to use; both are also written at the end."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is measured at the end of a run."""
+
+    num_images: int = 0
+    """Samples that a judge trained on the run's own real images scores; 0 = no judgement."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run."""
+
+    name: str = "run"
+    """Name of the recipe."""
+    seed: int = 0
+    """Every random draw of the run derives from it."""
+    model: GATConfig = field(default_factory=GATConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    every: EveryConfig = field(default_factory=EveryConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)

@@ -1,0 +1,112 @@
+"""What training changes: networks, optimizers, average, counters; and how one turn moves them."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scalegan.interfaces import Autoencoder, Labels, Share, Terms, TracksStyle
+from scalegan.losses.objective import Objective
+from scalegan.runtime.rng import seed_all, stream
+from scalegan.runtime.world import World
+from scalegan.settings import Config
+from scalegan.train.ema import update_average
+
+Report = dict[str, Tensor]
+
+
+@dataclass
+class TrainState:
+    """Everything a step reads and moves.
+
+    `step` counts updates of both networks, `images_seen` the real images of them; `attempt` rises
+    when a run is rolled back, and is part of every seed.
+    """
+
+    config: Config
+    world: World
+    generator: nn.Module
+    discriminator: nn.Module
+    average: nn.Module
+    optimizers: dict[str, torch.optim.Optimizer]
+    autoencoder: Autoencoder
+    objective: Objective
+    step: int = 0
+    images_seen: int = 0
+    attempt: int = 0
+    is_finite: bool = True
+    kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """Styles and levels of the discriminator's turn, with their graph, by micro-batch."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def begin(self, network: nn.Module, share: Share, turn: int) -> None:
+        """Prepare one network's turn: its randomness, its gradients, a way back."""
+        key = (self.config.seed, self.attempt, self.world.rank, self.step)
+        seed_all(*key, "turn", turn)
+        # One z for both networks where the method shares it; the draws are made on the CPU.
+        self.noise = stream(*key, "noise", *(() if self.config.train.share_noise else (turn,)))
+        # With one z the generator need not run twice: nothing it depends on moves in between.
+        self.keeps_fake = self.config.train.share_noise and len(share) == 1
+        self.discriminator.requires_grad_(network is self.discriminator)
+        self.buffers = [(buffer, buffer.clone()) for buffer in self._moving_buffers()]
+
+    def _moving_buffers(self) -> list[Tensor]:
+        return [
+            module.get_buffer(name)
+            for module in self.networks.values()
+            for name in module.state_dict()
+            if name not in dict(module.named_parameters())
+        ]
+
+    def autocast(self) -> AbstractContextManager:
+        is_reduced = self.config.train.precision == "bfloat16"
+        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=is_reduced)
+
+    def draw_noise(self, labels: Labels) -> Float[Tensor, "N *Z"]:
+        z = torch.randn(len(labels), *self.generator.z_shape, generator=self.noise)
+        return z.to(self.world.device)
+
+    def track(self, w: Float[Tensor, "N *S"], labels: Labels) -> None:
+        """Feed the running means of the style, if the generator has them, from all ranks."""
+        if isinstance(self.generator, TracksStyle):
+            world = self.world
+            self.generator.track(world.gather(w.detach().float()), world.gather(labels))
+
+    def backward(self, terms: Terms, weight: float) -> Report:
+        """Add `weight` times the gradient of the mean loss; return the same share of all terms."""
+        total = torch.stack(list(terms.losses.values())).sum(dim=0).mean()
+        (total * weight).backward()
+        return {
+            name: value.detach().mean() * weight
+            for name, value in (terms.losses | terms.watched).items()
+        }
+
+    def finish(self, name: str, report: Report) -> Report:
+        """Average over ranks; move the network and its average, if all is finite.
+
+        This is the only place in a step that waits for the device. A value that is not finite
+        moves nothing: no weight, no average, no optimizer, and buffers that the forward passes
+        have moved are put back.
+        """
+        network, optimizer = self.networks[name], self.optimizers[name]
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        self.world.mean_([*gradients, *report.values()])
+        norm = torch.nn.utils.get_total_norm(gradients)
+        report = report | {f"{name[0]}/grad_norm": norm}
+        self.is_finite = bool(torch.stack(list(report.values())).isfinite().all())
+        if self.is_finite:
+            most = self.config.optim.max_grad_norm
+            torch.nn.utils.clip_grads_with_norm_(network.parameters(), most, norm)
+            optimizer.step()
+            if name == "generator":
+                update_average(self.average, network, self.config.train.ema_decay)
+        else:
+            for buffer, before in self.buffers:
+                buffer.copy_(before)
+        optimizer.zero_grad(set_to_none=True)
+        return report
