@@ -1,0 +1,30 @@
+"""scalegan: GANs that scale. `load` a trained generator; everything else is the command line."""
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scalegan.snapshot import GAN
+
+__version__ = version("scalegan")
+__all__ = ["__version__", "load"]
+
+
+def load(path: "str | Path", device: str = "cpu") -> "GAN":
+    """Load the newest snapshot of a run, or a snapshot folder.
+
+    Args:
+        path: run or snapshot folder.
+        device: "cpu", "cuda" or "cuda:1".
+
+    Returns:
+        A generator to `sample`, `style`, `paint`, `interpolate`, and look at by `levels`.
+
+    Raises:
+        CheckpointError: if there is none, or it is damaged.
+    """
+    from scalegan import snapshot  # PyTorch takes a second to import; `import scalegan` does not
+
+    return snapshot.load(path, device)

@@ -1,7 +1,9 @@
 """The tables of names: what a recipe may ask for, and what it gets. Nothing else is here."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from torch import nn
 
 from scalegan.autoencoders.base import Identity
 from scalegan.data import sources
@@ -10,14 +12,13 @@ from scalegan.models import gat
 
 
 class Architecture(NamedTuple):
-    """A pair of networks, (config, shape, num_classes, ...) -> module, and its named sizes."""
+    """A pair of networks, each made by (config, shape, num_classes, ...)."""
 
-    generator: Callable[..., Any]
-    discriminator: Callable[..., Any]
-    sizes: dict[str, Any]
+    generator: Callable[..., nn.Module]
+    discriminator: Callable[..., nn.Module]
 
 
-ARCHITECTURES = {"gat": Architecture(gat.GATGenerator, gat.GATDiscriminator, gat.SIZES)}
+ARCHITECTURES = {"gat": Architecture(gat.GATGenerator, gat.GATDiscriminator)}
 
 ADVERSARIAL = {
     "relativistic": adversarial.Pair(

@@ -6,7 +6,32 @@ its own piece.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal, NamedTuple
+
+from annotated_types import Ge, Gt, Le, Lt
+
+Count = Annotated[int, Ge(1)]
+Amount = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+
+class Size(NamedTuple):
+    """What a named size stands for."""
+
+    width: int
+    depth: int
+    num_heads: int
+
+
+GAT_SIZES = {
+    "tiny": Size(96, 4, 4),  # ours, for CPUs; the others are published
+    "S": Size(384, 12, 6),
+    "B": Size(768, 12, 12),
+    "L": Size(1024, 24, 16),
+    "XL": Size(1152, 28, 16),
+}
 
 
 @dataclass(frozen=True)
@@ -16,26 +41,26 @@ class GATConfig:
     architecture: Literal["gat"] = "gat"
     """Which pair of networks."""
     size: Literal["", "tiny", "S", "B", "L", "XL"] = ""
-    """A published size (or tiny, for CPUs): replaced by width, depth and num_heads on reading."""
-    width: int = 0
+    """A published size, or tiny for CPUs: fills in width, depth and num_heads where they are 0."""
+    width: Annotated[int, Ge(0)] = 0
     """Channels of a token, a multiple of four; 0 = from size."""
-    depth: int = 0
+    depth: Annotated[int, Ge(0)] = 0
     """Transformer blocks, a multiple of num_levels; 0 = from size."""
-    num_heads: int = 0
+    num_heads: Annotated[int, Ge(0)] = 0
     """Attention heads; width / num_heads is a multiple of four; 0 = from size."""
-    patch_size: int = 2
+    patch_size: Count = 2
     """Side of a patch; divides the side of a sample."""
-    mlp_ratio: float = 4.0
+    mlp_ratio: Positive = 4.0
     """Feed-forward width over token width, before SwiGLU's factor 2/3."""
-    num_levels: int = 4
+    num_levels: Count = 4
     """Images a generator makes and a discriminator sees, coarse to fine."""
-    z_width: int = 64
+    z_width: Count = 64
     """Length of the noise vector."""
-    label_width: int = 2048
+    label_width: Count = 2048
     """Length of the discriminator's label vector, which the logit is an inner product with."""
-    projector_width: int = 2048
+    projector_width: Count = 2048
     """Hidden width of the projector that is aligned with a teacher."""
-    style_decay: float = 0.995
+    style_decay: Decay = 0.995
     """Decay of the running class means of the style."""
 
 
@@ -59,13 +84,13 @@ class DataConfig:
 class PenaltyConfig:
     """R1 and R2 by finite differences (GAT, section on stable training)."""
 
-    r1: float = 0.1
+    r1: Amount = 0.1
     """Strength on real samples; the term is r1 / 2 times the squared slope."""
-    r2: float = 0.1
+    r2: Amount = 0.1
     """Strength on fake samples."""
-    every: int = 1
+    every: Count = 1
     """Steps between penalties; skipped steps are not made up for."""
-    sigma: float = 0.01
+    sigma: Positive = 0.01
     """Standard deviation of the step that the slope is measured over."""
 
 
@@ -73,9 +98,9 @@ class PenaltyConfig:
 class NoiseConfig:
     """Multi-level noise-perturbed guidance: how noisy a discriminator sees each level."""
 
-    min_information: float = 0.125
+    min_information: Annotated[float, Gt(0), Le(1)] = 0.125
     """What is left of the coarsest level; the finest keeps all of it."""
-    floor: float = 0.01
+    floor: Annotated[float, Ge(0), Lt(0.1)] = 0.01
     """Noise added to every level's share."""
 
 
@@ -83,13 +108,13 @@ class NoiseConfig:
 class AugmentConfig:
     """Differentiable augmentation of what the discriminator sees; 0 switches a part off."""
 
-    color: float = 0.5
+    color: Share = 0.5
     """Probability of a change of brightness, saturation and contrast."""
-    translation: float = 0.125
+    translation: Share = 0.125
     """Largest shift, as a fraction of the side."""
-    cutout: float = 0.5
+    cutout: Share = 0.5
     """Side of the square that is cut out, as a fraction of the side."""
-    flip: float = 0.4
+    flip: Share = 0.4
     """Probability of a mirror image; the official code has 0.4, not 0.5."""
 
 
@@ -97,11 +122,11 @@ class AugmentConfig:
 class AlignmentConfig:
     """Alignment of the discriminator with a frozen teacher's features."""
 
-    weight: float = 0.0
+    weight: Amount = 0.0
     """Strength; 0 = no teacher, and no projector in the discriminator."""
-    features: int = 768
+    features: Count = 768
     """Feature width of the teacher (768 for a ViT-B)."""
-    side: int = 224
+    side: Count = 224
     """Side of the picture that the teacher is shown."""
 
 
@@ -121,15 +146,15 @@ class ObjectiveConfig:
 class OptimConfig:
     """AdamW for both networks."""
 
-    learning_rate: float = 2e-4
+    learning_rate: Positive = 2e-4
     """At width 768: a network of width W gets learning_rate * 768 / W (GAT's scaling rule)."""
-    betas: tuple[float, float] = (0.0, 0.99)
+    betas: tuple[Decay, Decay] = (0.0, 0.99)
     """Decay of Adam's running mean and mean square."""
-    eps: float = 1e-8
+    eps: Positive = 1e-8
     """Adam's epsilon."""
-    weight_decay: float = 0.0
+    weight_decay: Amount = 0.0
     """Decoupled weight decay."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients longer than this are scaled down to it, per network."""
 
 
@@ -139,16 +164,19 @@ class TrainConfig:
 
     duration: str = "1000 steps"
     """Length of the run: a number and steps, images or epochs (k and M are understood)."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Images per step over all ranks and micro-batches."""
-    micro_batches: int = 1
+    micro_batches: Count = 1
     """Parts that each rank's share of the batch is cut into, to save memory."""
     share_noise: bool = True
     """One noise for both networks' turns of a step, as the official code does; saves a forward."""
-    ema_decay: float = 0.999
+    ema_decay: Decay = 0.999
     """Decay of the moving average of the generator, which is the one that is sampled."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast of the forward passes; weights, losses and penalties stay float32."""
+    threads: Annotated[int, Ge(0)] = 0
+    """CPU threads; 0 = PyTorch's choice. Small networks are fastest, and on a busy machine by far,
+    with one."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +195,7 @@ class EveryConfig:
 class EvaluateConfig:
     """What is measured at the end of a run."""
 
-    num_images: int = 0
+    num_images: Annotated[int, Ge(0)] = 0
     """Samples that a judge trained on the run's own real images scores; 0 = no judgement."""
 
 
@@ -177,7 +205,7 @@ class Config:
 
     name: str = "run"
     """Name of the recipe."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Every random draw of the run derives from it."""
     model: GATConfig = field(default_factory=GATConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)

@@ -13,7 +13,8 @@ class Identity:
     """Pixels in [-1, 1]; grey pictures have one channel here and three equal ones outside.
 
     Args:
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey) or 3 (RGB); more for latents that came without their autoencoder, of
+            which `decode` shows the first three channels as they are.
         side: side of the picture in pixels.
     """
 
@@ -33,4 +34,4 @@ class Identity:
     def decode(self, samples: Samples) -> Images:
         """Round to the nearest of 256 values, so that `decode(sample(stored))` is exact."""
         images = ((samples.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return images.expand(-1, 3, -1, -1)
+        return images[:, :3].expand(-1, 3, -1, -1)

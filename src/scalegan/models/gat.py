@@ -4,8 +4,6 @@ Source: "Scalable GANs with Transformers", arXiv 2509.24935, ICML 2026. p patch 
 T = (H/p)^2 tokens, R rotary angles per token, E width of the discriminator's label vector.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,28 +15,13 @@ from scalegan.ops.attention import SelfAttention
 from scalegan.ops.layers import (
     EqualizedLinear,
     SwiGLU,
+    float32_island,
     normalize_second_moment,
     position_table,
     rotary_table,
     unpatchify,
 )
 from scalegan.settings import GATConfig
-
-
-class Size(NamedTuple):
-    width: int
-    depth: int
-    num_heads: int
-
-
-# The published sizes, and one for CPUs.
-SIZES = {
-    "tiny": Size(96, 4, 4),
-    "S": Size(384, 12, 6),
-    "B": Size(768, 12, 12),
-    "L": Size(1024, 24, 16),
-    "XL": Size(1152, 28, 16),
-}
 
 
 class GeneratorBlock(nn.Module):
@@ -301,7 +284,7 @@ class GATDiscriminator(nn.Module):
         x = self.blocks[-1](x, self.rotary, first_only=not with_features)
         features = self.projector(x).float() if with_features else None
         # The penalty divides a difference of logits by 0.01: these products stay float32.
-        with torch.autocast(x.device.type, enabled=False):
+        with float32_island(x.device):
             verdict = self.head(self.norm(x[:, 0].float()))  # (N, E)
             label_vector = self.label_mapping(self.labels(labels))  # (N, E)
             # No 1/sqrt(E), no unconditional term (GAT spec, quirk D3).

@@ -4,6 +4,7 @@ n frequencies, G side of the token grid (T = G * G), R rotary angles per token.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,13 @@ class EqualizedLinear(nn.Linear):
 def normalize_second_moment(x: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
     """Scale to a mean square of one along `dim`."""
     return x * torch.rsqrt(x.square().mean(dim=dim, keepdim=True) + 1e-8)
+
+
+def float32_island(device: torch.device) -> AbstractContextManager[None]:
+    """Where autocast is off, for what must not be rounded to 16 bits."""
+    if device.type == "meta":  # shapes alone know no autocast
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def position_table(width: int, grid: int) -> Float[Tensor, "T D"]:

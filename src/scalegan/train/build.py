@@ -44,9 +44,21 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
             "hand a function to `train(..., teacher=)` and set the weight, or neither",
         )
     kind, _, where = config.data.source.partition(":")
+    if kind not in SOURCES:
+        raise ConfigError(
+            f"`data.source` is `{config.data.source}`; expected one of: {', '.join(SOURCES)}",
+            "a path follows the name and a colon, as in npz:PATH",
+        )
     pictures = collect(SOURCES[kind](where))
     channels = 1 if pictures.is_grey else 3
     autoencoder = AUTOENCODERS[config.autoencoder.kind](channels, pictures.images.shape[-1])
+    parts = world.size * config.train.micro_batches
+    if config.train.batch_size % parts:
+        raise ConfigError(
+            f"`train.batch_size` {config.train.batch_size} does not divide into {world.size} ranks "
+            f"of {config.train.micro_batches} micro-batches",
+            f"choose a multiple of {parts}",
+        )
     rows = encode(pictures, autoencoder, keep_images=teacher is not None)
     if len(rows) < config.train.batch_size:
         raise ConfigError(

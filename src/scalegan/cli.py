@@ -1,0 +1,306 @@
+"""The commands: parse, call, print errors. Nothing heavy is imported before flags are parsed."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from scalegan.errors import ConfigError, ScaleganError
+from scalegan.settings import Config
+
+HELP = """usage: scalegan COMMAND [options]
+
+GANs that scale: train a class-conditional generator, sample it in one pass, look inside.
+
+commands:
+  train RECIPE|config.toml    train, or go on with a run that was stopped
+  sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
+  info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
+  convert FILE OUT            the official implementation's weights become a snapshot
+
+first steps:
+  scalegan train digits                            minutes on a laptop, no download
+  scalegan sample runs/digits --classes 3,7        a grid of threes and sevens
+  scalegan train digits --train.batch-size 128 --run runs/wide
+  scalegan train digits --help                     every setting with its sentence
+
+`scalegan COMMAND --help` explains a command; --debug before it shows tracebacks; --version.
+exit codes: 0 done, 2 a mistake that the message explains, 128+N stopped by signal N (resumable)
+"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train from a recipe or a config file. The same command again goes on where a run stopped."""
+
+    run: Path | None = None
+    """Folder of the run; runs/NAME if not given."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    resume: Path | None = None
+    """A checkpoint to go on from, instead of the run's newest."""
+    init_from: Path | None = None
+    """A snapshot or run whose weights a new run starts from."""
+    dry_run: bool = False
+    """Check everything and print the resolved config; train nothing."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw images of a trained generator. Image i depends on its seed alone."""
+
+    classes: str = ""
+    """Class names or indices, separated by commas; the image of seed s has class s modulo their
+    number. Not given: all classes."""
+    seeds: str = "0-63"
+    """Seeds: 0-63, or 1,5,9."""
+    truncation: float = 1.0
+    """Psi: 1 = none, towards 0 = more typical and less varied."""
+    guidance: float = 1.0
+    """1 = none, above = further from what classes have in common."""
+    out: Path = Path("samples.png")
+    """NAME.png: a grid. NAME.npz: arr_0 uint8 NHWC and arr_1 labels. Else a folder of PNGs."""
+    columns: int = 0
+    """Columns of the grid; 0 = as many as classes, at most 16."""
+    batch_size: int = 64
+    """Images made at a time."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a run or snapshot is: sizes, cost, state of training."""
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Turn a checkpoint of the official GAT code into a snapshot."""
+
+    config: Path | None = None
+    """JSON with the constructor's values (hidden_size, depth, ...); needed where the file holds no
+    arguments."""
+    class_names: Path | None = None
+    """Text file with one class name a line; numbers if not given."""
+    allow_unsafe_pickle: bool = False
+    """Open a file that needs full unpickling, in a child process. Only for files you trust."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    is_debug = arguments[:1] == ["--debug"]
+    command, *rest = arguments[is_debug:] or ["--help"]
+    if command in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    if command == "--version":
+        from scalegan import __version__
+
+        print(__version__)
+        return
+    try:
+        if command not in COMMANDS:
+            from scalegan.config import suggestion
+
+            hint = suggestion(command, list(COMMANDS)) or "`scalegan --help` lists the commands"
+            raise ConfigError(f"unknown command `{command}`", hint)
+        sys.exit(COMMANDS[command](rest))
+    except ScaleganError as error:
+        if is_debug:
+            raise
+        fail(str(error), error.hint)
+    except OSError as error:
+        if is_debug:
+            raise
+        where = f"`{error.filename}`: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}", "complete files are kept; see to it and try again")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def fail(message: str, hint: str = "") -> None:
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    sys.exit(2)
+
+
+def train_command(arguments: list[str]) -> int:
+    from scalegan import config as configs
+
+    recipe, arguments = positional(arguments, "RECIPE")
+    given = configs.read(recipe) if recipe else Config()
+    about = f"Recipes: {', '.join(configs.recipes())}."
+    parsed = parse(Train, "train", "RECIPE", arguments, about, Train(config=given))
+    if recipe is None:
+        raise ConfigError("`scalegan train` needs a recipe or a config.toml", about)
+    config = parsed.config
+    if config.model.size and config.model.size != given.model.size:
+        # A size on the command line replaces the file's numbers, unless they are given too.
+        same = {n: 0 for n in ("width", "depth", "num_heads")
+                if getattr(config.model, n) == getattr(given.model, n)}  # fmt: skip
+        config = replace(config, model=replace(config.model, **same))
+    config = configs.resolve(configs.parse(asdict(config)))
+    if parsed.dry_run:
+        print(configs.write(config), end="")
+        return 0
+
+    from scalegan.runtime.world import leave
+    from scalegan.train.loop import train
+
+    run = parsed.run or Path("runs") / config.name
+    outcome = train(config, run, parsed.device, parsed.resume, parsed.init_from)
+    leave()
+    return 128 + outcome.stopped_by if outcome.stopped_by else 0
+
+
+def sample_command(arguments: list[str]) -> int:
+    path, arguments = positional(arguments, "RUN_OR_SNAPSHOT")
+    parsed = parse(Sample, "sample", "RUN_OR_SNAPSHOT", arguments)
+    if path is None:
+        raise ConfigError("`scalegan sample` needs a run or a snapshot folder")
+    seeds = parse_seeds(parsed.seeds)
+    classes = [label.strip() for label in parsed.classes.split(",") if label.strip()] or None
+
+    from scalegan.runtime.pictures import write
+    from scalegan.sample import labels_for
+    from scalegan.snapshot import load
+
+    gan = load(path, parsed.device)
+    labels = labels_for(seeds, gan.indices(classes)).tolist()
+    batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
+    columns = parsed.columns or min(16, len(classes or gan.card.class_names))
+    write(with_progress(batches, len(seeds)), labels, parsed.out, columns)
+    print(f"{len(seeds):,} images of step {gan.card.step:,} in `{parsed.out}`")
+    return 0
+
+
+def with_progress(batches: Iterable[Any], total: int) -> Iterator[Any]:
+    """Pass batches on under a bar with throughput and time left, shown only in a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        for batch in batches:
+            yield batch
+            bar.advance(task, len(batch))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds of "0-63" or "1,5,9-12".
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match or (match[2] and int(match[2]) < int(match[1])):
+            raise ConfigError(f'`--seeds` is "{text}"; expected seeds such as 0-63 or 1,5,9')
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return seeds
+
+
+def positional(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The first argument, if it is not a flag, and the rest."""
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], arguments[1:]
+    if arguments and not {"-h", "--help"} & set(arguments):
+        raise ConfigError(f"`{arguments[0]}` comes before {name}", f"put {name} first")
+    return None, arguments
+
+
+def parse(
+    kind: type, name: str, what: str, arguments: list[str], about: str = "", default: Any = None
+) -> Any:
+    """Flags from the fields of a dataclass; a mistake becomes one sentence.
+
+    Raises:
+        ConfigError: for an unknown flag or a value of the wrong type.
+    """
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            parsed, unknown = tyro.cli(
+                kind,
+                prog=f"scalegan {name} {what}",
+                description=f"{kind.__doc__} {about}",
+                args=arguments,
+                default=kind() if default is None else default,
+                return_unknown_args=True,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(sentence(errors.getvalue()), f"`scalegan {name} --help`") from None
+    if unknown:
+        from scalegan.config import suggestion
+
+        hint = suggestion(unknown[0].split("=")[0], flags(kind))
+        hint = hint or f"`scalegan {name} --help` lists all options"
+        raise ConfigError(f"unknown option `{unknown[0]}`", hint)
+    return parsed
+
+
+def flags(kind: type) -> list[str]:
+    """The flags that a command's fields make."""
+    from scalegan.config import setting_names
+
+    names = [f.name for f in fields(kind) if f.name != "config"]
+    names += setting_names() if kind is Train else []
+    return [f"--{name.replace('_', '-')}" for name in names]
+
+
+def sentence(box: str) -> str:
+    """The first sentence of tyro's framed error message."""
+    lines = [line.strip("│╭╮╰╯─ \n") for line in box.splitlines()]
+    texts = [line for line in lines[1:] if line]
+    end = next((i for i, line in enumerate(box.splitlines()[1:]) if "───" in line), len(texts))
+    text = " ".join(texts[:end]) or "the options cannot be read"
+    return text.removeprefix("Error parsing ").rstrip(".")
+
+
+def info_command(arguments: list[str]) -> int:
+    path, arguments = positional(arguments, "RUN_OR_SNAPSHOT")
+    parse(Info, "info", "RUN_OR_SNAPSHOT", arguments)
+    if path is None:
+        raise ConfigError("`scalegan info` needs a run or a snapshot folder")
+
+    from scalegan.info import describe
+
+    print("\n".join(describe(Path(path))))
+    return 0
+
+
+def convert_command(arguments: list[str]) -> int:
+    source, arguments = positional(arguments, "FILE")
+    out, arguments = positional(arguments, "OUT") if source else (None, arguments)
+    parsed = parse(Convert, "convert", "FILE OUT", arguments)
+    if source is None or out is None:
+        raise ConfigError("`scalegan convert` needs a FILE and the folder to write, OUT")
+
+    from scalegan.convert import convert
+
+    for line in convert(Path(source), Path(out), parsed.config, parsed.class_names,
+                        parsed.allow_unsafe_pickle):  # fmt: skip
+        print(line)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train_command,
+    "sample": sample_command,
+    "info": info_command,
+    "convert": convert_command,
+}

@@ -1,0 +1,154 @@
+"""From a recipe to a checked config and back: read, override, check, resolve, write."""
+
+import difflib
+import json
+import tomllib
+from dataclasses import asdict, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import TypeAdapter, ValidationError
+
+from scalegan.errors import ConfigError
+from scalegan.settings import GAT_SIZES, Config, GATConfig, Size
+
+RECIPES = Path(__file__).parent / "recipes"
+UNITS = ("steps", "images", "epochs")
+MULTIPLES = {"k": 10**3, "M": 10**6}
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def read(recipe: str) -> Config:
+    """Read a recipe by name, or a TOML file; not yet resolved.
+
+    Raises:
+        ConfigError: if there is none, or it is not a valid config.
+    """
+    path = RECIPES / f"{recipe}.toml" if recipe in recipes() else Path(recipe)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        near = difflib.get_close_matches(recipe, recipes(), 1) or recipes()
+        raise ConfigError(
+            f"there is no recipe `{recipe}` and no file of that name",
+            f"recipes: {', '.join(near)}",
+        ) from None
+    try:
+        return parse(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"`{path}` is not TOML: {error}") from None
+
+
+def parse(values: dict[str, Any]) -> Config:
+    """Values as a file has them, strictly: no unknown key, no wrong type, no value out of range."""
+    return _parse(Config, values, "")
+
+
+def parse_model(values: dict[str, Any]) -> GATConfig:
+    """The model part alone, as a snapshot has it."""
+    return _parse(GATConfig, values, "model.")
+
+
+def _parse(kind: Any, values: dict[str, Any], prefix: str) -> Any:
+    _refuse_unknown(kind, values, prefix)
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+    except (ValidationError, TypeError) as error:
+        if isinstance(error, TypeError):  # a TOML date, say
+            raise ConfigError(f"a value is neither text, number, list nor table: {error}") from None
+        first = error.errors()[0]
+        name = prefix + ".".join(str(part) for part in first["loc"])
+        what = first["msg"][0].lower() + first["msg"][1:]
+        raise ConfigError(f"`{name}` is {json.dumps(first['input'])}; {what}") from None
+
+
+def _refuse_unknown(kind: Any, values: dict[str, Any], prefix: str) -> None:
+    """Raise for the first key that no setting has."""
+    known = {field.name: field for field in fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            message = f"unknown key `{prefix}{key}`"
+            raise ConfigError(message, suggestion(f"{prefix}{key}", setting_names()))
+        part = known[key].type
+        if is_dataclass(part) and isinstance(value, dict):
+            _refuse_unknown(part, value, f"{prefix}{key}.")
+
+
+def setting_names(kind: Any = Config, prefix: str = "") -> list[str]:
+    """Every setting, dotted."""
+    names = []
+    for field in fields(kind):
+        name = f"{prefix}{field.name}"
+        names += setting_names(field.type, f"{name}.") if is_dataclass(field.type) else [name]
+    return names
+
+
+def suggestion(word: str, words: list[str]) -> str:
+    """A hint with the nearest known word, or no hint."""
+    near = difflib.get_close_matches(word, words, 1, cutoff=0.5)
+    return f"did you mean `{near[0]}`?" if near else ""
+
+
+def resolve(config: Config) -> Config:
+    """Replace a model size by the numbers that are not set; check what no one setting can show.
+
+    Raises:
+        ConfigError: if settings exclude each other or one has no effect.
+    """
+    numbers = {name: getattr(config.model, name) for name in Size._fields}
+    if config.model.size:
+        named = GAT_SIZES[config.model.size]._asdict()
+        numbers = {name: number or named[name] for name, number in numbers.items()}
+    for name, number in numbers.items():
+        if not number:
+            raise ConfigError(
+                f"`model.{name}` is not set", "set it, or `model.size` to one of the named sizes"
+            )
+    config = replace(config, model=replace(config.model, size="", **numbers))
+    objective = config.objective
+    if objective.alignment.weight == 0 and objective.alignment != type(objective.alignment)():
+        raise ConfigError(
+            "`objective.alignment` is set but its weight is 0", "set the weight or leave it out"
+        )
+    parse_duration(config.train.duration, "train.duration")
+    for field in fields(config.every):
+        parse_duration(getattr(config.every, field.name), f"every.{field.name}")
+    return config
+
+
+def parse_duration(text: str, name: str) -> tuple[float, str]:
+    """A number and a unit: "150k steps", "50M images", "60 epochs".
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    number, _, unit = text.strip().partition(" ")
+    digits, multiple = number.rstrip("kM"), number[len(number.rstrip("kM")) :]
+    try:
+        amount = float(digits) * MULTIPLES[multiple] if multiple else float(digits)
+    except (ValueError, KeyError):
+        amount = 0
+    unit = unit.strip().rstrip("s") + "s"
+    if unit not in UNITS or not 0 < amount < float("inf"):
+        raise ConfigError(
+            f'`{name}` is "{text}"; expected a positive number and a unit',
+            'for example "150k steps", "50M images" or "60 epochs"',
+        )
+    return amount, unit
+
+
+def count_steps(text: str, name: str, batch_size: int, num_rows: int) -> int:
+    """A duration in steps, at least one, rounded up."""
+    amount, unit = parse_duration(text, name)
+    images_per_unit = {"steps": batch_size, "images": 1, "epochs": num_rows}[unit]
+    return max(1, int(-(-amount * images_per_unit // batch_size)))
+
+
+def write(config: Config) -> str:
+    """The config as TOML; `parse` reads it back to an equal one."""
+    return tomli_w.dumps(asdict(config))

@@ -1,0 +1,78 @@
+"""What a run or snapshot is, in a few lines: sizes, cost, state of training."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from scalegan.errors import CheckpointError
+from scalegan.runtime.files import damage, read_json
+from scalegan.runtime.log import read_metrics
+from scalegan.snapshot import Card, build_discriminator, build_generator, newest, read_card
+
+
+def describe(path: Path) -> list[str]:
+    """Lines about a run or a snapshot folder.
+
+    Raises:
+        CheckpointError: if it is neither.
+    """
+    folder = newest(path)
+    card = read_card(folder)
+    channels, side, _ = card.shape
+    names = ", ".join(card.class_names[:12]) + (", ..." if len(card.class_names) > 12 else "")
+    lines = [
+        f"{card.name}: {folder}",
+        f"  architecture   {card.model}",
+        f"  samples        {channels} x {side} x {side}, autoencoder `{card.autoencoder}`",
+        f"  classes        {len(card.class_names)}: {names}",
+        f"  trained        {card.step:,} steps, {card.images_seen:,} images, seed {card.seed}",
+        *_costs(card, (folder / "discriminator.safetensors").is_file()),
+    ]
+    return lines + (_run_lines(path) if (path / "config.toml").is_file() else [])
+
+
+def _costs(card: Card, has_discriminator: bool) -> list[str]:
+    """Parameters and the cost of one forward pass, counted on tensors without values."""
+    with torch.device("meta"):
+        generator = build_generator(card)
+        z = torch.empty(1, *generator.z_shape)
+        labels = torch.zeros(1, dtype=torch.int64)
+        levels = torch.empty(1, generator.num_levels, *card.shape)
+        lines = [_cost("generator", generator, z, labels)]
+        if has_discriminator:
+            lines.append(_cost("discriminator", build_discriminator(card), levels, labels))
+    return lines
+
+
+def _cost(name: str, network: nn.Module, *inputs: torch.Tensor) -> str:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.requires_grad_(False)(*inputs)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    flops = counter.get_total_flops()
+    return f"  {name:14} {parameters:,} parameters, {flops / 1e9:.3f} GFLOP per image forward"
+
+
+def _run_lines(run: Path) -> list[str]:
+    """Checkpoints and the last numbers of a run."""
+    lines = []
+    for path in sorted((run / "checkpoints").glob("step-*")):
+        state = _state(path)
+        lines.append(f"  checkpoint     {path}: {state}")
+    metrics = read_metrics(run)
+    if metrics:
+        last = [f"{name} {value:.3g}" for name, value in metrics[-1].items() if "/" in name]
+        lines.append(f"  last numbers   step {metrics[-1]['step']:,}: {', '.join(last)}")
+    return lines
+
+
+def _state(checkpoint: Path) -> str:
+    problem = damage(checkpoint)
+    if problem:
+        return f"damaged ({problem})"
+    try:
+        about = read_json(checkpoint / "state.json")
+        return f"step {about['step']:,}, {about['num_ranks']} rank(s), attempt {about['attempt']}"
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"`{checkpoint / 'state.json'}` is not usable: {error}") from None

@@ -1,0 +1,104 @@
+"""Files that are either whole or not there: atomic writes, digests, manifests."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that gets its name only once it is complete and on the disk.
+
+    A manifest of SHA-256 digests is written last. If anything fails, nothing is left behind; a
+    folder that had the name before is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        yield draft
+        files = sorted(file for file in draft.iterdir() if file.is_file())
+        write_json(draft / MANIFEST, {file.name: digest(file) for file in files})
+        for file in [*files, draft / MANIFEST, draft]:
+            _sync(file)
+        if path.exists():
+            shutil.rmtree(path)
+        draft.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A file to write that gets its name only once it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.stem}.{os.getpid()}.draft{path.suffix}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+
+
+def clear_drafts(folder: Path) -> None:
+    """Remove what a killed process left unfinished."""
+    for draft in folder.glob(".*.draft*"):
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a folder that `atomic_folder` wrote, or None.
+
+    File formats do not notice a flipped bit; digests do.
+    """
+    try:
+        manifest = read_json(folder / MANIFEST)
+        for name, expected in manifest.items():
+            if digest(folder / name) != expected:
+                return f"`{name}` does not match its digest"
+    except FileNotFoundError as error:
+        return f"`{Path(error.filename).name}` is missing"
+    except (ValueError, AttributeError, OSError) as error:
+        return f"`{MANIFEST}` cannot be read: {error}"
+    return None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a file.
+
+    Raises:
+        ValueError: if it is not JSON.
+        FileNotFoundError: if it is not there.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

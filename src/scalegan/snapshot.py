@@ -1,0 +1,319 @@
+"""A generator for use: weights, sizes, class names and a card, in one folder.
+
+A snapshot is to use, tune and publish; a checkpoint (`train.checkpoint`) is to resume. Both are
+safetensors and JSON, and nothing is ever unpickled.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from scalegan.config import parse_model
+from scalegan.errors import CheckpointError, ConfigError
+from scalegan.interfaces import Autoencoder, Images
+from scalegan.registry import ARCHITECTURES, AUTOENCODERS
+from scalegan.runtime.files import atomic_folder, damage, read_json, write_json
+from scalegan.sample import labels_for, paint, sample, styles_for
+from scalegan.settings import GATConfig
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a snapshot says of itself (`config.json`)."""
+
+    name: str
+    model: GATConfig
+    autoencoder: str
+    shape: tuple[int, int, int]
+    class_names: list[str]
+    features: int = 0
+    """Feature width of the discriminator's projector; 0 = none."""
+    step: int = 0
+    images_seen: int = 0
+    seed: int = 0
+    format: int = FORMAT
+
+
+def save(path: Path, card: Card, generator: nn.Module, discriminator: nn.Module | None) -> None:
+    """Write a snapshot folder; it gets its name only once it is complete."""
+    with atomic_folder(path) as draft:
+        save_file(_tensors(generator), draft / "generator.safetensors")
+        if discriminator is not None:
+            save_file(_tensors(discriminator), draft / "discriminator.safetensors")
+        write_json(draft / "config.json", asdict(card))
+        (draft / "README.md").write_text(_readme(card, generator), encoding="utf-8")
+
+
+def newest(run: Path) -> Path:
+    """The snapshot folder itself, or the newest one of a run.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if (run / "config.json").is_file():
+        return run
+    found = sorted((run / "snapshots").glob("step-*/config.json"))
+    if not found:
+        what = "holds no snapshot" if run.is_dir() else "does not exist"
+        raise CheckpointError(
+            f"`{run}` {what}", "name a run folder after its first checkpoint, or a snapshot folder"
+        )
+    return found[-1].parent
+
+
+def read_card(path: Path) -> Card:
+    """Parse and check a snapshot's `config.json`.
+
+    Raises:
+        CheckpointError: if it is damaged, of another format or asks for unknown parts.
+    """
+    if problem := damage(path):
+        raise CheckpointError(f"snapshot `{path}` is damaged: {problem}", "use another snapshot")
+    values = read_json(path / "config.json")
+    if values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"snapshot `{path}` has format {values.get('format')}; this version reads {FORMAT}"
+        )
+    try:
+        model = parse_model(values["model"])
+        if values["autoencoder"] not in AUTOENCODERS:
+            raise ConfigError(f"unknown autoencoder `{values['autoencoder']}`")
+        return Card(**{**values, "model": model, "shape": tuple(values["shape"])})
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"`{path / 'config.json'}` is not usable: {error}") from None
+
+
+def build_generator(card: Card) -> nn.Module:
+    """The generator of a card, with start weights."""
+    make = ARCHITECTURES[card.model.architecture].generator
+    return make(card.model, card.shape, len(card.class_names))
+
+
+def build_discriminator(card: Card) -> nn.Module:
+    """The discriminator of a card, with start weights."""
+    make = ARCHITECTURES[card.model.architecture].discriminator
+    extra = {"features": card.features} if card.features else {}
+    return make(card.model, card.shape, len(card.class_names), **extra)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill a network from a safetensors file.
+
+    Raises:
+        CheckpointError: if a tensor is missing, unexpected or of another shape.
+    """
+    tensors = load_file(path)
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"`{path}` has {found.get(name, 'no tensor')} for `{name}`; "
+                f"expected {expected.get(name, 'none')}"
+            )
+    network.load_state_dict(tensors)
+
+
+def load(path: str | Path, device: str = "cpu") -> "GAN":
+    """Load the newest snapshot of a run, or a snapshot folder.
+
+    Args:
+        path: run or snapshot folder.
+        device: "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        CheckpointError: if there is none, or it is damaged.
+    """
+    folder = newest(Path(path))
+    card = read_card(folder)
+    generator = build_generator(card)
+    load_weights(generator, folder / "generator.safetensors")
+    autoencoder = AUTOENCODERS[card.autoencoder](card.shape[0], card.shape[1])
+    return GAN(generator.to(device).eval(), autoencoder, card)
+
+
+class GAN:
+    """A trained generator: images from seeds and classes, and what lies between them.
+
+    Attributes:
+        generator: the network, in eval mode.
+        autoencoder: between samples and images.
+        card: sizes, class names, origin.
+    """
+
+    def __init__(self, generator: nn.Module, autoencoder: Autoencoder, card: Card) -> None:
+        self.generator = generator.requires_grad_(False)
+        self.autoencoder = autoencoder
+        self.card = card
+
+    @property
+    def num_levels(self) -> int:
+        return cast(int, self.generator.num_levels)
+
+    def sample(
+        self,
+        count: int,
+        classes: Sequence[int | str] | None = None,
+        truncation: float = 1.0,
+        guidance: float = 1.0,
+        seed: int = 0,
+        batch_size: int = 64,
+    ) -> Images:
+        """Draw images: uint8 (count, 3, P, P). Image i has seed `seed + i`.
+
+        Args:
+            count: how many.
+            classes: indices or names; the image of seed s has class `classes[s % len(classes)]`.
+                None = all classes.
+            truncation: psi; 1 = none, towards 0 = more typical and less varied.
+            guidance: 1 = none, above = further from what classes have in common.
+            seed: of the first image.
+            batch_size: images made at a time; does not change them.
+
+        Raises:
+            ConfigError: if a class is unknown or `count` is not positive.
+        """
+        seeds = self._seeds(count, seed)
+        return torch.cat(list(self.stream(seeds, classes, truncation, guidance, batch_size)))
+
+    def stream(
+        self,
+        seeds: Sequence[int],
+        classes: Sequence[int | str] | None = None,
+        truncation: float = 1.0,
+        guidance: float = 1.0,
+        batch_size: int = 64,
+    ) -> Iterator[Images]:
+        """The images of any seeds, in batches: memory does not grow with their number."""
+        labels = labels_for(seeds, self.indices(classes))
+        return sample(
+            self.generator, self.autoencoder, seeds, labels, truncation, guidance, batch_size
+        )
+
+    def levels(
+        self,
+        count: int,
+        classes: Sequence[int | str] | None = None,
+        truncation: float = 1.0,
+        guidance: float = 1.0,
+        seed: int = 0,
+    ) -> UInt8[Tensor, "L N 3 P P"]:
+        """What every level paints, coarse to fine, for the images that `sample` draws."""
+        w = self.style(count, classes, truncation, guidance, seed)
+        with torch.no_grad():
+            levels = self.generator.synthesize(w)
+        return torch.stack([self.autoencoder.decode(level).cpu() for level in levels.unbind(1)])
+
+    def style(
+        self,
+        count: int,
+        classes: Sequence[int | str] | None = None,
+        truncation: float = 1.0,
+        guidance: float = 1.0,
+        seed: int = 0,
+    ) -> Float[Tensor, "N *S"]:
+        """The styles w of the images that `sample` draws; `paint` makes images of them."""
+        seeds = self._seeds(count, seed)
+        labels = labels_for(seeds, self.indices(classes))
+        return styles_for(self.generator, seeds, labels, truncation, guidance)
+
+    def paint(self, w: Float[Tensor, "N *S"], level: int = -1) -> Images:
+        """Images of styles: uint8 (N, 3, P, P).
+
+        Args:
+            level: 0 = coarsest, -1 = finest.
+
+        Raises:
+            ConfigError: if there is no such level.
+        """
+        if not -self.num_levels <= level < self.num_levels:
+            raise ConfigError(f"there is no level {level}; the generator has {self.num_levels}")
+        return paint(self.generator, self.autoencoder, w, level)
+
+    def interpolate(
+        self,
+        seeds: tuple[int, int],
+        classes: tuple[int | str, int | str],
+        steps: int = 8,
+        truncation: float = 1.0,
+    ) -> Images:
+        """Images along a straight line between two styles, both ends included.
+
+        Args:
+            seeds: of the two ends; the same twice for a walk between classes.
+            classes: of the two ends; the same twice for a walk between seeds.
+            steps: images, at least 2.
+        """
+        ends = [
+            self.style(1, [label], truncation, seed=seed)
+            for seed, label in zip(seeds, classes, strict=True)
+        ]
+        if steps < 2:
+            raise ConfigError(f"a walk of {steps} images has no two ends; ask for at least 2")
+        shares = torch.linspace(0, 1, steps, device=ends[0].device)
+        shares = shares.view(-1, *[1] * (ends[0].ndim - 1))
+        return self.paint(torch.lerp(ends[0], ends[1], shares))
+
+    def indices(self, classes: Sequence[int | str] | None) -> list[int]:
+        """Class indices of indices or names; all of them for None.
+
+        Raises:
+            ConfigError: if one is unknown.
+        """
+        names = self.card.class_names
+        if classes is None:
+            return list(range(len(names)))
+        found = [
+            names.index(label) if isinstance(label, str) and label in names else label
+            for label in classes
+        ]
+        for label in found:
+            if isinstance(label, str) or not 0 <= label < len(names):
+                some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+                raise ConfigError(
+                    f"there is no class `{label}`; the model knows {len(names)}: {some}",
+                    "give class names or indices from 0",
+                )
+        if not found:
+            raise ConfigError("the list of classes is empty", "leave it out to have all classes")
+        return cast(list[int], found)
+
+    def _seeds(self, count: int, seed: int) -> range:
+        if count < 1 or seed < 0:
+            raise ConfigError(f"cannot draw {count} images from seed {seed}; both count from 1 and 0")
+        return range(seed, seed + count)
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
+
+
+def _readme(card: Card, generator: nn.Module) -> str:
+    channels, side, _ = card.shape
+    millions = sum(parameter.numel() for parameter in generator.parameters()) / 1e6
+    facts: dict[str, Any] = {
+        "architecture": f"{card.model.architecture}, {millions:.2f} M parameters (generator)",
+        "samples": f"{channels} x {side} x {side}, autoencoder `{card.autoencoder}`",
+        "classes": f"{len(card.class_names)}: {', '.join(card.class_names[:20])}",
+        "trained for": f"{card.step:,} steps, {card.images_seen:,} images, seed {card.seed}",
+    }
+    lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
+    return f"""# {card.name}
+
+{lines}
+
+```python
+import scalegan
+
+gan = scalegan.load("path/of/this/folder")
+images = gan.sample(16, seed=0)  # uint8 (N, 3, P, P)
+```
+"""

@@ -1,0 +1,183 @@
+"""Checkpoints: all of a train state, written whole, verified, and resumed to the bit."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from scalegan.config import parse, resolve
+from scalegan.errors import CheckpointError, ScaleganError
+from scalegan.runtime.files import atomic_folder, damage, read_json, write_json
+from scalegan.settings import Config
+from scalegan.snapshot import load_weights
+from scalegan.train.state import TrainState
+
+FORMAT = 1
+KEEP = 2
+"""Valid checkpoints kept; the older one is the way back if the newer one is damaged on the disk."""
+
+# A run is its data, networks and seed; a checkpoint of another one cannot be resumed. Other
+# settings (duration, rates, how often to log) may change on the way and are shown.
+IDENTITY = ("seed", "model", "autoencoder", "data", "objective.alignment")
+
+
+def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
+    """Write checkpoint `step-NNNNNNNN`, verify it, then let older ones go.
+
+    Raises:
+        CheckpointError: if a weight is not finite or what was written does not verify.
+    """
+    for name, tensor in state_tensors(state).items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"`{name}` is not finite; no checkpoint is written of it")
+    path = folder / f"step-{state.step:08d}"
+    with atomic_folder(path) as draft:
+        for name, network in _networks(state).items():
+            save_file(_contiguous(network.state_dict()), draft / f"{name}.safetensors")
+        for name, optimizer in state.optimizers.items():
+            save_file(_optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
+        counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
+        about = {"num_ranks": state.world.size, "class_names": class_names}
+        about["config"] = asdict(state.config)
+        write_json(draft / "state.json", {"format": FORMAT, **counters, **about})
+    if problem := damage(path):
+        raise CheckpointError(f"checkpoint `{path}` was written but {problem}", "check the disk")
+    for old in list_checkpoints(folder)[:-KEEP]:
+        shutil.rmtree(old)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints by step, oldest first, damaged ones included."""
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def find_newest(folder: Path, tell: Callable[[str], None]) -> Path | None:
+    """The newest valid checkpoint; damaged ones are passed over, aloud.
+
+    Raises:
+        CheckpointError: if there are checkpoints and all are damaged.
+    """
+    found = list_checkpoints(folder)
+    for path in reversed(found):
+        problem = damage(path)
+        if problem is None:
+            return path
+        tell(f"passing over checkpoint `{path}`: {problem}")
+    if found:
+        raise CheckpointError(
+            f"all {len(found)} checkpoints in `{folder}` are damaged",
+            "start again in another folder, from a snapshot with --init-from if there is one",
+        )
+    return None
+
+
+def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, tuple[Any, Any]]:
+    """Put a checkpoint's state into place.
+
+    Returns:
+        Settings that differ, as name -> (then, now).
+
+    Raises:
+        CheckpointError: if it is missing, damaged or of another run.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"there is no checkpoint `{path}`")
+    if problem := damage(path):
+        raise CheckpointError(f"checkpoint `{path}` is damaged: {problem}", "resume an older one")
+    about = read_json(path / "state.json")
+    if about.get("format") != FORMAT:
+        raise CheckpointError(
+            f"checkpoint `{path}` has format {about.get('format')}; this version reads {FORMAT}"
+        )
+    changed = differences(_config(about, path), state.config)
+    for name, (then, now) in changed.items():
+        if name.startswith(IDENTITY):
+            raise CheckpointError(
+                f"checkpoint `{path}` was made with `{name}` = {then!r}, not {now!r}",
+                "choose another --run, or take its weights only with --init-from",
+            )
+    if about["class_names"] != class_names:
+        raise CheckpointError(
+            f"checkpoint `{path}` knows {len(about['class_names'])} classes that differ from the "
+            f"{len(class_names)} of the data"
+        )
+    for name, network in _networks(state).items():
+        load_weights(network, path / f"{name}.safetensors")
+    for name, optimizer in state.optimizers.items():
+        _load_optimizer(optimizer, load_file(path / f"optimizer-{name}.safetensors"))
+    for name in ("step", "images_seen", "attempt"):
+        setattr(state, name, about[name])
+    return changed
+
+
+def differences(then: Config, now: Config) -> dict[str, tuple[Any, Any]]:
+    """Settings whose values differ, dotted."""
+    before, after = flatten(asdict(then)), flatten(asdict(now))
+    return {
+        name: (before.get(name), value)
+        for name, value in after.items()
+        if before.get(name) != value
+    }
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def state_tensors(state: TrainState) -> dict[str, Tensor]:
+    """Every tensor of a train state by name: what two equal states must agree on."""
+    tensors = {
+        f"{name}.{key}": value
+        for name, network in _networks(state).items()
+        for key, value in network.state_dict().items()
+    }
+    for name, optimizer in state.optimizers.items():
+        for key, value in _optimizer_tensors(optimizer).items():
+            tensors[f"optimizer-{name}.{key}"] = value
+    return tensors
+
+
+def _networks(state: TrainState) -> dict[str, torch.nn.Module]:
+    return state.networks | {"average": state.average}
+
+
+def _config(about: dict[str, Any], path: Path) -> Config:
+    try:
+        return resolve(parse(about["config"]))
+    except (KeyError, ScaleganError) as error:
+        raise CheckpointError(f"the config in `{path / 'state.json'}` is not usable: {error}") from None
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.contiguous().cpu() for name, value in tensors.items()}
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's running values as `index.key`, in the order of the network's parameters."""
+    moments = optimizer.state_dict()["state"]
+    return _contiguous(
+        {f"{i}.{key}": value for i, values in moments.items() for key, value in values.items()}
+    )
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Running values from the file, rates from the config."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        moments.setdefault(int(index), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})

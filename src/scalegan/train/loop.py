@@ -1,0 +1,265 @@
+"""The loop: step, log, sample, evaluate, save. The only place that knows all machines."""
+
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scalegan import config as configs
+from scalegan.data.loader import share
+from scalegan.errors import CheckpointError, ConfigError
+from scalegan.features.judge import accuracy, train_judge
+from scalegan.interfaces import Teacher
+from scalegan.metrics.evaluate import Verdict, distances
+from scalegan.runtime import files, pictures
+from scalegan.runtime.log import Log, plot_curves
+from scalegan.runtime.world import World, join
+from scalegan.sample import paint, sample, styles_for
+from scalegan.settings import Config
+from scalegan.snapshot import Card, load_weights, newest
+from scalegan.snapshot import save as save_snapshot
+from scalegan.train import checkpoint
+from scalegan.train.build import Built, build, count_parameters, to_device
+from scalegan.train.guard import BadSteps, Signals
+from scalegan.train.step import train_step
+
+GRID_CLASSES, GRID_COLUMNS = 16, 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    run: Path
+    step: int
+    verdict: Verdict | None = None
+    stopped_by: int | None = None
+    """Number of the signal that stopped it before its end."""
+
+
+def train(
+    config: Config,
+    run: Path,
+    device: str = "auto",
+    resume: Path | None = None,
+    init_from: Path | None = None,
+    teacher: Teacher | None = None,
+) -> Outcome:
+    """Train from a config into a folder, or go on where that folder's last checkpoint is.
+
+    Args:
+        config: resolved.
+        run: the folder; created if need be.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        resume: a checkpoint to go on from instead of the run's newest valid one.
+        init_from: a snapshot (or run) to take start weights from; a new run, from step 0.
+        teacher: frozen features for alignment; needed if its weight is not zero.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, TrainingError: see their sentences.
+    """
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    world = join(device)
+    built = build(config, world, teacher)
+    state, names = built.state, built.pictures.class_names
+    rows = to_device(built.rows, world.device)
+    every = {
+        name: configs.count_steps(text, f"every.{name}", config.train.batch_size, len(rows))
+        for name, text in vars(config.every).items()
+    }
+    total = configs.count_steps(
+        config.train.duration, "train.duration", config.train.batch_size, len(rows)
+    )
+    notes = start(built, run, resume, init_from)
+    if state.step >= total:
+        raise ConfigError(
+            f"`{run}` is complete: step {state.step:,} of {total:,}",
+            "raise --train.duration to go on, or choose another --run",
+        )
+    log = Log(run, world.is_first, state.step)
+    for note in [*notes, *introduce(built, run, total)]:
+        log.say(note)
+    if world.is_first:
+        files.clear_drafts(run / "checkpoints")
+        (run / "config.toml").write_text(configs.write(config), encoding="utf-8")
+        record_environment(run, world)
+
+    bad_steps = BadSteps()
+    with Signals() as signals, log.progress(total, state.step, config.train.batch_size) as progress:
+        while state.step < total and not world.any(signals.received is not None):
+            parts = (world.rank, world.size, config.train.micro_batches)
+            batches = share(
+                rows, config.seed, state.attempt, state.images_seen, config.train.batch_size, parts
+            )
+            report = train_step(state, [batches])
+            if state.step % every["log"] == 0 or state.step == total or not state.is_finite:
+                values = {name: value.item() for name, value in report.items()}
+                log.record(state.step, state.images_seen, values)
+                progress.show(values)
+                unsound = [name for name, value in values.items() if not abs(value) < float("inf")]
+                bad_steps.note(state.is_finite, state.step, unsound)
+            progress.advance(state.step)
+            if state.step % every["samples"] == 0 or state.step == total:
+                if world.is_first:
+                    draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
+                    plot_curves(run)
+            if state.step % every["checkpoint"] == 0 and state.step < total:
+                save(built, run, world)
+    save(built, run, world)
+    if state.step < total:
+        log.say(
+            f"stopped at step {state.step:,} of {total:,} by signal {signals.received}; "
+            "the same command goes on from here"
+        )
+        return Outcome(run, state.step, stopped_by=signals.received)
+    verdict = judge(built, log.say) if config.evaluate.num_images and world.is_first else None
+    if verdict:
+        log.record(state.step, state.images_seen, {f"judge/{k}": v for k, v in vars(verdict).items()})
+    for line in conclude(run, names, verdict):
+        log.say(line)
+    return Outcome(run, state.step, verdict)
+
+
+def start(built: Built, run: Path, resume: Path | None, init_from: Path | None) -> list[str]:
+    """Fill the state from where the run begins; say from where."""
+    state, notes = built.state, []
+    checkpoints = run / "checkpoints"
+    if init_from and (resume or checkpoint.list_checkpoints(checkpoints)):
+        raise CheckpointError(
+            f"--init-from starts a new run, but `{resume or run}` has checkpoints to go on from",
+            "choose another --run, or leave --init-from out to resume",
+        )
+    if init_from:
+        snapshot = newest(init_from)
+        for name, network in state.networks.items():
+            load_weights(network, snapshot / f"{name}.safetensors")
+        state.average.load_state_dict(state.generator.state_dict())
+        return [f"weights of both networks from `{snapshot}`; step, optimizers and average are new"]
+    path = resume or checkpoint.find_newest(checkpoints, notes.append)
+    if path:
+        changed = checkpoint.restore(path, state, built.pictures.class_names)
+        notes.append(f"resuming `{path}` at step {state.step:,}")
+        notes += [f"  changed: {name} {then} -> {now}" for name, (then, now) in changed.items()]
+    return notes
+
+
+def introduce(built: Built, run: Path, total: int) -> list[str]:
+    """What is about to happen, and whether it fits the disk."""
+    state, config = built.state, built.state.config
+    generator, discriminator = (count_parameters(n) for n in state.networks.values())
+    channels, side, _ = state.autoencoder.shape
+    # Both networks, the average, two Adam moments of both; three checkpoints exist for a moment.
+    checkpoint_bytes = 4 * (4 * generator + 3 * discriminator)
+    snapshots = 1 + total // max(1, configs.count_steps(
+        config.every.checkpoint, "", config.train.batch_size, len(built.rows)
+    ))  # fmt: skip
+    needed = 3 * checkpoint_bytes + snapshots * 4 * (generator + discriminator)
+    folder = next(parent for parent in [run, *run.absolute().parents] if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ConfigError(
+            f"the run needs about {needed / 1e9:.1f} GB on disk but `{folder}` has "
+            f"{free / 1e9:.1f} GB free",
+            "free some space, choose another --run, or save less often with --every.checkpoint",
+        )
+    epochs = total * config.train.batch_size / len(built.rows)
+    return [
+        f"{config.model.architecture}: generator {generator / 1e6:.2f} M and discriminator "
+        f"{discriminator / 1e6:.2f} M parameters on {state.world.device}",
+        f"{len(built.rows):,} pictures of {side}x{side}, {channels} channels, in "
+        f"{len(built.pictures.class_names)} classes",
+        f"{total:,} steps of {config.train.batch_size} images ({epochs:.1f} epochs) into `{run}`, "
+        f"about {needed / 1e6:,.0f} MB",
+    ]
+
+
+def save(built: Built, run: Path, world: World) -> None:
+    """A checkpoint to resume from and a snapshot to use, by the first rank."""
+    state, config = built.state, built.state.config
+    if world.is_first:
+        checkpoint.save(run / "checkpoints", state, built.pictures.class_names)
+        alignment = config.objective.alignment
+        card = Card(
+            name=config.name,
+            model=config.model,
+            autoencoder=config.autoencoder.kind,
+            shape=state.autoencoder.shape,
+            class_names=built.pictures.class_names,
+            features=alignment.features if alignment.weight > 0 else 0,
+            step=state.step,
+            images_seen=state.images_seen,
+            seed=config.seed,
+        )
+        path = run / "snapshots" / f"step-{state.step:08d}"
+        save_snapshot(path, card, state.average, state.discriminator)
+    world.wait()
+
+
+def draw_samples(built: Built, path: Path) -> None:
+    """A row per class of the averaged generator's images; a column has one noise."""
+    generator = built.state.average
+    count = len(built.pictures.class_names)
+    rows = torch.linspace(0, count - 1, min(count, GRID_CLASSES)).long()
+    seeds = list(range(GRID_COLUMNS)) * len(rows)
+    labels = rows.repeat_interleave(GRID_COLUMNS)
+    images = paint(generator, built.state.autoencoder, styles_for(generator, seeds, labels))
+    pictures.save_png(pictures.grid(images, GRID_COLUMNS), path)
+
+
+def judge(built: Built, say: Callable[[str], None]) -> Verdict:
+    """Score samples by a classifier that is trained on the real images now."""
+    config, state = built.state.config, built.state
+    say("training a judge on the real images ...")
+    real, labels, names, _ = built.pictures
+    trained = train_judge(real, labels, len(names), config.seed)
+    seeds = range(config.evaluate.num_images)
+    wanted = torch.tensor([seed % len(names) for seed in seeds])
+    fake = torch.cat(list(sample(state.average, state.autoencoder, seeds, wanted)))
+    distance, floor = distances(real, fake, trained.judge.features, config.seed)
+    hits = accuracy(trained.judge, fake, wanted)
+    return Verdict(len(fake), hits, trained.held_out_accuracy, distance, floor)
+
+
+def conclude(run: Path, class_names: list[str], verdict: Verdict | None) -> list[str]:
+    """How good the result is, where everything is, and what to type next."""
+    lines = []
+    if verdict:
+        lines += [
+            f"{verdict.accuracy:.1%} of {verdict.num_images:,} samples show their class to a judge "
+            f"that knows {verdict.real_accuracy:.1%} of unseen real images",
+            f"Frechet distance in its features: {verdict.distance:.3f}; two halves of the real "
+            f"images: {verdict.real_distance:.3f} (ratio "
+            f"{verdict.distance / verdict.real_distance:.1f})",
+        ]
+    some = ",".join(class_names[:2])
+    return [
+        *lines,
+        f"grids: {run}/samples   curves: {run}/curves.png   numbers: {run}/metrics.jsonl",
+        f"to use: {run}/snapshots   to resume: {run}/checkpoints   settings: {run}/config.toml",
+        f"next: scalegan sample {run} --classes {some} --seeds 0-31 --out samples.png",
+    ]
+
+
+def record_environment(run: Path, world: World) -> None:
+    """Append what this start ran on."""
+    path = run / "environment.json"
+    entries: list[dict[str, Any]] = files.read_json(path) if path.is_file() else []
+    entry = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(world.device)
+        if world.device.type == "cuda"
+        else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "ranks": world.size,
+    }
+    files.write_json(path, [*entries, entry])

@@ -1,0 +1,13 @@
+"""Options of the whole test suite."""
+
+from pathlib import Path
+
+import pytest
+
+PARITY = Path(__file__).parents[2] / "shared" / "parity"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--parity-dir", type=Path, default=PARITY, help="reference vectors, SYSTEM/NAME.safetensors"
+    )
