@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
+
+# Two workers on two cores: more threads than cores make small networks many times slower.
+torch.set_num_threads(1)
 
 PARITY = Path(__file__).parents[2] / "shared" / "parity"
 

@@ -117,11 +117,16 @@ def main(arguments: list[str] | None = None) -> None:
         if is_debug:
             raise
         fail(str(error), error.hint)
+    except BrokenPipeError:  # `scalegan info RUN | head`
+        sys.stderr.close()
+        sys.exit(141)
     except OSError as error:
         if is_debug:
             raise
         where = f"`{error.filename}`: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}", "complete files are kept; see to it and try again")
+        fail(
+            f"{where}{error.strerror or error}", "complete files are kept; see to it and try again"
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -263,12 +268,15 @@ def flags(kind: type) -> list[str]:
 
 
 def sentence(box: str) -> str:
-    """The first sentence of tyro's framed error message."""
-    lines = [line.strip("│╭╮╰╯─ \n") for line in box.splitlines()]
-    texts = [line for line in lines[1:] if line]
-    end = next((i for i, line in enumerate(box.splitlines()[1:]) if "───" in line), len(texts))
-    text = " ".join(texts[:end]) or "the options cannot be read"
-    return text.removeprefix("Error parsing ").rstrip(".")
+    """The message of tyro's framed error: what stands between its title and the next rule."""
+    lines = [line.strip(" │") for line in box.splitlines()[1:]]
+    message: list[str] = []
+    for line in lines:
+        is_rule = not line.strip("─-╰╯ ")
+        if is_rule and message:
+            break
+        message += [] if is_rule else [line]
+    return " ".join(message).removeprefix("Error parsing ").rstrip(".")
 
 
 def info_command(arguments: list[str]) -> int:

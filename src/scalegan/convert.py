@@ -111,8 +111,8 @@ def load_reference(
             raise CheckpointError(f"`{key}` does not belong to a {system} {role} of this config")
         if name is not None:
             found[name], keys[name] = value, key
-    for name, value in SYSTEMS[system].fill.get(role, {}).items():
-        found[name] = torch.full(expected[name].shape, value)
+    for name, number in SYSTEMS[system].fill.get(role, {}).items():
+        found[name] = torch.tensor(number).expand(expected[name].shape)
     for name, ours in expected.items():
         if name not in found:
             raise CheckpointError(f"no tensor of the weights becomes `{name}` of the {role}")

@@ -1,14 +1,14 @@
 """What passes from part to part, with shapes. The first file to read.
 
 Axis letters, the same in the whole package: N batch, L levels (coarse to fine), C H W channels,
-height and width of a sample, K logits per sample, T tokens, D model width, E feature width, P side
-of the picture in pixels. `*Z` and `*S` are the shapes of noise and style, which differ between
+height and width of a sample, K logits per sample, T tokens, S class token and tokens, D model width,
+E feature width, P side of the picture in pixels. `*Z` and `*S` are the shapes of noise and style, which differ between
 architectures. Images are always uint8 with three channels; samples are floats of about unit scale.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
@@ -16,16 +16,15 @@ from torch import Tensor, nn
 Images = UInt8[Tensor, "N 3 P P"]
 Labels = Int64[Tensor, " N"]
 Levels = Float[Tensor, "N L C H W"]
-"""What generators return and discriminators judge; the last level is the sample.
-
-A batch of real samples may have L = 1 where a fake one has more: one level that all share.
-"""
+"""What generators return and discriminators judge; the last level is the sample."""
+LevelsOrOne = Float[Tensor, "N M C H W"]
+"""Levels before they are shown: M is L, or 1 for a real sample that stands for all levels."""
 Samples = Float[Tensor, "N C H W"]
 Stored = UInt8[Tensor, "N ..."] | Float[Tensor, "N ..."]
 """An image as the data set holds it; only its autoencoder knows the layout."""
 
-Teacher = Callable[[Float[Tensor, "N 3 Q Q"]], Float[Tensor, "N 1+T E"]]
-"""Frozen features of normalised pictures of side Q: the class token, then the patches row by row."""
+Teacher = Callable[[Float[Tensor, "N 3 Q Q"]], Float[Tensor, "N S E"]]
+"""Frozen features of normalised pictures of side Q: class token first, then patches row by row."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class DiscriminatorOutput(NamedTuple):
     """The verdicts and, if they were asked for, features of the class token and of the patches."""
 
     logits: Float[Tensor, "N K"]
-    features: Float[Tensor, "N 1+T E"] | None
+    features: Float[Tensor, "N S E"] | None
 
 
 class Terms(NamedTuple):
@@ -56,6 +55,7 @@ class Terms(NamedTuple):
     """Values worth a curve that no gradient flows through."""
 
 
+@runtime_checkable
 class Generator(Protocol):
     """Noise and labels in, levels out. Also an `nn.Module`."""
 
@@ -70,6 +70,7 @@ class Generator(Protocol):
     def synthesize(self, w: Float[Tensor, "N *S"]) -> Levels: ...
 
 
+@runtime_checkable
 class Discriminator(Protocol):
     """Levels and labels in, logits out. Also an `nn.Module`."""
 
@@ -80,6 +81,12 @@ class Discriminator(Protocol):
     ) -> DiscriminatorOutput: ...
 
 
+GeneratorModule = Any
+DiscriminatorModule = Any
+"""A `Generator` (`Discriminator`) that is an `nn.Module` too: Python's types cannot say both."""
+
+
+@runtime_checkable
 class Autoencoder(Protocol):
     """Between images and samples, through what is stored."""
 
@@ -95,7 +102,7 @@ class Autoencoder(Protocol):
 
 @runtime_checkable
 class TracksStyle(Protocol):
-    """Keeps running means of the style, fed in the generator's turn with the styles of all ranks."""
+    """Keeps running means of the style, fed in the generator's turn with those of all ranks."""
 
     def track(self, w: Float[Tensor, "N *S"], labels: Labels) -> None: ...
 

@@ -28,4 +28,4 @@ ADVERSARIAL = {
 
 AUTOENCODERS = {"identity": Identity}
 
-SOURCES = {"digits": sources.digits, "npz": sources.npz}
+SOURCES: dict[str, Callable[[str], sources.Source]] = {"digits": sources.digits, "npz": sources.npz}

@@ -4,10 +4,17 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from scalegan.errors import ConfigError
-from scalegan.interfaces import Autoencoder, GuidesStyle, Images, Labels, TruncatesStyle
+from scalegan.interfaces import (
+    Autoencoder,
+    GeneratorModule,
+    GuidesStyle,
+    Images,
+    Labels,
+    TruncatesStyle,
+)
 from scalegan.runtime.rng import stream
 
 
@@ -24,7 +31,7 @@ def noise_for(seeds: Sequence[int], z_shape: tuple[int, ...]) -> Float[Tensor, "
 
 @torch.no_grad()
 def styles_for(
-    generator: nn.Module,
+    generator: GeneratorModule,
     seeds: Sequence[int],
     labels: Labels,
     truncation: float = 1.0,
@@ -55,14 +62,14 @@ def styles_for(
 
 @torch.no_grad()
 def paint(
-    generator: nn.Module, autoencoder: Autoencoder, w: Float[Tensor, "N *S"], level: int = -1
+    generator: GeneratorModule, autoencoder: Autoencoder, w: Float[Tensor, "N *S"], level: int = -1
 ) -> Images:
     """Images of styles, on the CPU. Levels count from 0 (coarsest); -1 is the finest."""
     return autoencoder.decode(generator.synthesize(w)[:, level]).cpu()
 
 
 def sample(
-    generator: nn.Module,
+    generator: GeneratorModule,
     autoencoder: Autoencoder,
     seeds: Sequence[int],
     labels: Labels,

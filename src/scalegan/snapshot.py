@@ -11,14 +11,20 @@ from typing import Any, cast
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from scalegan.config import parse_model
 from scalegan.errors import CheckpointError, ConfigError
-from scalegan.interfaces import Autoencoder, Images
+from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Images
 from scalegan.registry import ARCHITECTURES, AUTOENCODERS
-from scalegan.runtime.files import atomic_folder, damage, read_json, write_json
+from scalegan.runtime.files import (
+    atomic_folder,
+    damage,
+    load_tensors,
+    read_json,
+    save_tensors,
+    write_json,
+)
 from scalegan.sample import labels_for, paint, sample, styles_for
 from scalegan.settings import GATConfig
 
@@ -45,9 +51,9 @@ class Card:
 def save(path: Path, card: Card, generator: nn.Module, discriminator: nn.Module | None) -> None:
     """Write a snapshot folder; it gets its name only once it is complete."""
     with atomic_folder(path) as draft:
-        save_file(_tensors(generator), draft / "generator.safetensors")
+        save_tensors(generator.state_dict(), draft / "generator.safetensors")
         if discriminator is not None:
-            save_file(_tensors(discriminator), draft / "discriminator.safetensors")
+            save_tensors(discriminator.state_dict(), draft / "discriminator.safetensors")
         write_json(draft / "config.json", asdict(card))
         (draft / "README.md").write_text(_readme(card, generator), encoding="utf-8")
 
@@ -86,18 +92,19 @@ def read_card(path: Path) -> Card:
         model = parse_model(values["model"])
         if values["autoencoder"] not in AUTOENCODERS:
             raise ConfigError(f"unknown autoencoder `{values['autoencoder']}`")
-        return Card(**{**values, "model": model, "shape": tuple(values["shape"])})
+        values |= {"model": model, "shape": tuple(values["shape"])}
+        return Card(**values)
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"`{path / 'config.json'}` is not usable: {error}") from None
 
 
-def build_generator(card: Card) -> nn.Module:
+def build_generator(card: Card) -> GeneratorModule:
     """The generator of a card, with start weights."""
     make = ARCHITECTURES[card.model.architecture].generator
     return make(card.model, card.shape, len(card.class_names))
 
 
-def build_discriminator(card: Card) -> nn.Module:
+def build_discriminator(card: Card) -> DiscriminatorModule:
     """The discriminator of a card, with start weights."""
     make = ARCHITECTURES[card.model.architecture].discriminator
     extra = {"features": card.features} if card.features else {}
@@ -110,7 +117,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         CheckpointError: if a tensor is missing, unexpected or of another shape.
     """
-    tensors = load_file(path)
+    tensors = load_tensors(path)
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
@@ -149,7 +156,7 @@ class GAN:
         card: sizes, class names, origin.
     """
 
-    def __init__(self, generator: nn.Module, autoencoder: Autoencoder, card: Card) -> None:
+    def __init__(self, generator: GeneratorModule, autoencoder: Autoencoder, card: Card) -> None:
         self.generator = generator.requires_grad_(False)
         self.autoencoder = autoencoder
         self.card = card
@@ -288,12 +295,10 @@ class GAN:
 
     def _seeds(self, count: int, seed: int) -> range:
         if count < 1 or seed < 0:
-            raise ConfigError(f"cannot draw {count} images from seed {seed}; both count from 1 and 0")
+            raise ConfigError(
+                f"cannot draw {count} images from seed {seed}; both count from 1 and 0"
+            )
         return range(seed, seed + count)
-
-
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
 
 
 def _readme(card: Card, generator: nn.Module) -> str:

@@ -84,12 +84,12 @@ class Mostly:
     def fault(self, name: str, ours: Tensor, reference: Tensor) -> str:
         reference = reference.double()
         difference = (ours.double() - reference).abs()
-        inside = difference <= self.usual * self.unit
+        rounding = 1.2e-7 * reference.abs()  # large weights are stored more coarsely than they move
+        inside = difference <= self.usual * self.unit + rounding
         if inside.double().mean() < 0.5:
             return f"half of it is off by more than {self.usual} learning rates"
-        # Large stored weights are rounded to more than the limit.
-        limit = self.most * self.unit * (1 + int(name.split(".")[0])) + 5e-7 * reference.abs()
-        if (difference <= limit).all():
+        limit = self.most * self.unit * (1 + int(name.split(".")[0]))
+        if (difference <= limit + rounding).all():
             return ""
         return f"is off by up to {difference.max() / self.unit:.3g} learning rates"
 
@@ -142,7 +142,8 @@ def read_rule(sentence: str, learning_rate: float = 0.0) -> Rule:
         # Adam moves an element by up to 1.42 learning rates a step; its sign may be rounding.
         return Mostly(learning_rate, limits, usual=0.01, most=3)
     if found := numbers(r"atol # \* learning rate for all but # % of the elements"):
-        return Mostly(learning_rate, ((found[0], found[1] / 100),), usual=found[0], most=0.1)
+        # The limit of the file is wider than the average moves; this sees a wrong decay.
+        return Mostly(learning_rate, ((found[0], found[1] / 100),), usual=3e-4, most=0.1)
     rtol, atol = numbers(r"rtol #"), numbers(r"atol #")
     if not rtol and not atol:
         raise ValueError(f"no reading for the tolerance `{sentence}`")

@@ -2,12 +2,13 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from . import cases
+from .cases import Case, read
 from .compare import (
     Close,
     CloseNorm,
@@ -20,33 +21,37 @@ from .compare import (
     judge,
     judge_all,
 )
+from .handlers import handler
 
 BUILT = ("gat",)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per file of the folder; a folder that is not there is one skipped test."""
+    """One test per file of the folder."""
     folder = metafunc.config.getoption("--parity-dir")
+    # Files of what is not built are listed once, as skipped.
+    systems = None if metafunc.function is test_parity else set(BUILT)
+    metafunc.parametrize("path", files_of(folder, systems))
+
+
+def files_of(folder: Path, systems: set[str] | None) -> list[Any]:
     files = sorted(file for kind in ("safetensors", "npz") for file in folder.glob(f"*/*.{kind}"))
-    params = [
-        pytest.param(file, id=f"{file.parent.name}/{file.stem}", marks=reasons(file))
-        for file in files
-        if metafunc.function is test_parity or file.parent.name in BUILT
-    ]
-    absent = pytest.mark.skip(reason=f"no reference vectors in {folder} (see --parity-dir)")
-    metafunc.parametrize("path", params or [pytest.param(folder, id="none", marks=absent)])
-
-
-def reasons(file: Path) -> list[pytest.MarkDecorator]:
-    system = file.parent.name
-    return [] if system in BUILT else [pytest.mark.skip(reason=f"{system} is not built yet")]
+    params = []
+    for file in files:
+        system = file.parent.name
+        late = pytest.mark.skip(reason=f"{system} is not built yet")
+        marks = [] if system in BUILT else [late]
+        if systems is None or system in systems:
+            params.append(pytest.param(file, id=f"{system}/{file.stem}", marks=marks))
+    absent = pytest.mark.skip(reason=f"no reference vectors in `{folder}` (see --parity-dir)")
+    return params or [pytest.param(folder, id="none", marks=absent)]
 
 
 @cache
-def computed(path: Path) -> tuple[cases.Case, Outputs, Tolerance]:
+def computed(path: Path) -> tuple[Case, Outputs, Tolerance]:
     """A case, what our code makes of it, and how closely they must agree."""
-    case = cases.read(path)
-    ours = cases.handler(case)(case)
+    case = read(path)
+    ours = handler(case)(case)
     return case, ours, Tolerance(case.tolerance, case.config.get("lr_generator", 0.0))
 
 

@@ -55,7 +55,9 @@ def train_judge(images: Images, labels: Labels, num_classes: int, seed: int) -> 
     rng = stream(seed, "judge", "order")
     judge = Judge(num_classes)
     order = torch.randperm(len(images), generator=rng)
-    held_out, training = order.split([int(HELD_OUT * len(order)), len(order) - int(HELD_OUT * len(order))])
+    held_out, training = order.split(
+        [int(HELD_OUT * len(order)), len(order) - int(HELD_OUT * len(order))]
+    )
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
     steps = EPOCHS * (-(-len(training) // BATCH_SIZE))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

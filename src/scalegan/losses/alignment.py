@@ -24,7 +24,7 @@ def teacher_input(images: Images, side: int) -> Float[Tensor, "N 3 Q Q"]:
 
 
 def alignment(
-    features: Float[Tensor, "N 1+T E"], teacher_features: Float[Tensor, "N 1+U E"]
+    features: Float[Tensor, "N S E"], teacher_features: Float[Tensor, "N U E"]
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     """One minus the cosine, of the class token, and averaged over the patches.
 

@@ -1,4 +1,4 @@
-"""Multi-level noise-perturbed guidance: the coarser the level, the noisier the discriminator's view.
+"""Multi-level noise-perturbed guidance: the discriminator sees coarser levels noisier.
 
 Source: GAT (arXiv 2509.24935). t is the share of noise of a level: a level I is shown as
 (1 - t) I + n with noise n of standard deviation t, correlated over the levels so that a coarser
@@ -10,9 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def noise_schedule(
-    num_levels: int, min_information: float, floor: float
-) -> Float[Tensor, " L"]:
+def noise_schedule(num_levels: int, min_information: float, floor: float) -> Float[Tensor, " L"]:
     """Shares of noise t, coarse to fine, in float64: 0.885, 0.76, 0.51, 0.01 by default."""
     coarseness = 1 - torch.arange(num_levels, dtype=torch.float64) / max(num_levels - 1, 1)
     if num_levels == 1:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scalegan.interfaces import Batch, Discriminator, Levels, Teacher, Terms
+from scalegan.interfaces import Batch, DiscriminatorModule, Levels, LevelsOrOne, Teacher, Terms
 from scalegan.losses import mng
 from scalegan.losses.adversarial import Pair
 from scalegan.losses.alignment import alignment, teacher_input
@@ -41,8 +41,8 @@ class Objective:
 
     def discriminator_terms(
         self,
-        discriminator: Discriminator,
-        real: Levels,
+        discriminator: DiscriminatorModule,
+        real: LevelsOrOne,
         fake: Levels,
         batch: Batch,
         step: int,
@@ -75,7 +75,7 @@ class Objective:
         return Terms(losses, {name: value.detach() for name, value in watched.items()})
 
     def generator_terms(
-        self, discriminator: Discriminator, real: Levels, fake: Levels, batch: Batch
+        self, discriminator: DiscriminatorModule, real: LevelsOrOne, fake: Levels, batch: Batch
     ) -> Terms:
         """Terms of the generator's turn: fresh views, and gradients only through the fake."""
         fake_view, real_view = self.view(fake), self.view(real)
@@ -84,12 +84,12 @@ class Objective:
             real_logits = discriminator(real_view(real), batch.labels).logits
         return Terms({"g/adversarial": self.adversarial.generator(real_logits, fake_logits)}, {})
 
-    def view(self, samples: Levels) -> View:
+    def view(self, samples: LevelsOrOne) -> View:
         return draw_view(samples, self.shares, self.config.augment)
 
     def judge(
-        self, discriminator: Discriminator, shown: list[Levels], batch: Batch
-    ) -> tuple[list[Float[Tensor, "N K"]], Float[Tensor, "N 1+T E"] | None]:
+        self, discriminator: DiscriminatorModule, shown: list[Levels], batch: Batch
+    ) -> tuple[list[Float[Tensor, "N K"]], Float[Tensor, "N S E"] | None]:
         """Logits of every pass, and features of the first one where a teacher aligns them.
 
         No layer looks across the batch, so all passes are one batch; the one with features goes
@@ -103,6 +103,8 @@ class Objective:
         return [*first, *discriminator(torch.cat(shown), labels).logits.chunk(len(shown))], features
 
     @torch.no_grad()
-    def teach(self, view: View, batch: Batch) -> Float[Tensor, "N 1+T E"]:
-        assert self.teacher is not None and batch.images is not None, "checked when the run is built"
+    def teach(self, view: View, batch: Batch) -> Float[Tensor, "N S E"]:
+        assert self.teacher is not None and batch.images is not None, (
+            "checked when the run is built"
+        )
         return self.teacher(view.on_images(teacher_input(batch.images, self.config.alignment.side)))

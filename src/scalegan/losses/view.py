@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scalegan.interfaces import Levels
+from scalegan.interfaces import Levels, LevelsOrOne
 from scalegan.losses import mng
 from scalegan.ops import augment
 from scalegan.settings import AugmentConfig
@@ -27,7 +27,7 @@ class View:
     noise: Levels
     shares: Float[Tensor, " L"]
 
-    def __call__(self, samples: Levels) -> Levels:
+    def __call__(self, samples: LevelsOrOne) -> Levels:
         """Show samples; one level that stands for all becomes L of them."""
         if self.config.color > 0:
             samples = augment.color(samples, self.dice, self.config.color, self.means)
@@ -43,13 +43,13 @@ class View:
         """
         config, side = self.config, images.shape[-1]
         shift = config.translation > 0
-        movement = augment.movement(self.dice, side, shift, 0, config.flip, inverse_ratio=official)
+        movement = augment.movement(
+            self.dice, side, shift, 0.0, config.flip, inverse_ratio=official
+        )
         return augment.move(images[:, None], movement)[:, 0]
 
 
-def draw_view(
-    samples: Levels, shares: Float[Tensor, " L"], config: AugmentConfig
-) -> View:
+def draw_view(samples: LevelsOrOne, shares: Float[Tensor, " L"], config: AugmentConfig) -> View:
     """Throw the dice for one view of these samples.
 
     Color changes pull towards the means of the last level as it is here, before any change, on
@@ -62,7 +62,7 @@ def draw_view(
 
 
 def view_of(
-    samples: Levels,
+    samples: LevelsOrOne,
     dice: augment.Dice,
     draws: Levels,
     shares: Float[Tensor, " L"],

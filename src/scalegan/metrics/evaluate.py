@@ -40,5 +40,3 @@ def distances(real: Images, fake: Images, features: Features, seed: int) -> tupl
     first, second = (moments(real_features[half]) for half in order.chunk(2))
     distance = frechet_distance(moments(real_features), moments(fake_features))
     return distance, frechet_distance(first, second)
-
-

@@ -15,4 +15,4 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     trace_of_root = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0).sqrt().sum()
     traces = a.covariance.trace() + b.covariance.trace()
-    return ((a.mean - b.mean).square().sum() + traces - 2 * trace_of_root).item()
+    return float((a.mean - b.mean).square().sum() + traces - 2 * trace_of_root)

@@ -72,9 +72,10 @@ class GATGenerator(nn.Module):
         ConfigError: if the sizes do not fit together.
     """
 
-    def __init__(
-        self, config: GATConfig, shape: tuple[int, int, int], num_classes: int
-    ) -> None:
+    style_mean: Float[Tensor, "K D"]
+    style_updates: Float[Tensor, " K"]
+
+    def __init__(self, config: GATConfig, shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         _check(config, shape, num_classes)
         width, grid = config.width, shape[1] // config.patch_size
@@ -119,12 +120,12 @@ class GATGenerator(nn.Module):
     def synthesize(self, w: Float[Tensor, "N D"]) -> Levels:
         x = self.position.expand(w.shape[0], -1, -1)  # (N, T, D): the grid is the only input
         depth_per_level = len(self.blocks) // self.num_levels
-        image, levels = 0, []
+        levels: list[Tensor] = []
         for i, block in enumerate(self.blocks, start=1):
             x = block(x, w, self.rotary)
             if i % depth_per_level == 0:
-                image = image + self.heads[len(levels)](x, w)  # (N, C, H, W)
-                levels.append(image)
+                detail = self.heads[len(levels)](x, w)  # (N, C, H, W)
+                levels.append(levels[-1] + detail if levels else detail)
         return torch.stack(levels, dim=1)  # (N, L, C, H, W), coarse to fine
 
     @torch.no_grad()
@@ -137,9 +138,7 @@ class GATGenerator(nn.Module):
         self.style_mean.lerp_(mean, step[:, None].to(mean.dtype))
         self.style_updates += counts > 0
 
-    def truncate(
-        self, w: Float[Tensor, "N D"], labels: Labels, psi: float
-    ) -> Float[Tensor, "N D"]:
+    def truncate(self, w: Float[Tensor, "N D"], labels: Labels, psi: float) -> Float[Tensor, "N D"]:
         # Deviation: the running means start at zero; dividing by what they have seen mends it.
         seen = 1 - self.style_decay ** self.style_updates[labels]  # (N,), 0 for unseen classes
         mean = self.style_mean[labels] / seen.clamp(min=1e-8)[:, None]
@@ -171,6 +170,7 @@ class GATGenerator(nn.Module):
         the mean is taken before it.
         """
         first, activation, last = self.mapping
+        assert isinstance(first, EqualizedLinear)
         labels = normalize_second_moment(self.labels.weight, dim=0 if official else -1)
         # Over a class axis along which z is constant, the mean square of z is its own square.
         z = z * torch.rsqrt(z.square() + 1e-8) if official else normalize_second_moment(z)
@@ -268,9 +268,9 @@ class GATDiscriminator(nn.Module):
             self.position.copy_(position_table(self.position.shape[-1], grid))
         nn.init.normal_(self.class_token, std=0.02)
         nn.init.normal_(self.labels.weight, std=0.02)
-        for block in self.blocks:
-            nn.init.constant_(block.scale_a, 0.1)
-            nn.init.constant_(block.scale_f, 0.1)
+        for name, parameter in self.blocks.named_parameters():
+            if name.endswith(("scale_a", "scale_f")):
+                nn.init.constant_(parameter, 0.1)
 
     def forward(
         self, samples: Levels, labels: Labels, with_features: bool = False
@@ -282,7 +282,10 @@ class GATDiscriminator(nn.Module):
             x = block(x, self.rotary)
         # The logit reads the class token alone, so the last block need not make the others.
         x = self.blocks[-1](x, self.rotary, first_only=not with_features)
-        features = self.projector(x).float() if with_features else None
+        features = None
+        if with_features:
+            assert self.projector is not None, "made with features=0"
+            features = self.projector(x).float()
         # The penalty divides a difference of logits by 0.01: these products stay float32.
         with float32_island(x.device):
             verdict = self.head(self.norm(x[:, 0].float()))  # (N, E)
@@ -297,7 +300,8 @@ def _initialize(module: nn.Module) -> None:
         module.reset_parameters()
     elif isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.xavier_uniform_(module.weight.flatten(1))  # a patch embedding as one matrix
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _check(config: GATConfig, shape: tuple[int, int, int], num_classes: int) -> None:

@@ -78,7 +78,9 @@ def rotary_table(head_width: int, grid: int) -> Float[Tensor, "T R 2"]:
     exponents = torch.arange(head_width // 4, dtype=torch.float32) / (head_width // 4)
     frequencies = 10000**-exponents
     row, column = _coordinates(grid)
-    angles = torch.cat([row.float()[:, None] * frequencies, column.float()[:, None] * frequencies], 1)
+    angles = torch.cat(
+        [row.float()[:, None] * frequencies, column.float()[:, None] * frequencies], 1
+    )
     return torch.stack([angles.cos(), angles.sin()], dim=-1)
 
 

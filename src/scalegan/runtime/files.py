@@ -1,13 +1,20 @@
 """Files that are either whole or not there: atomic writes, digests, manifests."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from scalegan.errors import CheckpointError
 
 MANIFEST = "manifest.json"
 
@@ -80,6 +87,33 @@ def digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors from any device as safetensors.
+
+    Raises:
+        OSError: if the disk is full or refuses.
+    """
+    try:
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(
+            errno.EIO, str(error).removeprefix("Error while serializing: "), path
+        ) from None
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: if it is not one.
+        FileNotFoundError: if it is not there.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"`{path}` is not a readable safetensors file: {error}") from None
 
 
 def write_json(path: Path, value: Any) -> None:

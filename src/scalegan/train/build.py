@@ -8,7 +8,7 @@ from torch import nn
 
 from scalegan.data.rows import Pictures, Rows, collect, encode
 from scalegan.errors import ConfigError
-from scalegan.interfaces import Autoencoder, Teacher
+from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
 from scalegan.losses.objective import Objective
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, SOURCES
 from scalegan.runtime.rng import seed_all
@@ -77,29 +77,30 @@ def build_state(
     teacher: Teacher | None = None,
 ) -> TrainState:
     """Networks, optimizers and average at their start values."""
-    networks = build_networks(config, autoencoder.shape, num_classes)
-    networks = {name: network.to(world.device) for name, network in networks.items()}
-    average = copy.deepcopy(networks["generator"]).requires_grad_(False).eval()
-    optimizers = {
+    generator, discriminator = (
+        network.to(world.device)
+        for network in build_networks(config, autoencoder.shape, num_classes)
+    )
+    average = copy.deepcopy(generator).requires_grad_(False).eval()
+    optimizers: dict[str, torch.optim.Optimizer] = {
         name: build_optimizer(network, config.model.width, config.optim)
-        for name, network in networks.items()
+        for name, network in (("generator", generator), ("discriminator", discriminator))
     }
     objective = Objective(
         config.objective,
         ADVERSARIAL[config.objective.adversarial],
-        networks["generator"].num_levels,
+        generator.num_levels,
         teacher,
     )
     return TrainState(
-        config, world, **networks, average=average, optimizers=optimizers,
-        autoencoder=autoencoder, objective=objective,
-    )  # fmt: skip
+        config, world, generator, discriminator, average, optimizers, autoencoder, objective
+    )
 
 
 def build_networks(
     config: Config, shape: tuple[int, int, int], num_classes: int
-) -> dict[str, nn.Module]:
-    """Both networks of a config, with weights drawn from (seed, "init")."""
+) -> tuple[GeneratorModule, DiscriminatorModule]:
+    """Generator and discriminator of a config, with weights drawn from (seed, "init")."""
     architecture = ARCHITECTURES[config.model.architecture]
     alignment = config.objective.alignment
     features: dict[str, Any] = {"features": alignment.features} if alignment.weight > 0 else {}
@@ -107,7 +108,7 @@ def build_networks(
     generator = architecture.generator(config.model, shape, num_classes)
     seed_all(config.seed, "init", "discriminator")
     discriminator = architecture.discriminator(config.model, shape, num_classes, **features)
-    return {"generator": generator, "discriminator": discriminator}
+    return generator, discriminator
 
 
 def count_parameters(network: nn.Module) -> int:

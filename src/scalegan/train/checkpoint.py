@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scalegan.config import parse, resolve
 from scalegan.errors import CheckpointError, ScaleganError
-from scalegan.runtime.files import atomic_folder, damage, read_json, write_json
+from scalegan.runtime.files import (
+    atomic_folder,
+    damage,
+    load_tensors,
+    read_json,
+    save_tensors,
+    write_json,
+)
 from scalegan.settings import Config
 from scalegan.snapshot import load_weights
 from scalegan.train.state import TrainState
@@ -38,9 +44,9 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
     path = folder / f"step-{state.step:08d}"
     with atomic_folder(path) as draft:
         for name, network in _networks(state).items():
-            save_file(_contiguous(network.state_dict()), draft / f"{name}.safetensors")
+            save_tensors(network.state_dict(), draft / f"{name}.safetensors")
         for name, optimizer in state.optimizers.items():
-            save_file(_optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
+            save_tensors(_optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
         counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
         about = {"num_ranks": state.world.size, "class_names": class_names}
         about["config"] = asdict(state.config)
@@ -110,7 +116,7 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
     for name, network in _networks(state).items():
         load_weights(network, path / f"{name}.safetensors")
     for name, optimizer in state.optimizers.items():
-        _load_optimizer(optimizer, load_file(path / f"optimizer-{name}.safetensors"))
+        _load_optimizer(optimizer, load_tensors(path / f"optimizer-{name}.safetensors"))
     for name in ("step", "images_seen", "attempt"):
         setattr(state, name, about[name])
     return changed
@@ -158,19 +164,15 @@ def _config(about: dict[str, Any], path: Path) -> Config:
     try:
         return resolve(parse(about["config"]))
     except (KeyError, ScaleganError) as error:
-        raise CheckpointError(f"the config in `{path / 'state.json'}` is not usable: {error}") from None
-
-
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.contiguous().cpu() for name, value in tensors.items()}
+        raise CheckpointError(
+            f"the config in `{path / 'state.json'}` is not usable: {error}"
+        ) from None
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's running values as `index.key`, in the order of the network's parameters."""
     moments = optimizer.state_dict()["state"]
-    return _contiguous(
-        {f"{i}.{key}": value for i, values in moments.items() for key, value in values.items()}
-    )
+    return {f"{i}.{key}": value for i, values in moments.items() for key, value in values.items()}
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

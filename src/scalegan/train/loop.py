@@ -106,10 +106,10 @@ def train(
                 unsound = [name for name, value in values.items() if not abs(value) < float("inf")]
                 bad_steps.note(state.is_finite, state.step, unsound)
             progress.advance(state.step)
-            if state.step % every["samples"] == 0 or state.step == total:
-                if world.is_first:
-                    draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
-                    plot_curves(run)
+            is_due = state.step % every["samples"] == 0 or state.step == total
+            if is_due and world.is_first:
+                draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
+                plot_curves(run)
             if state.step % every["checkpoint"] == 0 and state.step < total:
                 save(built, run, world)
     save(built, run, world)
@@ -121,7 +121,9 @@ def train(
         return Outcome(run, state.step, stopped_by=signals.received)
     verdict = judge(built, log.say) if config.evaluate.num_images and world.is_first else None
     if verdict:
-        log.record(state.step, state.images_seen, {f"judge/{k}": v for k, v in vars(verdict).items()})
+        log.record(
+            state.step, state.images_seen, {f"judge/{k}": v for k, v in vars(verdict).items()}
+        )
     for line in conclude(run, names, verdict):
         log.say(line)
     return Outcome(run, state.step, verdict)
@@ -129,7 +131,8 @@ def train(
 
 def start(built: Built, run: Path, resume: Path | None, init_from: Path | None) -> list[str]:
     """Fill the state from where the run begins; say from where."""
-    state, notes = built.state, []
+    state = built.state
+    notes: list[str] = []
     checkpoints = run / "checkpoints"
     if init_from and (resume or checkpoint.list_checkpoints(checkpoints)):
         raise CheckpointError(

@@ -7,7 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.interfaces import Autoencoder, Labels, Share, Terms, TracksStyle
+from scalegan.interfaces import (
+    Autoencoder,
+    DiscriminatorModule,
+    GeneratorModule,
+    Labels,
+    Share,
+    Terms,
+    TracksStyle,
+)
 from scalegan.losses.objective import Objective
 from scalegan.runtime.rng import seed_all, stream
 from scalegan.runtime.world import World
@@ -27,9 +35,9 @@ class TrainState:
 
     config: Config
     world: World
-    generator: nn.Module
-    discriminator: nn.Module
-    average: nn.Module
+    generator: GeneratorModule
+    discriminator: DiscriminatorModule
+    average: GeneratorModule
     optimizers: dict[str, torch.optim.Optimizer]
     autoencoder: Autoencoder
     objective: Objective
@@ -63,7 +71,7 @@ class TrainState:
             if name not in dict(module.named_parameters())
         ]
 
-    def autocast(self) -> AbstractContextManager:
+    def autocast(self) -> AbstractContextManager[None]:
         is_reduced = self.config.train.precision == "bfloat16"
         return torch.autocast(self.world.device.type, torch.bfloat16, enabled=is_reduced)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from scalegan.interfaces import Batch, Levels, Share, Terms
+from scalegan.interfaces import Batch, Levels, LevelsOrOne, Share, Terms
 from scalegan.train.state import Report, TrainState
 
 
@@ -62,12 +62,13 @@ def discriminator_terms(state: TrainState, batch: Batch) -> Terms:
 
 
 def generator_terms(state: TrainState, batch: Batch) -> Terms:
-    w, fake = state.kept.pop(id(batch), None) or generate(state, batch)
+    kept = state.kept.pop(id(batch), None)
+    w, fake = generate(state, batch) if kept is None else kept
     state.track(w, batch.labels)
     return state.objective.generator_terms(state.discriminator, real(state, batch), fake, batch)
 
 
-def real(state: TrainState, batch: Batch) -> Levels:
+def real(state: TrainState, batch: Batch) -> LevelsOrOne:
     """Real samples as one level that stands for all: (N, 1, C, H, W)."""
     return state.autoencoder.sample(batch.stored)[:, None]
 

@@ -1,0 +1,26 @@
+"""Every recipe resolves, round-trips and builds."""
+
+import tomllib
+
+import pytest
+import torch
+
+from scalegan import config as configs
+from scalegan.train.build import build_networks
+
+
+@pytest.mark.parametrize("name", configs.recipes())
+def test_recipe(name: str) -> None:
+    config = configs.resolve(configs.read(name))
+    assert configs.parse(tomllib.loads(configs.write(config))) == config
+    assert config.name == name
+    with torch.device("meta"):
+        networks = build_networks(config, (4, 32, 32), 10)
+    assert all(sum(p.numel() for p in network.parameters()) > 1000 for network in networks)
+
+
+@pytest.mark.parametrize("name", configs.recipes())
+def test_recipe_opens_with_its_command(name: str) -> None:
+    head = (configs.RECIPES / f"{name}.toml").read_text().splitlines()[:5]
+    assert any("Run:" in line and f"train {name}" in line for line in head)
+    assert any("Expect:" in line for line in head)

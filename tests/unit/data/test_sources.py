@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scalegan.data.sources import digits, npz
+from scalegan.errors import DataError
+
+
+def archive(path: Path, images: np.ndarray | None, labels: np.ndarray | None) -> str:
+    arrays = {"arr_0": images, "arr_1": labels}
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return str(path)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "data.npz"
+
+
+IMAGES = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+LABELS = np.array([2, 0])
+
+
+def test_digits() -> None:
+    source = digits()
+    items = list(source.items)
+    assert len(items) == 1797 and len({item.key for item in items}) == 1797
+    assert source.class_names == [str(digit) for digit in range(10)]
+    assert items[0].image.shape == (8, 8) and items[0].image.dtype == np.uint8
+    assert items[0].label == 0 and items[1].label == 1
+    assert max(item.image.max() for item in items) == 255
+    assert items[0].image[0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 5, 13, 9, 1 of 16
+    again = list(digits().items)
+    assert all((a.image == b.image).all() for a, b in zip(items, again, strict=True))
+
+
+def test_npz(file: Path) -> None:
+    source = npz(archive(file, IMAGES, LABELS))
+    items = list(source.items)
+    assert [item.key for item in items] == ["00000000", "00000001"]
+    assert [item.label for item in items] == [2, 0]
+    assert all((item.image == image).all() for item, image in zip(items, IMAGES, strict=True))
+    assert source.class_names == ["0", "1", "2"]  # a class without pictures keeps its place
+
+
+@pytest.mark.parametrize("images", [IMAGES[..., 0], IMAGES[..., :1]])
+def test_npz_of_grey_pictures(file: Path, images: np.ndarray) -> None:
+    items = list(npz(archive(file, images, LABELS)).items)
+    assert [item.image.shape for item in items] == [(4, 4), (4, 4)]
+    assert (items[1].image == IMAGES[1, ..., 0]).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.uint64])
+def test_npz_with_labels_of_any_integer_type(file: Path, kind: type) -> None:
+    items = list(npz(archive(file, IMAGES, LABELS.astype(kind))).items)
+    assert [(item.label, type(item.label)) for item in items] == [(2, int), (0, int)]
+
+
+def test_npz_of_one_picture_and_class(file: Path) -> None:
+    source = npz(archive(file, IMAGES[:1], np.array([0])))
+    assert len(list(source.items)) == 1 and source.class_names == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES.astype(np.float32), LABELS, "`arr_0` of `{}` is float32 with 4 axes; expected"),
+        (IMAGES.reshape(2, -1), LABELS, "`arr_0` of `{}` is uint8 with 2 axes; expected uint8"),
+        (IMAGES.reshape(2, 4, 6, 2), LABELS, "`arr_0` of `{}` has 2 channels; expected 1 or 3"),
+        (IMAGES, LABELS[:1], "`arr_1` of `{}` has shape (1,) and type int64; expected one integer "
+         "for each of the 2 images"),
+        (IMAGES, LABELS[:, None], "`arr_1` of `{}` has shape (2, 1) and type int64; expected one"),
+        (IMAGES, LABELS / 2, "`arr_1` of `{}` has shape (2,) and type float64; expected one"),
+        (IMAGES, LABELS > 0, "`arr_1` of `{}` has shape (2,) and type bool; expected one integer"),
+        (IMAGES, LABELS - 1, "`{}` holds no images or a negative label"),
+        (IMAGES[:0], LABELS[:0], "`{}` holds no images or a negative label"),
+        (IMAGES, None, "`{}` lacks an array: arr_1 is not a file in the archive"),
+        (None, LABELS, "`{}` lacks an array: arr_0 is not a file in the archive"),
+        (IMAGES, np.array([{}, {}]), "`{}` is not a readable .npz of plain arrays: Object arrays"),
+    ],
+)  # fmt: skip
+def test_npz_refuses(
+    file: Path, images: np.ndarray | None, labels: np.ndarray | None, message: str
+) -> None:
+    path = archive(file, images, labels)
+    with pytest.raises(DataError) as caught:
+        npz(path)
+    assert str(caught.value).startswith(message.format(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short", b"\x93NUMPY"])
+def test_npz_refuses_other_files(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"is not a readable \.npz of plain arrays"):
+        npz(str(file))
+
+
+def test_npz_refuses_a_bare_array(tmp_path: Path) -> None:
+    np.save(tmp_path / "bare.npy", IMAGES)
+    with pytest.raises(DataError, match=r"is not a readable \.npz of plain arrays"):
+        npz(str(tmp_path / "bare.npy"))
+
+
+def test_npz_refuses_a_cut_file(file: Path) -> None:
+    archive(file, IMAGES, LABELS)
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(DataError, match=r"is not a readable \.npz of plain arrays"):
+        npz(str(file))
+
+
+def test_npz_refuses_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no file `") as caught:
+        npz(str(tmp_path / "none.npz"))
+    assert caught.value.hint == "the source is npz:PATH"

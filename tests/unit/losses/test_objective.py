@@ -1,0 +1,162 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scalegan.interfaces import DiscriminatorOutput
+from scalegan.losses.objective import Objective
+from scalegan.models.gat import GATDiscriminator
+from scalegan.registry import ADVERSARIAL
+from scalegan.settings import AlignmentConfig, NoiseConfig, ObjectiveConfig, PenaltyConfig
+from tests import tiny
+
+REAL, FAKE = torch.randn(4, 1, 1, 8, 8), torch.randn(4, 4, 1, 8, 8)
+ALIGNED = AlignmentConfig(weight=0.5, features=5, side=12)
+
+
+def objective(penalty: PenaltyConfig | None = None, **parts: Any) -> Objective:
+    config = ObjectiveConfig(penalty=penalty or PenaltyConfig(r1=0.0, r2=0.0), **parts)
+    aligned = config.alignment.weight > 0
+    return Objective(config, ADVERSARIAL["relativistic"], 4, tiny.teacher if aligned else None)
+
+
+def discriminator(features: int = 0) -> GATDiscriminator:
+    torch.manual_seed(0)
+    return GATDiscriminator(tiny.MODEL, (1, 8, 8), tiny.NUM_CLASSES, features)
+
+
+def terms(of: Objective, judge: GATDiscriminator, step: int = 0) -> tuple[dict, dict]:
+    torch.manual_seed(1)
+    return of.discriminator_terms(judge, REAL, FAKE, tiny.batch(with_images=True), step)
+
+
+class Recorder:
+    """A discriminator that keeps what it was shown; its logit is the mean of the finest level."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Tensor, Tensor, bool]] = []
+
+    def __call__(
+        self, samples: Tensor, labels: Tensor, with_features: bool = False
+    ) -> DiscriminatorOutput:
+        self.calls.append((samples, labels, with_features))
+        features = torch.ones(len(samples), 5, 5) if with_features else None
+        return DiscriminatorOutput(samples[:, -1].mean(dim=(1, 2, 3))[:, None], features)
+
+
+def test_terms_by_name() -> None:
+    everything = objective(PenaltyConfig(), alignment=ALIGNED)
+    losses, watched = terms(everything, discriminator(features=5))
+    assert list(losses) == ["d/adversarial", "d/r1_penalty", "d/r2_penalty", "d/alignment"]
+    assert list(watched) == ["d/real_logits", "d/fake_logits", "d/r1", "d/r2"]
+    for value in [*losses.values(), *watched.values()]:
+        assert value.shape == (4,)
+    assert not any(value.requires_grad for value in watched.values())
+
+
+def test_zero_weights_leave_the_adversarial_loss_alone() -> None:
+    judge = discriminator()
+    of = objective()
+    losses, watched = terms(of, judge)
+    assert list(losses) == ["d/adversarial"]
+    torch.manual_seed(1)  # the fake view is drawn before the real one
+    fake_view, real_view = of.view(FAKE), of.view(REAL)
+    labels = tiny.batch().labels
+    logits = judge(torch.cat([real_view(REAL), fake_view(FAKE)]), labels.repeat(2)).logits
+    expected = ADVERSARIAL["relativistic"].discriminator(*logits.chunk(2))
+    assert torch.equal(losses["d/adversarial"], expected)
+    assert torch.equal(watched["d/real_logits"], logits[:4, 0].detach())
+
+
+@pytest.mark.parametrize(("r1", "r2"), [(0.4, 0.0), (0.0, 0.6), (0.4, 0.6)])
+def test_penalties_are_half_the_strength_times_the_squared_slope(r1: float, r2: float) -> None:
+    losses, watched = terms(objective(PenaltyConfig(r1=r1, r2=r2)), discriminator())
+    torch.testing.assert_close(losses["d/r1_penalty"].detach(), r1 / 2 * watched["d/r1"])
+    torch.testing.assert_close(losses["d/r2_penalty"].detach(), r2 / 2 * watched["d/r2"])
+    assert watched["d/r1"].min() > 0 and watched["d/r2"].min() > 0
+
+
+def test_penalties_are_due_only_every_so_many_steps() -> None:
+    judge, of = discriminator(), objective(PenaltyConfig(every=3))
+    due = [step for step in range(7) if "d/r1_penalty" in terms(of, judge, step)[0]]
+    assert due == [0, 3, 6]
+    later = terms(of, judge, 1)[0]["d/adversarial"]
+    torch.testing.assert_close(later, terms(of, judge, 0)[0]["d/adversarial"])
+
+
+def test_penalties_move_before_augmenting_and_keep_the_view(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scalegan.losses.objective.nearby", lambda samples, sigma: samples)
+    recorder = Recorder()
+    _, watched = objective(PenaltyConfig()).discriminator_terms(
+        recorder, REAL, FAKE, tiny.batch(), 0
+    )
+    real, fake, moved_real, moved_fake = recorder.calls[0][0].chunk(4)
+    assert torch.equal(real, moved_real) and torch.equal(fake, moved_fake)
+    assert not watched["d/r1"].any() and not watched["d/r2"].any()
+
+
+def test_real_levels_are_moved_alike_and_fake_ones_apart() -> None:
+    calm = NoiseConfig(min_information=1.0, floor=0.0)
+    still = replace(ObjectiveConfig().augment, color=0.0, translation=0.0, cutout=0.0, flip=0.0)
+    recorder = Recorder()
+    objective(PenaltyConfig(sigma=0.5), noise=calm, augment=still).discriminator_terms(
+        recorder, REAL, FAKE, tiny.batch(), 0
+    )
+    real, fake, moved_real, moved_fake = recorder.calls[0][0].chunk(4)
+    move_real, move_fake = moved_real - real, moved_fake - fake
+    assert move_real.std().item() == pytest.approx(0.5, rel=0.2)
+    torch.testing.assert_close(move_real, move_real[:, :1].expand_as(move_real))
+    assert (move_fake[:, 0] - move_fake[:, 1]).std().item() == pytest.approx(0.5 * 2**0.5, rel=0.2)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_one_batch_of_all_passes_equals_separate_passes(aligned: bool) -> None:
+    of = objective(PenaltyConfig(), alignment=ALIGNED if aligned else AlignmentConfig())
+    judge = discriminator(features=5 if aligned else 0)
+    shown = [torch.randn(4, 4, 1, 8, 8) for _ in range(4)]
+    batch = tiny.batch()
+    logits, features = of.judge(judge, shown, batch)
+    assert (features is not None) == aligned
+    for together, samples in zip(logits, shown, strict=True):
+        torch.testing.assert_close(together, judge(samples, batch.labels).logits)
+
+
+def test_alignment_is_weighted_and_of_the_real_view() -> None:
+    recorder, seen = Recorder(), []
+
+    def teacher(pictures: Tensor) -> Tensor:
+        seen.append(pictures)
+        return -torch.ones(len(pictures), 5, 5)
+
+    of = objective(alignment=ALIGNED)
+    of.teacher = teacher
+    losses, _ = of.discriminator_terms(recorder, REAL, FAKE, tiny.batch(with_images=True), 0)
+    # Opposite features: a distance of 2 for the class token and 2 for the patches.
+    torch.testing.assert_close(losses["d/alignment"], torch.full((4,), 0.5 * 4))
+    assert [with_features for _, _, with_features in recorder.calls] == [True, False]
+    assert seen[0].shape == (4, 3, 12, 12)
+
+
+def test_generator_terms_send_gradients_through_the_fake_alone() -> None:
+    judge = discriminator().requires_grad_(False)
+    real, fake = REAL.clone().requires_grad_(), FAKE.clone().requires_grad_()
+    losses, watched = objective(PenaltyConfig()).generator_terms(judge, real, fake, tiny.batch())
+    assert list(losses) == ["g/adversarial"] and not watched
+    losses["g/adversarial"].sum().backward()
+    assert real.grad is None
+    assert (fake.grad.flatten(2).abs().amax(2) > 0).all(), "every level of every sample"
+
+
+def test_generator_is_rewarded_for_a_higher_fake_logit() -> None:
+    fake = FAKE.clone().requires_grad_()
+    losses, _ = objective().generator_terms(Recorder(), REAL, fake, tiny.batch())
+    losses["g/adversarial"].sum().backward()
+    still = fake.grad[:, -1].sum(dim=(1, 2, 3))
+    lowers = objective().generator_terms(Recorder(), REAL + 10, FAKE, tiny.batch())[0]
+    raises = objective().generator_terms(Recorder(), REAL, FAKE + 10, tiny.batch())[0]
+    assert raises["g/adversarial"].sum() < lowers["g/adversarial"].sum()
+    assert still.isfinite().all()

@@ -1,0 +1,164 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from scalegan.ops import augment
+from scalegan.ops.augment import Dice
+
+
+def still(count: int = 1, side: int = 4, **changes: list[float] | list[int]) -> Dice:
+    """Dice that move nothing and change no color, but for what is named."""
+    floats = {"brightness": 0.5, "saturation": 0.5, "contrast": 0.5, "color_gate": 0.0, "flip": 1.0}
+    dice = Dice(
+        side=side,
+        **{name: torch.full((count,), value) for name, value in floats.items()},
+        **{name: torch.zeros(count, dtype=torch.int64) for name in
+           ("shift_h", "shift_w", "cut_h", "cut_w")},
+    )  # fmt: skip
+    return replace(dice, **{name: torch.tensor(value) for name, value in changes.items()})
+
+
+def apply(x: Tensor, dice: Dice, shift: bool, cutout: float, flip: float) -> Tensor:
+    """One picture (H, W) through `move`."""
+    by = augment.movement(dice, x.shape[-1], shift, cutout, flip)
+    return augment.move(x[None, None, None], by)[0, 0, 0]
+
+
+SQUARE = torch.arange(1.0, 17.0).view(4, 4)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "side", "expected"), [(0.125, 32, 4), (0.125, 8, 1), (0.125, 4, 1), (0.5, 5, 3)]
+)
+def test_pixels_rounds_halves_up(fraction: float, side: int, expected: int) -> None:
+    assert augment.pixels(fraction, side) == expected
+
+
+@pytest.mark.parametrize(("cutout", "last_center"), [(0.5, 16), (0.3, 15)])
+def test_dice_cover_their_ranges_and_no_more(cutout: float, last_center: int) -> None:
+    torch.manual_seed(0)  # squares of 8 and of 5 pixels
+    dice = augment.draw(3000, 16, 0.125, cutout, torch.device("cpu"))
+    for shifts in (dice.shift_h, dice.shift_w):
+        assert shifts.unique().tolist() == [-2, -1, 0, 1, 2]
+    for centers in (dice.cut_h, dice.cut_w):
+        assert centers.unique().tolist() == list(range(last_center + 1))
+    for uniform in (dice.brightness, dice.saturation, dice.contrast, dice.color_gate, dice.flip):
+        assert 0 <= uniform.min() and uniform.max() < 1
+        assert uniform.mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_color_by_hand() -> None:
+    x = torch.tensor([0.2, 0.6]).view(1, 1, 2, 1, 1)  # two channels of one pixel, mean 0.4
+    dice = still(brightness=[0.75], saturation=[0.25], contrast=[1.0])
+    means = augment.color_means(x[:, -1])
+    # brighter by 0.25: 0.45, 0.85; saturation halves the way to 0.4: 0.425, 0.625;
+    # contrast makes the way from 0.4 one and a half times as long.
+    expected = torch.tensor([0.4375, 0.7375])
+    torch.testing.assert_close(augment.color(x, dice, 1.0, means).flatten(), expected)
+
+
+def test_color_means_are_of_channels_and_of_everything() -> None:
+    x = torch.arange(8.0).view(1, 2, 2, 2)
+    grey, mean = augment.color_means(x)
+    assert torch.equal(grey[0, 0], torch.tensor([[2.0, 3.0], [4.0, 5.0]]))
+    assert mean.shape == (1, 1, 1, 1) and mean.item() == 3.5
+
+
+def test_color_changes_those_below_the_probability() -> None:
+    x = torch.rand(3, 2, 1, 2, 2)
+    dice = still(3, brightness=[0.9] * 3, color_gate=[0.0, 0.4, 0.5])
+    changed = augment.color(x, dice, 0.5, augment.color_means(x[:, -1]))
+    torch.testing.assert_close(changed[:2], x[:2] + 0.4)
+    assert torch.equal(changed[2], x[2])
+    assert torch.equal(augment.color(x, dice, 0.0, augment.color_means(x[:, -1])), x)
+
+
+def test_gradients_flow_through_the_color_means() -> None:
+    x = torch.rand(1, 1, 1, 2, 2, requires_grad=True)
+    dice = still(contrast=[0.0])  # half the contrast: x becomes (x + mean) / 2
+    augment.color(x, dice, 1.0, augment.color_means(x[:, -1]))[0, 0, 0, 0, 0].backward()
+    expected = torch.tensor([[0.5 + 0.125, 0.125], [0.125, 0.125]])
+    torch.testing.assert_close(x.grad[0, 0, 0], expected)
+
+
+def test_shift_looks_up_below_and_to_the_right() -> None:
+    shifted = apply(SQUARE, still(shift_h=[1], shift_w=[-2]), True, 0.0, 0.0)
+    expected = torch.tensor([[0, 0, 5, 6], [0, 0, 9, 10], [0, 0, 13, 14], [0, 0, 0, 0.0]])
+    assert torch.equal(shifted, expected)
+
+
+def test_cutout_by_hand() -> None:
+    # A square of 2 around the place between pixels 0 and 1, and 2 and 3.
+    cut = apply(SQUARE, still(cut_h=[1], cut_w=[3]), False, 0.5, 0.0)
+    expected = SQUARE.clone()
+    expected[0:2, 2:4] = 0
+    assert torch.equal(cut, expected)
+
+
+def test_cutout_is_clamped_into_the_picture() -> None:
+    cut = apply(SQUARE, still(cut_h=[0], cut_w=[4]), False, 0.5, 0.0)
+    expected = SQUARE.clone()
+    expected[0, 3] = 0
+    assert torch.equal(cut, expected)
+
+
+def test_flip_mirrors_those_below_the_probability() -> None:
+    assert torch.equal(apply(SQUARE, still(flip=[0.39]), False, 0.0, 0.4), SQUARE.flip(1))
+    assert torch.equal(apply(SQUARE, still(flip=[0.4]), False, 0.0, 0.4), SQUARE)
+
+
+def test_everything_off_is_the_identity() -> None:
+    dice = still(shift_h=[1], shift_w=[1], flip=[0.0])
+    assert torch.equal(apply(SQUARE, dice, False, 0.0, 0.0), SQUARE)
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_movement_is_shift_then_cutout_then_flip(side: int) -> None:
+    torch.manual_seed(side)
+    dice = augment.draw(40, side, 0.3, 0.5, torch.device("cpu"))
+    x = torch.rand(40, 2, 1, side, side)
+    moved = augment.move(x, augment.movement(dice, side, True, 0.5, 0.4))
+    size = int(0.5 * side + 0.5)
+    for n in range(40):
+        expected = torch.zeros(2, side, side)
+        for i in range(side):
+            for j in range(side):
+                a, b = i + int(dice.shift_h[n]), j + int(dice.shift_w[n])
+                if 0 <= a < side and 0 <= b < side:
+                    expected[:, i, j] = x[n, :, 0, a, b]
+        for i in range(size):
+            for j in range(size):
+                a, b = int(dice.cut_h[n]) - size // 2 + i, int(dice.cut_w[n]) - size // 2 + j
+                expected[:, min(max(a, 0), side - 1), min(max(b, 0), side - 1)] = 0
+        expected = expected.flip(2) if dice.flip[n] < 0.4 else expected
+        assert torch.equal(moved[n, :, 0], expected)
+
+
+def test_movement_of_a_larger_picture_is_the_same_fraction() -> None:
+    torch.manual_seed(0)
+    dice = augment.draw(16, 8, 0.25, 0.5, torch.device("cpu"))
+    small = torch.rand(16, 1, 1, 8, 8)
+    large = small.repeat_interleave(7, -2).repeat_interleave(7, -1)
+    moved_small = augment.move(small, augment.movement(dice, 8, True, 0.0, 0.5))
+    moved_large = augment.move(large, augment.movement(dice, 56, True, 0.0, 0.5))
+    assert torch.equal(moved_large[..., 3::7, 3::7], moved_small)
+
+
+def test_inverse_ratio_differs_only_at_another_side() -> None:
+    dice = still(side=32, shift_h=[4], shift_w=[-4])
+    here = [
+        augment.movement(dice, 32, True, 0.0, 0.0, inverse_ratio=wrong) for wrong in (False, True)
+    ]
+    assert torch.equal(here[0].source, here[1].source)
+    x = torch.zeros(1, 1, 1, 224, 224)
+    x[..., 100, 100] = 1
+    right, wrong = (
+        augment.move(x, augment.movement(dice, 224, True, 0.0, 0.0, inverse_ratio=official))[
+            0, 0, 0
+        ]
+        for official in (False, True)
+    )
+    assert right.nonzero().tolist() == [[72, 128]]  # 28 pixels: an eighth of 224
+    assert wrong.nonzero().tolist() == [[100, 101]]  # floor(4 / 7) = 0, floor(-4 / 7) = -1
