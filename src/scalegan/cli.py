@@ -84,9 +84,6 @@ class Info:
 class Convert:
     """Turn a checkpoint of the official GAT code into a snapshot."""
 
-    config: Path | None = None
-    """JSON with the constructor's values (hidden_size, depth, ...); needed where the file holds no
-    arguments."""
     class_names: Path | None = None
     """Text file with one class name a line; numbers if not given."""
     allow_unsafe_pickle: bool = False
@@ -300,9 +297,8 @@ def convert_command(arguments: list[str]) -> int:
 
     from scalegan.convert import convert
 
-    for line in convert(Path(source), Path(out), parsed.config, parsed.class_names,
-                        parsed.allow_unsafe_pickle):  # fmt: skip
-        print(line)
+    lines = convert(Path(source), Path(out), parsed.class_names, parsed.allow_unsafe_pickle)
+    print("\n".join(lines))
     return 0
 
 

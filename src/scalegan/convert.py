@@ -6,7 +6,11 @@ the same tables.
 
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +18,10 @@ from torch import Tensor, nn
 
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.gat import GATDiscriminator, GATGenerator
+from scalegan.runtime.files import load_tensors
 from scalegan.settings import GATConfig
+from scalegan.snapshot import Card, save
+from scalegan.unpickle import NEEDS_TRUST
 
 # A regular expression for a whole reference key, and ours; None = a tensor we have no use for.
 Names = list[tuple[str, str | None]]
@@ -162,7 +169,17 @@ def build_gat(role: str, config: dict[str, Any]) -> nn.Module:
         if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < math.inf:
             kind = "finite number" if key == "mlp_ratio" else "whole number"
             raise ConfigError(f"`{key}` is {value!r} but must be a {kind} of at least {least}")
-    ours = GATConfig(
+    ours = gat_config(sizes)
+    shape = (sizes["in_channels"], sizes["input_size"], sizes["input_size"])
+    if role == "generator":
+        return GATGenerator(ours, shape, sizes["num_classes"])
+    return GATDiscriminator(ours, shape, sizes["num_classes"], sizes["z_dim"])
+
+
+def gat_config(sizes: dict[str, Any]) -> GATConfig:
+    """Sizes under the reference's names as our config."""
+    sizes = GAT_DEFAULTS | sizes
+    return GATConfig(
         width=sizes["hidden_size"],
         depth=sizes["depth"],
         num_heads=sizes["num_heads"],
@@ -172,10 +189,6 @@ def build_gat(role: str, config: dict[str, Any]) -> nn.Module:
         label_width=sizes["cmap_dim"],
         projector_width=sizes["projector_dim"],
     )
-    shape = (sizes["in_channels"], sizes["input_size"], sizes["input_size"])
-    if role == "generator":
-        return GATGenerator(ours, shape, sizes["num_classes"])
-    return GATDiscriminator(ours, shape, sizes["num_classes"], sizes["z_dim"])
 
 
 SYSTEMS = {
@@ -185,3 +198,125 @@ SYSTEMS = {
         {"generator": {"style_updates": MANY_UPDATES}},
     ),
 }
+
+
+def convert(
+    source: Path, out: Path, class_names: Path | None = None, is_trusted: bool = False
+) -> list[str]:
+    """Turn a foreign checkpoint into a snapshot.
+
+    Sizes are read off the tensors' shapes. The averaged generator is taken where there is one.
+
+    Args:
+        source: .safetensors, or a pickle of the official code (opened in a child process only).
+        out: the snapshot's folder; must not exist.
+        class_names: a text file with one name a line; numbers if not given.
+        is_trusted: open a pickle that weights-only loading refuses, in the child process.
+
+    Returns:
+        Lines on what was read and written.
+
+    Raises:
+        CheckpointError: if the file is not what it should be, or `out` exists.
+    """
+    if out.exists():
+        raise CheckpointError(f"`{out}` exists already", "choose another folder")
+    tensors = read_foreign(source, is_trusted)
+    parts = split_networks(tensors)
+    if "generator" not in parts:
+        raise CheckpointError(f"`{source}` holds no generator in the official code's key names")
+    networks, lines = {}, []
+    for role, weights in parts.items():
+        networks[role] = load_reference("gat", role, infer_gat(role, weights), weights)
+        lines.append(f"{role}: {len(weights)} tensors of `{source}`")
+    config = infer_gat("generator", parts["generator"])
+    names = [str(index) for index in range(config["num_classes"])]
+    if class_names:
+        names = class_names.read_text(encoding="utf-8").splitlines()
+        if len(names) != config["num_classes"]:
+            raise CheckpointError(
+                f"`{class_names}` has {len(names)} lines; the model has {config['num_classes']} "
+                "classes"
+            )
+    card = Card(
+        name=source.stem,
+        model=gat_config(config),
+        autoencoder="identity",
+        shape=(config["in_channels"], config["input_size"], config["input_size"]),
+        class_names=names,
+        features=infer_gat("discriminator", parts["discriminator"])["z_dim"]
+        if "discriminator" in parts
+        else 0,
+        step=int(tensors.get("steps", torch.tensor(0))),
+    )
+    save(out, card, networks["generator"], networks.get("discriminator"))
+    return [*lines, f"snapshot: `{out}`; next: scalegan info {out}"]
+
+
+def read_foreign(source: Path, is_trusted: bool) -> dict[str, Tensor]:
+    """Tensors of a file by dotted key; a pickle is opened by a child process."""
+    if not source.is_file():
+        raise CheckpointError(f"there is no file `{source}`")
+    if source.suffix == ".safetensors":
+        return load_tensors(source)
+    with TemporaryDirectory() as folder:
+        plain = Path(folder) / "tensors.safetensors"
+        command = [sys.executable, "-m", "scalegan.unpickle", str(source), str(plain)]
+        done = subprocess.run(
+            [*command, *(["--trusted"] if is_trusted else [])], capture_output=True, text=True
+        )
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if done.returncode == NEEDS_TRUST:
+            raise CheckpointError(
+                f"`{source}` does not load as plain tensors: {reason}",
+                "if you trust who made it: --allow-unsafe-pickle",
+            )
+        if done.returncode:
+            raise CheckpointError(f"`{source}` cannot be read: {reason}")
+        return load_tensors(plain)
+
+
+def split_networks(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Weights by role, from keys such as `ema.blocks.0...`, or from one bare network's keys."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        first, _, rest = key.removeprefix("weights.").partition(".")
+        if first in ("ema", "generator", "discriminator"):
+            parts.setdefault(first, {})[rest.removeprefix("module.")] = value
+    if not parts and "pos_embed" in tensors:
+        parts["discriminator" if "cls_token" in tensors else "generator"] = tensors
+    if "ema" in parts:
+        parts["generator"] = parts.pop("ema")
+    return parts
+
+
+def infer_gat(role: str, weights: dict[str, Tensor]) -> dict[str, Any]:
+    """The sizes of a reference network, read off its tensors' shapes."""
+    try:
+        width, patch_inputs, patch, _ = weights["x_embedder.proj.weight"].shape
+        num_tokens = weights["pos_embed"].shape[1]
+        num_classes, label_width = weights["y_embedder.embedding_table.weight"].shape
+        head_width = weights["blocks.0.attn.q_norm.weight"].shape[0]
+        hidden = weights["blocks.0.mlp.w3.weight"].shape[1]
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"the {role}'s tensors are not those of a GAT: {error}") from None
+    depth = len({key.split(".")[1] for key in weights if key.startswith("blocks.")})
+    sizes = {
+        "hidden_size": width,
+        "patch_size": patch,
+        "input_size": math.isqrt(num_tokens) * patch,
+        "num_classes": num_classes,
+        "num_heads": width // head_width,
+        "depth": depth,
+        # floor(2/3 * ratio * width) is the hidden width; half a unit keeps clear of rounding.
+        "mlp_ratio": 4.0 if 8 * width // 3 == hidden else 1.5 * (hidden + 0.5) / width,
+    }
+    if role == "generator":
+        return sizes | {"in_channels": patch_inputs, "latent_size": label_width}
+    has_projector = "proj.4.weight" in weights
+    return sizes | {
+        "in_channels": patch_inputs // 4,  # four levels, stacked
+        "cmap_dim": label_width,
+        "projector_dim": weights["proj.0.weight"].shape[0] if has_projector else 1,
+        "z_dim": weights["proj.4.weight"].shape[0] if has_projector else 0,
+    }

@@ -1,9 +1,10 @@
 """What passes from part to part, with shapes. The first file to read.
 
 Axis letters, the same in the whole package: N batch, L levels (coarse to fine), C H W channels,
-height and width of a sample, K logits per sample, T tokens, S class token and tokens, D model width,
-E feature width, P side of the picture in pixels. `*Z` and `*S` are the shapes of noise and style, which differ between
-architectures. Images are always uint8 with three channels; samples are floats of about unit scale.
+height and width of a sample, K logits per sample, T tokens, S class token and tokens, D model
+width, E feature width, P side of the picture in pixels. `*Z` and `*S` are the shapes of noise and
+style, which differ between architectures. Images are always uint8 with three channels; samples are
+floats of about unit scale.
 """
 
 from collections.abc import Callable, Sequence

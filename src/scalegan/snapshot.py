@@ -278,10 +278,7 @@ class GAN:
         names = self.card.class_names
         if classes is None:
             return list(range(len(names)))
-        found = [
-            names.index(label) if isinstance(label, str) and label in names else label
-            for label in classes
-        ]
+        found = [self._index(label) for label in classes]
         for label in found:
             if isinstance(label, str) or not 0 <= label < len(names):
                 some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
@@ -292,6 +289,13 @@ class GAN:
         if not found:
             raise ConfigError("the list of classes is empty", "leave it out to have all classes")
         return cast(list[int], found)
+
+    def _index(self, label: int | str) -> int | str:
+        """The index of a class name, or of an index in digits; what is neither as it is."""
+        names = self.card.class_names
+        if isinstance(label, str) and label in names:
+            return names.index(label)
+        return int(label) if isinstance(label, str) and label.isdecimal() else label
 
     def _seeds(self, count: int, seed: int) -> range:
         if count < 1 or seed < 0:

@@ -4,6 +4,7 @@ A source is a function of what follows its name and a colon (`npz:PATH`); keys a
 order is stable.
 """
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -78,10 +79,12 @@ def npz(path: str) -> Source:
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise DataError(f"there is no file `{path}`", "the source is npz:PATH")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"`{path}` is not a readable .npz of plain arrays: it is not a zip archive")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return archive["arr_0"], archive["arr_1"]
     except KeyError as error:
         raise DataError(f"`{path}` lacks an array: {error.args[0]}") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise DataError(f"`{path}` is not a readable .npz of plain arrays: {error}") from None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from scalegan.interfaces import Images
@@ -31,7 +31,9 @@ class Verdict:
 
 
 @torch.no_grad()
-def distances(real: Images, fake: Images, features: Features, seed: int) -> tuple[float, float]:
+def distances(
+    real: Images, fake: UInt8[Tensor, "M 3 P P"], features: Features, seed: int
+) -> tuple[float, float]:
     """Frechet distance of fake to real, and of two random halves of real to each other."""
     real_features, fake_features = (
         torch.cat([features(part) for part in images.split(512)]) for images in (real, fake)

@@ -151,7 +151,8 @@ def plot_curves(run: Path) -> None:
         axis.set(title=title, xlabel="images seen")
         if title in ("squared slopes", "gradient norms") and lines:
             axis.set_yscale("log")
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
         axis.grid(alpha=0.2)
     with atomic_file(run / "curves.png") as draft:
         figure.savefig(draft, dpi=90)

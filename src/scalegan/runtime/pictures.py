@@ -29,7 +29,7 @@ def grid(images: UInt8[Tensor, "N 3 P P"], columns: int, gap: int = 1) -> Image.
 
 
 def write(
-    batches: Iterable[UInt8[Tensor, "N 3 P P"]], labels: Sequence[int], path: Path, columns: int
+    batches: Iterable[UInt8[Tensor, "_ 3 P P"]], labels: Sequence[int], path: Path, columns: int
 ) -> None:
     """Write images: NAME.png a grid, NAME.npz arrays, anything else a folder of PNGs.
 

@@ -109,6 +109,15 @@ def test_npz_refuses_a_cut_file(file: Path) -> None:
         npz(str(file))
 
 
+def test_npz_refuses_a_flipped_bit(file: Path) -> None:
+    archive(file, IMAGES, LABELS)
+    content = bytearray(file.read_bytes())
+    content[content.index(IMAGES.tobytes())] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"is not a readable \.npz of plain arrays: Bad CRC"):
+        npz(str(file))
+
+
 def test_npz_refuses_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file `") as caught:
         npz(str(tmp_path / "none.npz"))

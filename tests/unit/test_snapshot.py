@@ -1,0 +1,209 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from scalegan.errors import CheckpointError, ConfigError
+from scalegan.runtime.files import MANIFEST, digest, read_json, write_json
+from scalegan.sample import labels_for
+from scalegan.snapshot import (
+    GAN,
+    Card,
+    build_discriminator,
+    build_generator,
+    load,
+    load_weights,
+    newest,
+    read_card,
+    save,
+)
+from tests import tiny
+
+CARD = Card("tiny", tiny.MODEL, "identity", (1, 8, 8), ["cat", "dog", "bird"], step=7, seed=3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    generator = build_generator(CARD)
+    generator.track(torch.randn(3, 16), torch.arange(3))
+    save(tmp_path / "snapshot", CARD, generator, build_discriminator(CARD))
+    return tmp_path / "snapshot"
+
+
+@pytest.fixture
+def gan(folder: Path) -> GAN:
+    return load(folder)
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """Change entries of config.json, with a digest that fits."""
+    values = read_json(folder / "config.json") | changes
+    write_json(folder / "config.json", {k: v for k, v in values.items() if v is not None})
+    manifest = read_json(folder / MANIFEST)
+    write_json(folder / MANIFEST, manifest | {"config.json": digest(folder / "config.json")})
+
+
+def test_round_trip(folder: Path) -> None:
+    gan = load(str(folder))
+    assert gan.card == CARD == read_card(folder)
+    torch.manual_seed(0)
+    generator = build_generator(CARD)
+    generator.track(torch.randn(3, 16), torch.arange(3))
+    expected = generator.state_dict()
+    assert gan.generator.state_dict().keys() == expected.keys()
+    for name, value in gan.generator.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    assert not gan.generator.training
+    assert not any(parameter.requires_grad for parameter in gan.generator.parameters())
+    discriminator = build_discriminator(CARD)
+    load_weights(discriminator, folder / "discriminator.safetensors")
+
+
+def test_a_snapshot_holds_no_pickle_and_a_readable_card(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md", "config.json", "discriminator.safetensors", "generator.safetensors", MANIFEST,
+    ]  # fmt: skip
+    readme = (folder / "README.md").read_text()
+    assert "# tiny" in readme and "3: cat, dog, bird" in readme and "7 steps" in readme
+
+
+def test_a_projector_is_part_of_the_card(tmp_path: Path) -> None:
+    aligned = replace(CARD, features=5)
+    save(tmp_path / "aligned", aligned, build_generator(aligned), build_discriminator(aligned))
+    card = read_card(tmp_path / "aligned")
+    load_weights(build_discriminator(card), tmp_path / "aligned" / "discriminator.safetensors")
+    with pytest.raises(CheckpointError, match=r"for `projector\.0\.bias`; expected none$"):
+        load_weights(
+            build_discriminator(CARD), tmp_path / "aligned" / "discriminator.safetensors"
+        )
+
+
+def test_the_newest_snapshot_of_a_run(tmp_path: Path) -> None:
+    for step in (5, 10, 9):
+        save(tmp_path / "snapshots" / f"step-{step:08d}", CARD, build_generator(CARD), None)
+    (tmp_path / "config.toml").write_text("")
+    assert newest(tmp_path).name == "step-00000010"
+    assert newest(tmp_path / "snapshots" / "step-00000005").name == "step-00000005"
+
+
+def test_nothing_to_load(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no snapshot$"):
+        load(tmp_path)
+    with pytest.raises(CheckpointError, match="does not exist$"):
+        load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["generator.safetensors", "config.json"])
+def test_a_damaged_snapshot_is_refused(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[-3] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        load(folder)
+    expected = f"snapshot `{folder}` is damaged: `{name}` does not match its digest"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 99}, "has format 99; this version reads 1$"),
+        ({"autoencoder": "magic"}, "is not usable: unknown autoencoder `magic`$"),
+        ({"model": {"widht": 16}}, r"is not usable: unknown key `model\.widht`$"),
+        ({"shape": None}, "is not usable: 'shape'$"),
+        ({"shape": 3}, "is not usable: "),
+        ({"surprise": 3}, "is not usable: .*surprise"),
+    ],
+)
+def test_unusable_cards_are_refused(
+    folder: Path, changes: dict[str, object], message: str
+) -> None:
+    rewrite(folder, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load(folder)
+
+
+def test_weights_of_another_size_are_refused(folder: Path) -> None:
+    wider = build_generator(replace(CARD, model=replace(tiny.MODEL, z_width=16)))
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(wider, folder / "generator.safetensors")
+    path = folder / "generator.safetensors"
+    assert str(caught.value) == f"`{path}` has (3, 8) for `labels.weight`; expected (3, 16)"
+
+
+def test_classes_by_name_index_and_digits(gan: GAN) -> None:
+    assert gan.indices(None) == [0, 1, 2]
+    assert gan.indices(["bird", 0, "1", "cat"]) == [2, 0, 1, 0]
+
+
+def test_a_name_of_digits_goes_before_the_index(folder: Path) -> None:
+    rewrite(folder, class_names=["2", "1", "0"])
+    assert load(folder).indices(["2", 2]) == [0, 2]
+
+
+@pytest.mark.parametrize("label", ["fish", 3, -1, "3", "-1", ""])
+def test_unknown_classes_are_refused(gan: GAN, label: str | int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        gan.indices([0, label])
+    expected = f"there is no class `{label}`; the model knows 3: cat, dog, bird"
+    assert str(caught.value) == expected
+
+
+def test_no_classes_are_refused(gan: GAN) -> None:
+    with pytest.raises(ConfigError, match="^the list of classes is empty$"):
+        gan.sample(1, classes=[])
+
+
+def test_sample_counts_seeds_and_classes_on(gan: GAN) -> None:
+    images = gan.sample(5, seed=2)
+    assert images.shape == (5, 3, 8, 8) and images.dtype == torch.uint8
+    assert torch.equal(gan.sample(5, seed=2), images)
+    assert torch.equal(gan.sample(1, seed=4), images[2:3])  # seed 4 has class 1 on either way
+    assert labels_for(range(2, 7), [0, 1, 2]).tolist() == [2, 0, 1, 2, 0]
+    assert torch.equal(gan.sample(1, classes=["dog"], seed=4), images[2:3])
+
+
+@pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (1, -1)])
+def test_impossible_counts_and_seeds_are_refused(gan: GAN, count: int, seed: int) -> None:
+    with pytest.raises(ConfigError, match=f"^cannot draw {count} images from seed {seed}; "):
+        gan.sample(count, seed=seed)
+
+
+def test_truncation_and_guidance_reach_the_images(gan: GAN) -> None:
+    plain = gan.sample(4, classes=["cat"])
+    typical = gan.sample(4, classes=["cat"], truncation=0.0)
+    assert torch.equal(typical, typical[:1].expand_as(typical))
+    assert not torch.equal(plain, typical)
+    assert not torch.equal(gan.sample(4, classes=["cat"], guidance=5.0), plain)
+
+
+def test_the_last_level_is_the_sample(gan: GAN) -> None:
+    levels = gan.levels(4, ["cat", "bird"], seed=1)
+    assert levels.shape == (4, 4, 3, 8, 8)
+    assert torch.equal(levels[-1], gan.sample(4, ["cat", "bird"], seed=1))
+    w = gan.style(4, ["cat", "bird"], seed=1)
+    assert torch.equal(gan.paint(w, level=1), levels[1])
+    assert torch.equal(gan.paint(w, level=-4), levels[0])
+
+
+@pytest.mark.parametrize("level", [4, -5])
+def test_levels_that_are_not_there_are_refused(gan: GAN, level: int) -> None:
+    with pytest.raises(ConfigError, match=f"^there is no level {level}; the generator has 4$"):
+        gan.paint(gan.style(1), level)
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_walk_has_both_its_ends(gan: GAN, steps: int) -> None:
+    walk = gan.interpolate((3, 8), ("cat", 2), steps)
+    assert len(walk) == steps
+    assert torch.equal(walk[:1], gan.sample(1, ["cat"], seed=3))
+    assert torch.equal(walk[-1:], gan.sample(1, ["bird"], seed=8))
+
+
+def test_a_walk_of_one_image_is_refused(gan: GAN) -> None:
+    with pytest.raises(ConfigError, match="^a walk of 1 images has no two ends"):
+        gan.interpolate((0, 1), (0, 0), steps=1)
+
+
