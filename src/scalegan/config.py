@@ -115,6 +115,13 @@ def resolve(config: Config) -> Config:
         raise ConfigError(
             "`objective.alignment` is set but its weight is 0", "set the weight or leave it out"
         )
+    noise = objective.noise
+    if noise.min_information <= noise.floor:
+        raise ConfigError(
+            f"`objective.noise.min_information` {noise.min_information} is not above "
+            f"`objective.noise.floor` {noise.floor}",
+            "the coarsest level would be noise alone",
+        )
     parse_duration(config.train.duration, "train.duration")
     for field in fields(config.every):
         parse_duration(getattr(config.every, field.name), f"every.{field.name}")

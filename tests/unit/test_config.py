@@ -103,6 +103,15 @@ def test_an_alignment_without_weight_is_refused() -> None:
     assert resolve(replace(config, objective=aligned)).objective.alignment.features == 5
 
 
+@pytest.mark.parametrize("floor", [0.05, 0.09])
+def test_a_level_of_noise_alone_is_refused(floor: float) -> None:
+    noise = {"min_information": 0.05, "floor": floor}
+    with pytest.raises(ConfigError) as caught:
+        resolve(parse({"model": {"size": "S"}, "objective": {"noise": noise}}))
+    expected = f"`objective.noise.min_information` 0.05 is not above `objective.noise.floor` {floor}"
+    assert str(caught.value) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

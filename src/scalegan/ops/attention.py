@@ -36,11 +36,11 @@ class SelfAttention(nn.Module):
             weight, bias = self.into.weight, self.into.bias
             q = self._heads(F.linear(x[:, :1], weight[:width], bias[:width]))
             k, v = map(self._heads, F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1))
-            q = self.query_norm(q)
+            q = self.query_norm(q.float())  # under autocast q has fewer bits than the weight
         else:
             q, k, v = map(self._heads, self.into(x).chunk(3, dim=-1))  # (N, heads, S, D / heads)
-            q = rotate(self.query_norm(q), rotary)
-        k = rotate(self.key_norm(k), rotary)
+            q = rotate(self.query_norm(q.float()), rotary)
+        k = rotate(self.key_norm(k.float()), rotary)
         x = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
         return self.out(x.transpose(1, 2).flatten(2))
 

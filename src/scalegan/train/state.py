@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -61,14 +62,16 @@ class TrainState:
         # With one z the generator need not run twice: nothing it depends on moves in between.
         self.keeps_fake = self.config.train.share_noise and len(share) == 1
         self.discriminator.requires_grad_(network is self.discriminator)
-        self.buffers = [(buffer, buffer.clone()) for buffer in self._moving_buffers()]
+        self.before = [buffer.clone() for buffer in self.moving_buffers]
 
-    def _moving_buffers(self) -> list[Tensor]:
+    @cached_property
+    def moving_buffers(self) -> list[Tensor]:
+        """Buffers that forward passes move: those that are saved, and no parameters."""
         return [
-            module.get_buffer(name)
-            for module in self.networks.values()
-            for name in module.state_dict()
-            if name not in dict(module.named_parameters())
+            value
+            for network in self.networks.values()
+            for value in network.state_dict(keep_vars=True).values()
+            if not isinstance(value, nn.Parameter)
         ]
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -114,7 +117,7 @@ class TrainState:
             if name == "generator":
                 update_average(self.average, network, self.config.train.ema_decay)
         else:
-            for buffer, before in self.buffers:
+            for buffer, before in zip(self.moving_buffers, self.before, strict=True):
                 buffer.copy_(before)
         optimizer.zero_grad(set_to_none=True)
         return report

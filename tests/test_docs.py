@@ -1,0 +1,91 @@
+"""Every command and every block of Python in README and docs runs, made tiny."""
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scalegan.cli import main
+from tests.runs import TINY, scalegan
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUICK = ["--train.duration", "2 steps", "--evaluate.num-images", "0"]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for text in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL):
+            found.append((page.name, text))
+    return found
+
+
+COMMANDS = [
+    (page, line)
+    for page, text in blocks("bash")
+    for line in text.splitlines()
+    if line.strip() and not line.startswith("#")
+]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs and files that the documents speak of."""
+    folder = tmp_path_factory.mktemp("workplace")
+    for name in ("demo", "digits", "first", "mine"):
+        duration = ["--train.duration", "1 step"]
+        scalegan("train", "digits", "--run", str(folder / "runs" / name), *TINY, *duration)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (80, 8, 8), dtype=np.uint8)
+    np.savez(folder / "pictures.npz", images, np.arange(80) % 4)
+    return folder
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_command(
+    page: str, line: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    words = shlex.split(line)
+    if words[0] == "make":
+        subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+        return
+    if words[0] == "torchrun":
+        words[1:1] = ["--master-port", "29741"]
+        words += [*TINY, *QUICK]
+        subprocess.run(words, check=True, timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        return
+    assert words[0] == "scalegan", f"{page}: the test does not know how to run `{line}`"
+    if words[1] == "train" and "--dry-run" not in words:
+        words += [*TINY, *QUICK] if words[2] == "digits" else QUICK
+        if "--run" in words:  # a folder of its own, with what the documents say is there
+            run = Path(words[words.index("--run") + 1])
+            is_resumed = run.name == "first" and "30 epochs" in words
+            if not is_resumed:
+                words[words.index("--run") + 1] = str(tmp_path / run.name)
+        else:
+            words += ["--run", str(tmp_path / "run")]
+    main(words[1:]) if words[1] == "--help" else exits_well(words[1:])
+
+
+def exits_well(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("python"))
+def test_python(page: str, text: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    exec(compile(text, page, "exec"), {"__name__": "__main__"})
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("https://") or (page.parent / target).exists(), target
