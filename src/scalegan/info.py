@@ -62,7 +62,7 @@ def _run_lines(run: Path) -> list[str]:
         lines.append(f"  checkpoint     {path}: {state}")
     metrics = read_metrics(run)
     if metrics:
-        last = [f"{name} {value:.3g}" for name, value in metrics[-1].items() if "/" in name]
+        last = [f"{k} {v:.3g}" for k, v in metrics[-1].items() if "/" in k and v is not None]
         lines.append(f"  last numbers   step {metrics[-1]['step']:,}: {', '.join(last)}")
     return lines
 

@@ -87,5 +87,5 @@ def test_unknown_keys_never_pass(name: str, letters: str) -> None:
     values: dict[str, Any] = {key: 1}
     for part in reversed(parts):
         values = {part: values}
-    with pytest.raises(ConfigError, match="^unknown key `"):
+    with pytest.raises(ConfigError, match=r"^unknown key `"):
         parse(values)

@@ -19,7 +19,12 @@ CONFIGS = st.builds(
     CONFIGS, st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.integers(1, 3), st.data()
 )
 def test_repeated(
-    config: AugmentConfig, count: int, num_levels: int, side: int, channels: int, data: st.DataObject
+    config: AugmentConfig,
+    count: int,
+    num_levels: int,
+    side: int,
+    channels: int,
+    data: st.DataObject,
 ) -> None:
     given_levels = data.draw(st.sampled_from([1, num_levels]))
     samples = torch.randn(count, given_levels, channels, side, side)

@@ -108,7 +108,9 @@ def test_a_level_of_noise_alone_is_refused(floor: float) -> None:
     noise = {"min_information": 0.05, "floor": floor}
     with pytest.raises(ConfigError) as caught:
         resolve(parse({"model": {"size": "S"}, "objective": {"noise": noise}}))
-    expected = f"`objective.noise.min_information` 0.05 is not above `objective.noise.floor` {floor}"
+    expected = (
+        f"`objective.noise.min_information` 0.05 is not above `objective.noise.floor` {floor}"
+    )
     assert str(caught.value) == expected
 
 
@@ -142,7 +144,7 @@ def test_other_durations_are_refused(text: str) -> None:
 @pytest.mark.parametrize("name", ["train.duration", "every.log", "every.checkpoint"])
 def test_resolve_reads_every_duration(name: str) -> None:
     section, key = name.split(".")
-    with pytest.raises(ConfigError, match=f"^`{name}` is "):
+    with pytest.raises(ConfigError, match=rf"^`{name}` is "):
         resolve(parse({"model": {"size": "S"}, section: {key: "soon"}}))
 
 
@@ -181,7 +183,7 @@ def test_read_what_is_not_there() -> None:
 @pytest.mark.parametrize("content", [b"seed = ", b"\xff\xfe"])
 def test_read_what_is_not_toml(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.toml").write_bytes(content)
-    with pytest.raises(ConfigError, match="is not TOML|no file of that name"):
+    with pytest.raises(ConfigError, match=r"is not TOML|no file of that name"):
         read(str(tmp_path / "bad.toml"))
 
 

@@ -23,5 +23,5 @@ def test_sizes_and_origin_of_a_snapshot(tmp_path: Path, features: int) -> None:
 
 
 def test_a_folder_that_is_neither_run_nor_snapshot(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no snapshot$"):
+    with pytest.raises(CheckpointError, match=r"holds no snapshot$"):
         describe(tmp_path)

@@ -65,7 +65,7 @@ def test_styles_are_truncated_then_guided(generator: GATGenerator) -> None:
 def test_abilities_that_are_missing_are_refused(options: dict[str, float], message: str) -> None:
     labels = torch.tensor([0])
     assert styles_for(Plain(), [0], labels).shape == (1, 2)
-    with pytest.raises(ConfigError, match=f"^Plain has no {message}$"):
+    with pytest.raises(ConfigError, match=rf"^Plain has no {message}$"):
         styles_for(Plain(), [0], labels, **options)
 
 

@@ -75,9 +75,7 @@ def test_a_projector_is_part_of_the_card(tmp_path: Path) -> None:
     card = read_card(tmp_path / "aligned")
     load_weights(build_discriminator(card), tmp_path / "aligned" / "discriminator.safetensors")
     with pytest.raises(CheckpointError, match=r"for `projector\.0\.bias`; expected none$"):
-        load_weights(
-            build_discriminator(CARD), tmp_path / "aligned" / "discriminator.safetensors"
-        )
+        load_weights(build_discriminator(CARD), tmp_path / "aligned" / "discriminator.safetensors")
 
 
 def test_the_newest_snapshot_of_a_run(tmp_path: Path) -> None:
@@ -89,9 +87,9 @@ def test_the_newest_snapshot_of_a_run(tmp_path: Path) -> None:
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no snapshot$"):
+    with pytest.raises(CheckpointError, match=r"holds no snapshot$"):
         load(tmp_path)
-    with pytest.raises(CheckpointError, match="does not exist$"):
+    with pytest.raises(CheckpointError, match=r"does not exist$"):
         load(tmp_path / "none")
 
 
@@ -117,9 +115,7 @@ def test_a_damaged_snapshot_is_refused(folder: Path, name: str) -> None:
         ({"surprise": 3}, "is not usable: .*surprise"),
     ],
 )
-def test_unusable_cards_are_refused(
-    folder: Path, changes: dict[str, object], message: str
-) -> None:
+def test_unusable_cards_are_refused(folder: Path, changes: dict[str, object], message: str) -> None:
     rewrite(folder, **changes)
     with pytest.raises(CheckpointError, match=message):
         load(folder)
@@ -152,7 +148,7 @@ def test_unknown_classes_are_refused(gan: GAN, label: str | int) -> None:
 
 
 def test_no_classes_are_refused(gan: GAN) -> None:
-    with pytest.raises(ConfigError, match="^the list of classes is empty$"):
+    with pytest.raises(ConfigError, match=r"^the list of classes is empty$"):
         gan.sample(1, classes=[])
 
 
@@ -167,7 +163,7 @@ def test_sample_counts_seeds_and_classes_on(gan: GAN) -> None:
 
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (1, -1)])
 def test_impossible_counts_and_seeds_are_refused(gan: GAN, count: int, seed: int) -> None:
-    with pytest.raises(ConfigError, match=f"^cannot draw {count} images from seed {seed}; "):
+    with pytest.raises(ConfigError, match=rf"^cannot draw {count} images from seed {seed}; "):
         gan.sample(count, seed=seed)
 
 
@@ -190,7 +186,7 @@ def test_the_last_level_is_the_sample(gan: GAN) -> None:
 
 @pytest.mark.parametrize("level", [4, -5])
 def test_levels_that_are_not_there_are_refused(gan: GAN, level: int) -> None:
-    with pytest.raises(ConfigError, match=f"^there is no level {level}; the generator has 4$"):
+    with pytest.raises(ConfigError, match=rf"^there is no level {level}; the generator has 4$"):
         gan.paint(gan.style(1), level)
 
 
@@ -203,7 +199,5 @@ def test_a_walk_has_both_its_ends(gan: GAN, steps: int) -> None:
 
 
 def test_a_walk_of_one_image_is_refused(gan: GAN) -> None:
-    with pytest.raises(ConfigError, match="^a walk of 1 images has no two ends"):
+    with pytest.raises(ConfigError, match=r"^a walk of 1 images has no two ends"):
         gan.interpolate((0, 1), (0, 0), steps=1)
-
-

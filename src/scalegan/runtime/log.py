@@ -1,6 +1,7 @@
 """What a run says: console, progress bar, metrics.jsonl and a plot of the curves."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +55,11 @@ class Log:
     def record(self, step: int, images_seen: int, values: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
         if self.is_first:
+            # JSON knows no NaN and no infinity.
+            values = {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in values.items()
+            }
             line = {"step": step, "images_seen": images_seen, **values}
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -145,7 +151,9 @@ def plot_curves(run: Path) -> None:
     figure, axes = pyplot.subplots(1, len(panels), figsize=(16, 3.4), layout="constrained")
     for axis, (title, names) in zip(axes, panels.items(), strict=True):
         for name in names:
-            points = [(line["images_seen"], line[name]) for line in lines if name in line]
+            points = [
+                (line["images_seen"], line[name]) for line in lines if line.get(name) is not None
+            ]
             if points:
                 axis.plot(*zip(*points, strict=True), label=name, linewidth=1)
         axis.set(title=title, xlabel="images seen")

@@ -4,6 +4,7 @@ import signal
 from types import FrameType
 
 from scalegan.errors import TrainingError
+from scalegan.train.state import Report
 
 MOST_BAD_STEPS = 3
 
@@ -39,10 +40,11 @@ class BadSteps:
     def __init__(self) -> None:
         self.in_a_row = 0
 
-    def note(self, is_finite: bool, step: int, names: list[str]) -> None:
+    def note(self, is_finite: bool, step: int, report: Report) -> None:
         """Raise after too many in a row; nothing of them has reached a weight."""
         self.in_a_row = 0 if is_finite else self.in_a_row + 1
         if self.in_a_row >= MOST_BAD_STEPS:
+            names = [name for name, value in report.items() if not value.isfinite()]
             raise TrainingError(
                 f"{self.in_a_row} steps in a row up to step {step} had values that are not "
                 f"finite: {', '.join(names)}",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import torch
@@ -68,65 +69,82 @@ def train(
         torch.set_num_threads(config.train.threads)
     world = join(device)
     built = build(config, world, teacher)
-    state, names = built.state, built.pictures.class_names
-    rows = to_device(built.rows, world.device)
-    every = {
-        name: configs.count_steps(text, f"every.{name}", config.train.batch_size, len(rows))
-        for name, text in vars(config.every).items()
-    }
-    total = configs.count_steps(
-        config.train.duration, "train.duration", config.train.batch_size, len(rows)
-    )
+    state = built.state
+    total, every = schedule(config, len(built.rows))
     notes = start(built, run, resume, init_from)
     if state.step >= total:
         raise ConfigError(
             f"`{run}` is complete: step {state.step:,} of {total:,}",
             "raise --train.duration to go on, or choose another --run",
         )
+    notes += introduce(built, run, total, every["checkpoint"])
     log = Log(run, world.is_first, state.step)
-    for note in [*notes, *introduce(built, run, total)]:
+    for note in notes:
         log.say(note)
     if world.is_first:
-        files.clear_drafts(run / "checkpoints")
-        (run / "config.toml").write_text(configs.write(config), encoding="utf-8")
-        record_environment(run, world)
+        prepare_folder(run, config, world)
+    stopped_by = advance(built, run, log, total, every)
+    save(built, run, world)
+    if stopped_by:
+        log.say(
+            f"stopped at step {state.step:,} of {total:,} by signal {stopped_by}; "
+            "the same command goes on from here"
+        )
+        return Outcome(run, state.step, stopped_by=stopped_by)
+    verdict = judge(built, log.say) if config.evaluate.num_images and world.is_first else None
+    if verdict:
+        scores = {f"judge/{name}": value for name, value in vars(verdict).items()}
+        log.record(state.step, state.images_seen, scores)
+    for line in conclude(run, built.pictures.class_names, verdict):
+        log.say(line)
+    return Outcome(run, state.step, verdict)
 
+
+def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]) -> int | None:
+    """Step until the end, or until a signal, whose number is returned."""
+    state, config, world = built.state, built.state.config, built.state.world
+    rows, batch_size = to_device(built.rows, world.device), config.train.batch_size
+    parts = (world.rank, world.size, config.train.micro_batches)
     bad_steps = BadSteps()
-    with Signals() as signals, log.progress(total, state.step, config.train.batch_size) as progress:
-        while state.step < total and not world.any(signals.received is not None):
-            parts = (world.rank, world.size, config.train.micro_batches)
-            batches = share(
-                rows, config.seed, state.attempt, state.images_seen, config.train.batch_size, parts
-            )
+    with Signals() as signals, log.progress(total, state.step, batch_size) as progress:
+        while state.step < total:
+            if world.any(signals.received is not None):
+                return signals.received or SIGTERM
+            first = state.images_seen
+            batches = share(rows, config.seed, state.attempt, first, batch_size, parts)
             report = train_step(state, [batches])
-            if state.step % every["log"] == 0 or state.step == total or not state.is_finite:
+            is_last = state.step == total
+            bad_steps.note(state.is_finite, state.step, report)
+            if state.step % every["log"] == 0 or is_last or not state.is_finite:
                 values = {name: value.item() for name, value in report.items()}
                 log.record(state.step, state.images_seen, values)
                 progress.show(values)
-                unsound = [name for name, value in values.items() if not abs(value) < float("inf")]
-                bad_steps.note(state.is_finite, state.step, unsound)
             progress.advance(state.step)
-            is_due = state.step % every["samples"] == 0 or state.step == total
-            if is_due and world.is_first:
+            if world.is_first and (state.step % every["samples"] == 0 or is_last):
                 draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
                 plot_curves(run)
-            if state.step % every["checkpoint"] == 0 and state.step < total:
+            if state.step % every["checkpoint"] == 0 and not is_last:
                 save(built, run, world)
-    save(built, run, world)
-    if state.step < total:
-        log.say(
-            f"stopped at step {state.step:,} of {total:,} by signal {signals.received}; "
-            "the same command goes on from here"
-        )
-        return Outcome(run, state.step, stopped_by=signals.received)
-    verdict = judge(built, log.say) if config.evaluate.num_images and world.is_first else None
-    if verdict:
-        log.record(
-            state.step, state.images_seen, {f"judge/{k}": v for k, v in vars(verdict).items()}
-        )
-    for line in conclude(run, names, verdict):
-        log.say(line)
-    return Outcome(run, state.step, verdict)
+    return None
+
+
+def schedule(config: Config, num_rows: int) -> tuple[int, dict[str, int]]:
+    """Steps of the whole run, and between things that are written."""
+    batch_size = config.train.batch_size
+    every = {
+        name: configs.count_steps(text, f"every.{name}", batch_size, num_rows)
+        for name, text in vars(config.every).items()
+    }
+    total = configs.count_steps(config.train.duration, "train.duration", batch_size, num_rows)
+    return total, every
+
+
+def prepare_folder(run: Path, config: Config, world: World) -> None:
+    """Write down what is about to run, and clear away what a killed process left unfinished."""
+    for name in ("checkpoints", "snapshots"):
+        files.clear_drafts(run / name)
+    (run / "config.toml").write_text(configs.write(config), encoding="utf-8")
+    record_environment(run, world)
 
 
 def start(built: Built, run: Path, resume: Path | None, init_from: Path | None) -> list[str]:
@@ -153,16 +171,18 @@ def start(built: Built, run: Path, resume: Path | None, init_from: Path | None) 
     return notes
 
 
-def introduce(built: Built, run: Path, total: int) -> list[str]:
-    """What is about to happen, and whether it fits the disk."""
+def introduce(built: Built, run: Path, total: int, between: int) -> list[str]:
+    """What is about to happen, and whether it fits the disk.
+
+    Args:
+        between: steps from one checkpoint to the next.
+    """
     state, config = built.state, built.state.config
     generator, discriminator = (count_parameters(n) for n in state.networks.values())
     channels, side, _ = state.autoencoder.shape
     # Both networks, the average, two Adam moments of both; three checkpoints exist for a moment.
     checkpoint_bytes = 4 * (4 * generator + 3 * discriminator)
-    snapshots = 1 + total // max(1, configs.count_steps(
-        config.every.checkpoint, "", config.train.batch_size, len(built.rows)
-    ))  # fmt: skip
+    snapshots = 1 + total // between
     needed = 3 * checkpoint_bytes + snapshots * 4 * (generator + discriminator)
     folder = next(parent for parent in [run, *run.absolute().parents] if parent.exists())
     free = shutil.disk_usage(folder).free

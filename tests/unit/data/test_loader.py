@@ -28,7 +28,7 @@ def test_order_depends_on_seed_attempt_and_epoch() -> None:
 def test_order_goes_on_across_the_end_of_an_epoch() -> None:
     whole = order(12, 3, 1, 0, 48).tolist()
     pieces = [order(12, 3, 1, first, 8).tolist() for first in range(0, 48, 8)]
-    assert sum(pieces, []) == whole
+    assert [row for piece in pieces for row in piece] == whole
     assert order(12, 3, 1, 10, 30).tolist() == whole[10:40]
 
 
@@ -50,4 +50,4 @@ def test_ranks_and_micro_batches_cut_one_global_order(num_ranks: int, num_micro:
     expected = order(12, 0, 0, 4, 8).tolist()
     parts = [labels(4, (rank, num_ranks, num_micro)) for rank in range(num_ranks)]
     assert [len(micro_batches) for micro_batches in parts] == [num_micro] * num_ranks
-    assert sum(sum(parts, []), []) == expected
+    assert [row for part in parts for batch in part for row in batch] == expected

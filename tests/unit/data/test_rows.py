@@ -38,7 +38,7 @@ def test_color_pictures_without_color_are_grey() -> None:
 
 
 def test_an_empty_source_is_refused() -> None:
-    with pytest.raises(DataError, match="^the source holds no pictures$"):
+    with pytest.raises(DataError, match=r"^the source holds no pictures$"):
         collect(source())
 
 

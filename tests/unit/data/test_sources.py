@@ -119,6 +119,6 @@ def test_npz_refuses_a_flipped_bit(file: Path) -> None:
 
 
 def test_npz_refuses_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no file `") as caught:
+    with pytest.raises(DataError, match=r"there is no file `") as caught:
         npz(str(tmp_path / "none.npz"))
     assert caught.value.hint == "the source is npz:PATH"

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from tests.tiny import MODEL
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -10,6 +9,7 @@ from scalegan.errors import ConfigError
 from scalegan.interfaces import GuidesStyle, TracksStyle, TruncatesStyle
 from scalegan.models.gat import GATDiscriminator, GATGenerator
 from scalegan.settings import GAT_SIZES, GATConfig
+from tests.tiny import MODEL
 
 IMAGENET = (4, 32, 32), 1000  # shape of the latents, classes
 

@@ -17,7 +17,7 @@ def random_attention(width: int = 16, num_heads: int = 2) -> SelfAttention:
 
 
 def explicit(attention: SelfAttention, x: Tensor, angles: Tensor) -> Tensor:
-    """Attention of one sample, head by head and query by query; angles (S, R), zero off the grid."""
+    """Attention of one sample, head by head; angles (S, R) are zero for tokens off the grid."""
     num_heads, width = attention.num_heads, x.shape[-1]
     size = width // num_heads
     rows = x @ attention.into.weight.T + attention.into.bias

@@ -45,7 +45,7 @@ def test_dice_cover_their_ranges_and_no_more(cutout: float, last_center: int) ->
     for centers in (dice.cut_h, dice.cut_w):
         assert centers.unique().tolist() == list(range(last_center + 1))
     for uniform in (dice.brightness, dice.saturation, dice.contrast, dice.color_gate, dice.flip):
-        assert 0 <= uniform.min() and uniform.max() < 1
+        assert uniform.min() >= 0 and uniform.max() < 1
         assert uniform.mean().item() == pytest.approx(0.5, abs=0.03)
 
 

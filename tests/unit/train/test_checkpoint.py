@@ -128,7 +128,7 @@ def test_a_damaged_checkpoint_that_is_named_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="^there is no checkpoint `"):
+    with pytest.raises(CheckpointError, match=r"^there is no checkpoint `"):
         restore(tmp_path / "step-00000001", tiny.state(), NAMES)
 
 
@@ -149,7 +149,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, of: Config, mess
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     (path,) = save_steps(tmp_path, 5)
-    with pytest.raises(CheckpointError, match="knows 3 classes that differ from the 3 of the data"):
+    with pytest.raises(
+        CheckpointError, match=r"knows 3 classes that differ from the 3 of the data"
+    ):
         restore(path, tiny.state(), ["a", "b", "d"])
 
 
@@ -158,7 +160,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     write_json(path / "state.json", read_json(path / "state.json") | {"format": 2})
     manifest = read_json(path / MANIFEST) | {"state.json": digest(path / "state.json")}
     write_json(path / MANIFEST, manifest)
-    with pytest.raises(CheckpointError, match="has format 2; this version reads 1$"):
+    with pytest.raises(CheckpointError, match=r"has format 2; this version reads 1$"):
         restore(path, tiny.state(), NAMES)
 
 
