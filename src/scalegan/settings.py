@@ -6,13 +6,14 @@ its own piece.
 """
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
 
 Count = Annotated[int, Ge(1)]
-Amount = Annotated[float, Ge(0)]
-Positive = Annotated[float, Gt(0)]
+Amount = Annotated[float, Ge(0), Lt(inf)]
+Positive = Annotated[float, Gt(0), Lt(inf)]
 Share = Annotated[float, Ge(0), Le(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 
@@ -154,8 +155,8 @@ class OptimConfig:
     """Adam's epsilon."""
     weight_decay: Amount = 0.0
     """Decoupled weight decay."""
-    max_grad_norm: Positive = 1.0
-    """Gradients longer than this are scaled down to it, per network."""
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    """Gradients longer than this are scaled down to it, per network; inf = none are."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def loss(case: Case) -> Outputs:
                     gradient = torch.zeros_like(theirs)
                 ours[f"{turn}.grad.{key}"] = gradient
             network.zero_grad(set_to_none=True)
+    state.track_kept()
     ours |= replay.outputs | {"gen.w_avg": state.generator.style_mean}
     return ours
 

@@ -23,7 +23,8 @@ class View:
     config: AugmentConfig
     dice: augment.Dice
     means: tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 1 1"]]
-    movement: augment.Movement
+    movement: augment.Movement | None
+    """None where nothing is moved."""
     noise: Levels
     shares: Float[Tensor, " L"]
 
@@ -31,7 +32,9 @@ class View:
         """Show samples; one level that stands for all becomes L of them."""
         if self.config.color > 0:
             samples = augment.color(samples, self.dice, self.config.color, self.means)
-        return mng.perturb(augment.move(samples, self.movement), self.noise, self.shares)
+        if self.movement is not None:
+            samples = augment.move(samples, self.movement)
+        return mng.perturb(samples, self.noise, self.shares)
 
     def on_images(
         self, images: Float[Tensor, "N 3 Q Q"], official: bool = False
@@ -69,8 +72,10 @@ def view_of(
     config: AugmentConfig,
 ) -> View:
     """The view that given dice and standard normal draws (coarse to fine) make."""
-    movement = augment.movement(
-        dice, samples.shape[-1], config.translation > 0, config.cutout, config.flip
-    )
+    movement = None
+    if config.translation > 0 or config.cutout > 0 or config.flip > 0:
+        movement = augment.movement(
+            dice, samples.shape[-1], config.translation > 0, config.cutout, config.flip
+        )
     means = augment.color_means(samples[:, -1].float())
     return View(config, dice, means, movement, mng.correlated_noise(draws, shares), shares)

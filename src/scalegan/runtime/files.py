@@ -73,6 +73,9 @@ def damage(folder: Path) -> str | None:
     """
     try:
         manifest = read_json(folder / MANIFEST)
+        ours = {file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".json")}
+        if unlisted := ours - {MANIFEST, *manifest.keys()}:
+            return f"`{min(unlisted)}` is not in `{MANIFEST}`"
         for name, expected in manifest.items():
             if digest(folder / name) != expected:
                 return f"`{name}` does not match its digest"

@@ -62,6 +62,7 @@ class TrainState:
         # With one z the generator need not run twice: nothing it depends on moves in between.
         self.keeps_fake = self.config.train.share_noise and len(share) == 1
         self.discriminator.requires_grad_(network is self.discriminator)
+        self.styles: list[tuple[Tensor, Labels]] = []
         self.before = [buffer.clone() for buffer in self.moving_buffers]
 
     @cached_property
@@ -83,10 +84,15 @@ class TrainState:
         return z.to(self.world.device)
 
     def track(self, w: Float[Tensor, "N *S"], labels: Labels) -> None:
-        """Feed the running means of the style, if the generator has them, from all ranks."""
+        """Keep a micro-batch's styles for the running means, if the generator has them."""
         if isinstance(self.generator, TracksStyle):
-            world = self.world
-            self.generator.track(world.gather(w.detach().float()), world.gather(labels))
+            self.styles.append((w.detach().float(), labels))
+
+    def track_kept(self) -> None:
+        """Move the running means once per step, by the styles of all micro-batches and ranks."""
+        if self.styles:
+            parts = (torch.cat(part) for part in zip(*self.styles, strict=True))
+            self.generator.track(*map(self.world.gather, parts))
 
     def backward(self, terms: Terms, weight: float) -> Report:
         """Add `weight` times the gradient of the mean loss; return the same share of all terms."""
@@ -115,6 +121,7 @@ class TrainState:
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), most, norm)
             optimizer.step()
             if name == "generator":
+                self.track_kept()
                 update_average(self.average, network, self.config.train.ema_decay)
         else:
             for buffer, before in zip(self.moving_buffers, self.before, strict=True):
