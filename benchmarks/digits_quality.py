@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
@@ -100,7 +101,17 @@ class Examiner:
             "distance": round(distance, 3),
             "ratio_to_halves": round(distance / self.floor, 2),
             "variance_within_class_over_real": round(float(np.mean(variance)), 2),
+            "nearest_real_over_real": round(self.novelty(images), 2),
         }
+
+    def novelty(self, images: np.ndarray) -> float:
+        """Median distance to the nearest real digit, over that of real digits to each other.
+
+        Far below 1, samples would be copies of the training data.
+        """
+        to_real = np.sort(cdist(images, self.real), axis=1)[:, 0]
+        among_real = np.sort(cdist(self.real, self.real), axis=1)[:, 1]
+        return float(np.median(to_real) / np.median(among_real))
 
     def distance(self, a: np.ndarray, b: np.ndarray) -> float:
         return frechet_distance(*(moments(torch.from_numpy(self.hidden(x))) for x in (a, b)))
