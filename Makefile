@@ -7,6 +7,7 @@ BIN := .venv/bin
 demo: .venv/installed
 	rm -rf runs/demo
 	$(BIN)/scalegan train digits --run runs/demo
+	@echo "first: source .venv/bin/activate   (so that the shell finds scalegan)"
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -m "not slow"
