@@ -59,6 +59,7 @@ def main() -> None:
         "runs": rows,
     }
     if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
