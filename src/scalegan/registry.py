@@ -1,12 +1,14 @@
 """The tables of names: what a recipe may ask for, and what it gets. Nothing else is here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from torch import nn
 
 from scalegan.autoencoders.base import Identity
 from scalegan.data import sources
+from scalegan.features import dinov2
 from scalegan.losses import adversarial
 from scalegan.models import gat
 
@@ -27,5 +29,8 @@ ADVERSARIAL = {
 }
 
 AUTOENCODERS = {"identity": Identity}
+
+# Each made by (path, device[, side]).
+FEATURES = {name: partial(dinov2.dinov2, name) for name in dinov2.VARIANTS}
 
 SOURCES: dict[str, Callable[[str], sources.Source]] = {"digits": sources.digits, "npz": sources.npz}
