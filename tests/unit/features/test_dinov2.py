@@ -120,7 +120,7 @@ def test_published_sizes(name: str) -> None:
     count = sum(parameter.numel() for parameter in teacher.network.parameters())
     millions = (count + (37**2 - 16**2) * teacher.width) / 1e6  # with the table as it came
     assert teacher.width == TEACHER_WIDTHS[name]
-    assert round(millions) == {384: 22, 768: 86, 1024: 304}[teacher.width]
+    assert millions == pytest.approx({384: 22, 768: 86, 1024: 304}[teacher.width], abs=1)
     with torch.device("meta"):
         assert teacher(torch.empty(2, 3, 224, 224)).shape == (2, 257, teacher.width)
 
