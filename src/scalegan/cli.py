@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from scalegan.errors import ConfigError, ScaleganError
-from scalegan.settings import Config
+from scalegan.settings import Config, FitConfig
 
 HELP = """usage: scalegan COMMAND [options]
 
@@ -22,6 +22,7 @@ commands:
   train RECIPE|config.toml    train, or go on with a run that was stopped
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
+  autoencoder train SOURCE    a small autoencoder of your own pictures
   convert FILE OUT            the official implementation's weights become a snapshot
 
 first steps:
@@ -73,11 +74,23 @@ class Sample:
     """Images made at a time."""
     device: str = "cpu"
     """cpu, cuda or cuda:1."""
+    autoencoder: str = ""
+    """Name or folder of the autoencoder, where the snapshot's own is no longer where it was."""
 
 
 @dataclass(frozen=True)
 class Info:
     """What a run or snapshot is: sizes, cost, state of training."""
+
+
+@dataclass(frozen=True)
+class FitAutoencoder(FitConfig):
+    """Fit a small KL autoencoder to a source's pictures: a latent space of one's own."""
+
+    out: Path = Path("autoencoder")
+    """The folder to write, which `autoencoder.path` then names; it must not exist."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +189,7 @@ def sample_command(arguments: list[str]) -> int:
     from scalegan.sample import labels_for
     from scalegan.snapshot import load
 
-    gan = load(path, parsed.device)
+    gan = load(path, parsed.device, parsed.autoencoder)
     labels = labels_for(seeds, gan.indices(classes)).tolist()
     batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
     columns = parsed.columns or min(16, len(classes or gan.card.class_names))
@@ -288,6 +301,29 @@ def info_command(arguments: list[str]) -> int:
     return 0
 
 
+def autoencoder_command(arguments: list[str]) -> int:
+    action, arguments = positional(arguments, "`train`")
+    if action not in ("train", None):
+        raise ConfigError(f"unknown command `autoencoder {action}`", "there is `autoencoder train`")
+    source, arguments = positional(arguments, "SOURCE")
+    parsed = parse(FitAutoencoder, "autoencoder train", "SOURCE", arguments)
+    if action is None or source is None:
+        raise ConfigError(
+            "`scalegan autoencoder train` needs a SOURCE", "for example digits or npz:PATH"
+        )
+    from scalegan.config import parse_fit
+
+    values = {
+        name: value for name, value in asdict(parsed).items() if name not in ("out", "device")
+    }
+    config = parse_fit(values)
+
+    from scalegan.train.autoencoder import train_autoencoder
+
+    print("\n".join(train_autoencoder(source, parsed.out, config, parsed.device)))
+    return 0
+
+
 def convert_command(arguments: list[str]) -> int:
     source, arguments = positional(arguments, "FILE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
@@ -306,5 +342,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "sample": sample_command,
     "info": info_command,
+    "autoencoder": autoencoder_command,
     "convert": convert_command,
 }
