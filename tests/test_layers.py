@@ -8,10 +8,11 @@ import pytest
 FLOORS = [
     ["errors", "settings"],
     ["interfaces", "runtime", "ops"],
-    ["models", "losses", "data", "autoencoders", "features", "metrics", "sample"],
+    ["models", "losses", "data", "autoencoders", "features", "metrics", "sample", "doctor"],
     ["registry"],
     ["config"],
-    ["snapshot"],
+    ["cost"],
+    ["snapshot", "plan"],
     ["unpickle"],
     ["train", "info", "convert"],
     ["__init__"],

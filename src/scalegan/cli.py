@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from scalegan.errors import ConfigError, ScaleganError
-from scalegan.settings import Config
+from scalegan.settings import Config, FitConfig
 
 HELP = """usage: scalegan COMMAND [options]
 
@@ -22,6 +22,9 @@ commands:
   train RECIPE|config.toml    train, or go on with a run that was stopped
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
+  plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
+  doctor                      what this machine has: devices, links, disk, versions, extras
+  autoencoder train SOURCE    a small autoencoder of your own pictures
   convert FILE OUT            the official implementation's weights become a snapshot
 
 first steps:
@@ -73,11 +76,52 @@ class Sample:
     """Images made at a time."""
     device: str = "cpu"
     """cpu, cuda or cuda:1."""
+    autoencoder: str = ""
+    """Name or folder of the autoencoder, where the snapshot's own is no longer where it was."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will need: parameters, operations, memory, micro-batches, time and disk."""
+
+    device: str = "auto"
+    """auto, cpu, cuda: this machine. h200, h100, a100-80, a100-40, l40s, rtx4090, rtx3090: that."""
+    ranks: int = 1
+    """Processes, one device each."""
+    measure: bool = True
+    """Take a few steps if the device is here and they would take seconds; else estimate."""
+    rows: int = 0
+    """Pictures of the data set; 0 = as its files say."""
+    classes: int = 0
+    """Classes of the data set; 0 = as its files say."""
+    side: int = 0
+    """Side of the pictures in pixels; 0 = as the files say."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Look at this machine. Under torchrun the links between ranks are tested too."""
+
+    folder: Path = Path()
+    """Where runs would be written."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
 
 
 @dataclass(frozen=True)
 class Info:
     """What a run or snapshot is: sizes, cost, state of training."""
+
+
+@dataclass(frozen=True)
+class FitAutoencoder(FitConfig):
+    """Fit a small KL autoencoder to a source's pictures: a latent space of one's own."""
+
+    out: Path = Path("autoencoder")
+    """The folder to write, which `autoencoder.path` then names; it must not exist."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
 
 
 @dataclass(frozen=True)
@@ -135,24 +179,31 @@ def fail(message: str, hint: str = "") -> None:
     sys.exit(2)
 
 
-def train_command(arguments: list[str]) -> int:
+def with_config(kind: type, name: str, arguments: list[str]) -> tuple[Any, Config]:
+    """Flags of a command that takes a recipe, and the recipe with its overrides, resolved."""
     from scalegan import config as configs
 
     recipe, arguments = positional(arguments, "RECIPE")
     given = configs.read(recipe) if recipe else Config()
     about = f"Recipes: {', '.join(configs.recipes())}."
-    parsed = parse(Train, "train", "RECIPE", arguments, about, Train(config=given))
+    parsed = parse(kind, name, "RECIPE", arguments, about, kind(config=given))
     if recipe is None:
-        raise ConfigError("`scalegan train` needs a recipe or a config.toml", about)
+        raise ConfigError(f"`scalegan {name}` needs a recipe or a config.toml", about)
     config = parsed.config
     if config.model.size and config.model.size != given.model.size:
         # A size on the command line replaces the file's numbers, unless they are given too.
         same = {n: 0 for n in ("width", "depth", "num_heads")
                 if getattr(config.model, n) == getattr(given.model, n)}  # fmt: skip
         config = replace(config, model=replace(config.model, **same))
-    config = configs.resolve(configs.parse(asdict(config)))
+    return parsed, configs.resolve(configs.parse(asdict(config)))
+
+
+def train_command(arguments: list[str]) -> int:
+    parsed, config = with_config(Train, "train", arguments)
     if parsed.dry_run:
-        print(configs.write(config), end="")
+        from scalegan.config import write
+
+        print(write(config), end="")
         return 0
 
     from scalegan.runtime.world import leave
@@ -176,7 +227,7 @@ def sample_command(arguments: list[str]) -> int:
     from scalegan.sample import labels_for
     from scalegan.snapshot import load
 
-    gan = load(path, parsed.device)
+    gan = load(path, parsed.device, parsed.autoencoder)
     labels = labels_for(seeds, gan.indices(classes)).tolist()
     batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
     columns = parsed.columns or min(16, len(classes or gan.card.class_names))
@@ -260,7 +311,7 @@ def flags(kind: type) -> list[str]:
     from scalegan.config import setting_names
 
     names = [f.name for f in fields(kind) if f.name != "config"]
-    names += setting_names() if kind is Train else []
+    names += setting_names() if kind in (Train, Plan) else []
     return [f"--{name.replace('_', '-')}" for name in names]
 
 
@@ -288,6 +339,54 @@ def info_command(arguments: list[str]) -> int:
     return 0
 
 
+def plan_command(arguments: list[str]) -> int:
+    parsed, config = with_config(Plan, "plan", arguments)
+
+    from scalegan.plan import read_task
+    from scalegan.train.trial import answer
+
+    task = read_task(config, parsed.rows, parsed.classes, parsed.side)
+    print("\n".join(answer(config, task, parsed.device, parsed.ranks, parsed.measure)))
+    return 0
+
+
+def doctor_command(arguments: list[str]) -> int:
+    parsed = parse(Doctor, "doctor", "", arguments)
+
+    from scalegan.doctor import examine, report
+    from scalegan.runtime.world import join, leave
+
+    world = join(parsed.device)
+    findings = examine(world, parsed.folder)
+    if world.is_first:
+        print("\n".join(report(findings)))
+    leave()
+    return 0 if all(finding.is_fine for finding in findings) else 2
+
+
+def autoencoder_command(arguments: list[str]) -> int:
+    action, arguments = positional(arguments, "`train`")
+    if action not in ("train", None):
+        raise ConfigError(f"unknown command `autoencoder {action}`", "there is `autoencoder train`")
+    source, arguments = positional(arguments, "SOURCE")
+    parsed = parse(FitAutoencoder, "autoencoder train", "SOURCE", arguments)
+    if action is None or source is None:
+        raise ConfigError(
+            "`scalegan autoencoder train` needs a SOURCE", "for example digits or npz:PATH"
+        )
+    from scalegan.config import parse_fit
+
+    values = {
+        name: value for name, value in asdict(parsed).items() if name not in ("out", "device")
+    }
+    config = parse_fit(values)
+
+    from scalegan.train.autoencoder import train_autoencoder
+
+    print("\n".join(train_autoencoder(source, parsed.out, config, parsed.device)))
+    return 0
+
+
 def convert_command(arguments: list[str]) -> int:
     source, arguments = positional(arguments, "FILE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
@@ -306,5 +405,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "sample": sample_command,
     "info": info_command,
+    "plan": plan_command,
+    "doctor": doctor_command,
+    "autoencoder": autoencoder_command,
     "convert": convert_command,
 }

@@ -11,7 +11,16 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from scalegan.errors import ConfigError
-from scalegan.settings import GAT_SIZES, TEACHER_WIDTHS, AlignmentConfig, Config, GATConfig, Size
+from scalegan.settings import (
+    GAT_SIZES,
+    TEACHER_WIDTHS,
+    AlignmentConfig,
+    AutoencoderConfig,
+    Config,
+    FitConfig,
+    GATConfig,
+    Size,
+)
 
 RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")
@@ -52,6 +61,16 @@ def parse(values: dict[str, Any]) -> Config:
 def parse_model(values: dict[str, Any]) -> GATConfig:
     """The model part alone, as a snapshot has it."""
     return _parse(GATConfig, values, "model.")
+
+
+def parse_autoencoder(values: dict[str, Any]) -> AutoencoderConfig:
+    """The autoencoder part alone, as `scalegan prepare` is given it."""
+    return _parse(AutoencoderConfig, values, "autoencoder.")
+
+
+def parse_fit(values: dict[str, Any]) -> FitConfig:
+    """Settings of an autoencoder's training."""
+    return _parse(FitConfig, values, "")
 
 
 def _parse(kind: Any, values: dict[str, Any], prefix: str) -> Any:
@@ -110,6 +129,17 @@ def resolve(config: Config) -> Config:
                 f"`model.{name}` is not set", "set it, or `model.size` to one of the named sizes"
             )
     config = replace(config, model=replace(config.model, size="", **numbers))
+    autoencoder = config.autoencoder
+    if autoencoder.kind == "identity" and autoencoder != type(autoencoder)():
+        raise ConfigError(
+            "`autoencoder` is set but its kind is identity",
+            "set `autoencoder.kind`, for example to kl, or leave the rest out",
+        )
+    if autoencoder.kind in ("kl", "tiny", "taef2") and not autoencoder.path:
+        raise ConfigError(
+            f"`autoencoder.kind` `{autoencoder.kind}` needs `autoencoder.path`",
+            "name the folder that holds its files",
+        )
     objective = config.objective
     if objective.alignment.weight == 0 and objective.alignment != type(objective.alignment)():
         raise ConfigError(

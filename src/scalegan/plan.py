@@ -1,29 +1,19 @@
-"""What a run will need, before it is started: parameters, operations, memory, time and disk.
-
-Operations and activations are not formulas of one architecture: the objective runs once on tensors
-without values, and the calls and the tensors kept for the backward pass are counted. G and D are
-the generator and the discriminator.
-"""
+"""What a run will need, before it is started: parameters, operations, memory, time and disk."""
 
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isqrt
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from scalegan.config import count_steps
-from scalegan.errors import ConfigError
-from scalegan.features import dinov2
-from scalegan.interfaces import Batch, Teacher
-from scalegan.losses.objective import Objective
-from scalegan.registry import ADVERSARIAL, ARCHITECTURES
-from scalegan.settings import Config
+from scalegan.cost import Activations, Counts, Task, activations, count
+from scalegan.data.rows import collect
+from scalegan.errors import ConfigError, DataError
+from scalegan.registry import AUTOENCODERS, SOURCES
+from scalegan.settings import AutoencoderConfig, Config
 
 UTILISATION = 0.3
 """Share of the peak that an estimate assumes; a guess until it is measured, and so marked."""
@@ -53,208 +43,47 @@ DEVICES = {
     "rtx3090": Device("RTX 3090", 24e9, 71e12, 35.6e12),
 }
 
-
-@dataclass(frozen=True)
-class Task:
-    """What is trained on."""
-
-    shape: tuple[int, int, int]
-    """(C, H, W) of a sample."""
-    num_classes: int
-    num_rows: int
-    picture_side: int
-    note: str = ""
-    """Where these numbers are from."""
+# (channels, factor) of latents whose autoencoder need not be at hand.
+LATENTS = {
+    "sd-vae-ft-ema": (4, 8), "sd-vae-ft-mse": (4, 8), "taesd": (4, 8), "taef2": (32, 8)
+}  # fmt: skip
+IMAGENET = (1_281_167, 1000, 256)
+"""Rows, classes (ILSVRC 2012, training) and side that are assumed where the data is not here."""
 
 
-class Counts(NamedTuple):
-    """Numbers saved with each network, and floating-point operations per image."""
-
-    generator: int
-    discriminator: int
-    teacher: int
-    generator_forward: float
-    discriminator_forward: float
-    """With features where there is a teacher."""
-    step: float
-    """Both turns, forward and backward, with one forward of the generator."""
-
-
-class Activations(NamedTuple):
-    """Bytes kept for the backward pass, as `fixed + images * per_image`."""
-
-    fixed: float
-    per_image: float
-    fixed_recomputed: float
-    per_image_recomputed: float
-    """If every block kept only its input and were run again in the backward pass."""
-
-    def at(self, images: int) -> float:
-        return self.fixed + images * self.per_image
-
-
-def networks(config: Config, task: Task) -> tuple[Any, Any]:
-    """The two networks on whatever device is the default now."""
-    architecture = ARCHITECTURES[config.model.architecture]
-    alignment = config.objective.alignment
-    features = {"features": alignment.features} if alignment.weight > 0 else {}
-    generator = architecture.generator(config.model, task.shape, task.num_classes)
-    return generator, architecture.discriminator(
-        config.model, task.shape, task.num_classes, **features
-    )
-
-
-def count(config: Config, task: Task) -> Counts:
-    """Count on the meta device, where tensors have shapes and nothing else."""
-    meta, alignment = torch.device("meta"), config.objective.alignment
-    teacher, of_teacher = None, 0
-    if alignment.weight > 0:
-        teacher = _stand_in(config, task)
-        if alignment.teacher:
-            args = (alignment.teacher, alignment.teacher_path, meta, alignment.side)
-            teacher = dinov2.untrained(*args)
-            of_teacher = _numbers(teacher.network)
-    with meta:
-        generator, discriminator = networks(config, task)
-        sizes = _numbers(generator), _numbers(discriminator)
-        objective = _objective(config, generator.num_levels, teacher)
-        z, labels, real, batch = _inputs(config, task, generator, 1)
-        with FlopCounterMode(display=False) as forward:
-            fake = generator(z, labels)
-        with FlopCounterMode(display=False) as judged, torch.no_grad():
-            with_features = {"with_features": True} if alignment.weight > 0 else {}
-            discriminator(fake, labels, **with_features)
-        with FlopCounterMode(display=False) as turns:
-            terms = objective.discriminator_terms(discriminator, real, fake.detach(), batch, 0)
-            _total(terms.losses).backward()
-            discriminator.requires_grad_(False)
-            terms = objective.generator_terms(discriminator, real, fake, batch)
-            _total(terms.losses).backward()
-    flops = forward.get_total_flops()
-    step = flops + turns.get_total_flops()
-    return Counts(*sizes, of_teacher, flops, judged.get_total_flops(), step)
-
-
-def activations(config: Config, task: Task, keeps_fake: bool) -> Activations:
-    """What one micro-batch keeps at the fullest moment of a step.
+def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) -> Task:
+    """What a config trains on, as its data says; ImageNet where the data is not at hand.
 
     Args:
-        keeps_fake: whether the generator's graph lives through the discriminator's turn.
+        rows, classes, side: of the pictures, to be taken instead; the data is not read if all
+            three are given.
     """
-    one, two = (_kept(config, task, keeps_fake, images) for images in (1, 2))
-    slopes = [b - a for a, b in zip(one, two, strict=True)]
-    fixed = [a - slope for a, slope in zip(one, slopes, strict=True)]
-    return Activations(fixed[0], slopes[0], fixed[1], slopes[1])
+    found, channels, note = (rows, classes, side), 3, ""
+    if not all(found):
+        try:
+            kind, _, where = config.data.source.partition(":")
+            pictures = collect(SOURCES[kind](where))
+            channels = 1 if pictures.is_grey else 3
+            known = len(pictures.labels), len(pictures.class_names), pictures.images.shape[-1]
+        except (DataError, KeyError):
+            known = IMAGENET
+            note = " (assumed: the data is not here; --rows, --classes and --side say otherwise)"
+        rows, classes, side = (given or told for given, told in zip(found, known, strict=True))
+    return Task(sample_shape(config.autoencoder, channels, side), classes, rows, side, note)
 
 
-def _kept(config: Config, task: Task, keeps_fake: bool, images: int) -> tuple[int, int]:
-    """Bytes kept by a micro-batch: as it is, and with blocks recomputed."""
-    is_reduced = config.train.precision == "bfloat16"
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        generator, discriminator = networks(config, task)
-        teacher = _stand_in(config, task) if config.objective.alignment.weight > 0 else None
-        objective = _objective(config, generator.num_levels, teacher)
-        z, labels, real, batch = _inputs(config, task, generator, images)
-        saved = Saved(generator, discriminator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_reduced):
-            with saved:
-                fake = generator(z, labels)
-            of_generator = saved.take()
-            with saved:
-                objective.discriminator_terms(discriminator, real, fake.detach(), batch, 0)
-            first = saved.take()
-            discriminator.requires_grad_(False)
-            with saved:
-                objective.generator_terms(discriminator, real, fake, batch)
-            second = saved.take()
-    if keeps_fake:
-        return first[0] + of_generator[0], first[1] + of_generator[1]
-    both = zip(first, second, of_generator, strict=True)
-    plain, recomputed = (max(a, b + c) for a, b, c in both)
-    return plain, recomputed
+def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[int, int, int]:
+    """(C, H, W) of a sample of such pictures.
 
-
-class Saved:
-    """Counts the bytes that autograd keeps while it is entered, parameters not included."""
-
-    def __init__(self, *networks: nn.Module) -> None:
-        self.own = {
-            tensor.untyped_storage()._cdata
-            for network in networks
-            for tensor in [*network.parameters(), *network.buffers()]
-        }
-        self.block: int | None = None
-        self.calls = 0
-        for network in networks:
-            for block in network.blocks:  # type: ignore[union-attr]
-                block.register_forward_pre_hook(self._enter)
-                block.register_forward_hook(self._leave)
-        self._clear()
-
-    def _clear(self) -> None:
-        self.seen: dict[int, Tensor] = {}  # alive, so that no address is used twice
-        self.outside, self.inputs = 0, 0
-        self.blocks: dict[int, int] = {}
-
-    def _enter(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        self.calls += 1
-        self.block = self.calls
-        self.inputs += args[0].nbytes
-
-    def _leave(self, *_: Any) -> None:
-        self.block = None
-
-    def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.own and storage._cdata not in self.seen:
-            self.seen[storage._cdata] = tensor
-            if self.block is None:
-                self.outside += storage.nbytes()
-            else:
-                self.blocks[self.block] = self.blocks.get(self.block, 0) + storage.nbytes()
-        return tensor
-
-    def __enter__(self) -> None:
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
-        self.hooks.__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        self.hooks.__exit__()
-
-    def take(self) -> tuple[int, int]:
-        """Bytes since the last time: all, and with blocks that keep their input alone."""
-        everything = self.outside + sum(self.blocks.values())
-        recomputed = self.outside + self.inputs + max(self.blocks.values(), default=0)
-        self._clear()
-        return everything, recomputed
-
-
-def _inputs(config: Config, task: Task, generator: Any, images: int) -> tuple[Any, ...]:
-    z = torch.empty(images, *generator.z_shape)
-    labels = torch.zeros(images, dtype=torch.int64)
-    real = torch.empty(images, 1, *task.shape)
-    side = task.picture_side
-    pictures = torch.empty(images, 3, side, side, dtype=torch.uint8)
-    return z, labels, real, Batch(real[:, 0], labels, pictures)
-
-
-def _objective(config: Config, num_levels: int, teacher: Teacher | None) -> Objective:
-    adversarial = ADVERSARIAL[config.objective.adversarial]
-    return Objective(config.objective, adversarial, num_levels, teacher)
-
-
-def _stand_in(config: Config, task: Task) -> Teacher:
-    """A teacher of no cost: features of the right width, on DINOv2's grid."""
-    grid, width = config.objective.alignment.side // 14 or 1, config.objective.alignment.features
-    return lambda pictures: torch.empty(len(pictures), 1 + grid**2, width, device=pictures.device)
-
-
-def _total(losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack(list(losses.values())).sum()
-
-
-def _numbers(network: nn.Module) -> int:
-    return sum(tensor.numel() for tensor in network.state_dict().values())
+    Raises:
+        ConfigError: if the pictures do not fit the autoencoder.
+    """
+    if config.kind not in LATENTS or config.path:
+        return AUTOENCODERS[config.kind](config, channels, side).shape
+    count, factor = LATENTS[config.kind]
+    if side % factor:
+        raise ConfigError(f"pictures of side {side} do not fit `{config.kind}`, factor {factor}")
+    return count, side // factor, side // factor
 
 
 @dataclass(frozen=True)
@@ -405,11 +234,10 @@ def describe(plan: Plan) -> list[str]:
     teacher = f", teacher {counts.teacher / 1e6:.1f} M (frozen)" if counts.teacher else ""
     states = ", ".join(f"{name} {_gb(n)}" for name, n in plan.states.items() if n)
     disk = ", ".join(f"{name} {_gb(number)}" for name, number in plan.disk.items())
-    tokens = isqrt((side // config.model.patch_size) ** 2) ** 2
     lines = [
         f"{config.name} on {plan.ranks} x {plan.device.label} ({_gb(plan.device.memory)} each)",
         f"  data         {plan.task.num_rows:,} rows in {plan.task.num_classes:,} classes, samples "
-        f"{channels} x {side} x {side}, {tokens} tokens{plan.task.note}",
+        f"{channels} x {side} x {side}{plan.task.note}",
         f"  parameters   generator {counts.generator / 1e6:.2f} M, discriminator "
         f"{counts.discriminator / 1e6:.2f} M{teacher}",
         f"  operations   {counts.step / 1e9:.1f} GFLOP per image and step; forward: generator "
@@ -429,8 +257,9 @@ def describe(plan: Plan) -> list[str]:
         hint = f"; set train.micro_batches = {plan.micro_batches}"
     return [
         *lines,
-        f"  batch        {config.train.batch_size} = {per_rank}{plan.micro_batches} micro-batches x "
-        f"{plan.images} images, {_gb(plan.memory)} of {_gb(plan.device.memory)} per rank{hint}",
+        f"  batch        {config.train.batch_size} = {per_rank}{plan.micro_batches} "
+        f"micro-batches x {plan.images} images, {_gb(plan.memory)} of "
+        f"{_gb(plan.device.memory)} per rank{hint}",
         f"  speed        {_round(plan.rate)} images/s, {plan.origin}",
         f"  time         {_duration(plan.steps * config.train.batch_size / plan.rate)} for "
         f"{plan.steps:,} steps ({config.train.duration})",

@@ -46,7 +46,9 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
         )
     pictures = collect(SOURCES[kind](where))
     channels = 1 if pictures.is_grey else 3
-    autoencoder = AUTOENCODERS[config.autoencoder.kind](channels, pictures.images.shape[-1])
+    autoencoder = AUTOENCODERS[config.autoencoder.kind](
+        config.autoencoder, channels, pictures.images.shape[-1]
+    )
     parts = world.size * config.train.micro_batches
     if config.train.batch_size % parts:
         raise ConfigError(

@@ -23,13 +23,13 @@ from scalegan.settings import Config
 from scalegan.snapshot import load_weights
 from scalegan.train.state import TrainState
 
-FORMAT = 1
+FORMAT = 2
 KEEP = 2
 """Valid checkpoints kept; the older one is the way back if the newer one is damaged on the disk."""
 
 # A run is its data, networks and seed; a checkpoint of another one cannot be resumed. Other
 # settings (duration, rates, how often to log) may change on the way and are shown.
-IDENTITY = ("seed", "model", "autoencoder", "data", "objective.alignment")
+IDENTITY = ("seed", "model", "autoencoder.kind", "autoencoder.store", "data", "objective.alignment")
 # A teacher is known by its digest; its folder may move.
 MAY_CHANGE = ("objective.alignment.teacher_path",)
 
@@ -53,6 +53,7 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
         about: dict[str, Any] = {"num_ranks": state.world.size, "class_names": class_names}
         about["teacher"] = _teacher_digest(state)
         about["config"] = asdict(state.config)
+        about["autoencoder"] = state.autoencoder.identity()
         write_json(draft / "state.json", {"format": FORMAT, **counters, **about})
     if problem := damage(path):
         raise CheckpointError(f"checkpoint `{path}` was written but {problem}", "check the disk")
@@ -111,6 +112,11 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
                 f"checkpoint `{path}` was made with `{name}` = {then!r}, not {now!r}",
                 "choose another --run, or take its weights only with --init-from",
             )
+    if about["autoencoder"] != state.autoencoder.identity():
+        raise CheckpointError(
+            f"checkpoint `{path}` was made with another autoencoder, or its files have changed",
+            "choose another --run, or put back the autoencoder it was made with",
+        )
     if about["class_names"] != class_names:
         raise CheckpointError(
             f"checkpoint `{path}` knows {len(about['class_names'])} classes that differ from the "

@@ -1,4 +1,4 @@
-"""A few steps on made-up data, to learn how fast a run will be."""
+"""A plan for a run, with a few steps on made-up data to learn how fast it will be."""
 
 import time
 from dataclasses import replace
@@ -6,14 +6,49 @@ from dataclasses import replace
 import torch
 
 from scalegan.autoencoders.base import Identity
+from scalegan.cost import Task
 from scalegan.data.rows import Rows
+from scalegan.errors import ConfigError
 from scalegan.features import dinov2
 from scalegan.interfaces import Teacher
-from scalegan.plan import Task
+from scalegan.plan import DEVICES, describe, make_plan, this_machine
 from scalegan.runtime.world import World
 from scalegan.settings import Config
 from scalegan.train.build import build_state, to_device
 from scalegan.train.step import train_step
+
+
+def answer(config: Config, task: Task, device: str, ranks: int, measure: bool) -> list[str]:
+    """What a run will need, in lines.
+
+    Args:
+        device: one of `DEVICES`; or auto, cpu, cuda: this machine.
+        measure: whether steps may be taken, where the device is here.
+
+    Raises:
+        ConfigError: if the device is unknown or not here, or the batch does not fit the ranks.
+    """
+    has_gpu = torch.cuda.is_available()
+    here = {"auto": "cuda" if has_gpu else "cpu"}.get(device, device)
+    if device in DEVICES:
+        is_here = has_gpu and DEVICES[device].label in torch.cuda.get_device_name()
+        kind, here = DEVICES[device], "cuda"
+    elif here == "cpu" or (here.split(":")[0] == "cuda" and has_gpu):
+        is_here, kind = True, this_machine(here, config.train.precision)
+    else:
+        raise ConfigError(
+            f"`--device` is `{device}`, which is neither here nor known",
+            f"auto, cpu, or one of: {', '.join(DEVICES)}",
+        )
+
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+
+    def take_steps(images: int) -> float:
+        return images_per_second(config, task, torch.device(here), images)
+
+    trial = take_steps if measure and is_here else None
+    return describe(make_plan(config, task, kind, ranks, trial))
 
 
 def images_per_second(
