@@ -38,23 +38,23 @@ class Counts(NamedTuple):
     generator: int
     discriminator: int
     teacher: int
-    generator_forward: float
-    discriminator_forward: float
+    generator_forward: int
+    discriminator_forward: int
     """With features where there is a teacher."""
-    step: float
+    step: int
     """Both turns, forward and backward, with one forward of the generator."""
 
 
 class Activations(NamedTuple):
     """Bytes kept for the backward pass, as `fixed + images * per_image`."""
 
-    fixed: float
-    per_image: float
-    fixed_recomputed: float
-    per_image_recomputed: float
+    fixed: int
+    per_image: int
+    fixed_recomputed: int
+    per_image_recomputed: int
     """If every block kept only its input and were run again in the backward pass."""
 
-    def at(self, images: int) -> float:
+    def at(self, images: int) -> int:
         return self.fixed + images * self.per_image
 
 
