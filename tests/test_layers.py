@@ -11,7 +11,7 @@ FLOORS = [
     ["models", "losses", "data", "autoencoders", "features", "metrics", "sample"],
     ["registry"],
     ["config"],
-    ["snapshot"],
+    ["snapshot", "prepare"],
     ["unpickle"],
     ["train", "info", "convert"],
     ["__init__"],

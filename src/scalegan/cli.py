@@ -19,6 +19,7 @@ HELP = """usage: scalegan COMMAND [options]
 GANs that scale: train a class-conditional generator, sample it in one pass, look inside.
 
 commands:
+  prepare SOURCE OUT          pictures become shards: cropped, encoded, verified
   train RECIPE|config.toml    train, or go on with a run that was stopped
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
@@ -50,6 +51,26 @@ class Train:
     dry_run: bool = False
     """Check everything and print the resolved config; train nothing."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Turn a source of pictures into shards to train on. The same command again goes on."""
+
+    size: int = 0
+    """Side to crop to; 0 = pictures are square and of one size already."""
+    autoencoder: str = "identity"
+    """Kind, and after a colon its path if it has one. identity: pixels."""
+    workers: int = 0
+    """Processes; 0 = one per usable core. What is written does not depend on it."""
+    shard_rows: int = 10_000
+    """Rows of a shard."""
+    mirror: bool = False
+    """Make every picture's mirror image a row of its own."""
+    keep_images: bool = False
+    """Keep the pictures too, for a teacher or a judge."""
+    strict: bool = False
+    """End at the first picture that cannot be used, instead of listing it."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +183,26 @@ def train_command(arguments: list[str]) -> int:
     outcome = train(config, run, parsed.device, parsed.resume, parsed.init_from)
     leave()
     return 128 + outcome.stopped_by if outcome.stopped_by else 0
+
+
+def prepare_command(arguments: list[str]) -> int:
+    source, arguments = positional(arguments, "SOURCE")
+    out, arguments = positional(arguments, "OUT") if source else (None, arguments)
+    parsed = parse(Prepare, "prepare", "SOURCE OUT", arguments)
+    if source is None or out is None:
+        raise ConfigError("`scalegan prepare` needs a SOURCE and the folder to write, OUT")
+    if parsed.size < 0 or parsed.workers < 0 or parsed.shard_rows < 1:
+        raise ConfigError("--size and --workers count from 0, --shard-rows from 1")
+    from scalegan.config import parse_autoencoder
+
+    kind, _, path = parsed.autoencoder.partition(":")
+    autoencoder = parse_autoencoder({"kind": kind} | ({"path": path} if path else {}))
+    options = {name: value for name, value in vars(parsed).items() if name != "autoencoder"}
+
+    from scalegan.prepare import prepare
+
+    prepare(source, Path(out), autoencoder=autoencoder, **options)
+    return 0
 
 
 def sample_command(arguments: list[str]) -> int:
@@ -303,6 +344,7 @@ def convert_command(arguments: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "prepare": prepare_command,
     "train": train_command,
     "sample": sample_command,
     "info": info_command,

@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from scalegan.errors import ConfigError
-from scalegan.settings import GAT_SIZES, Config, GATConfig, Size
+from scalegan.settings import GAT_SIZES, AutoencoderConfig, Config, GATConfig, Size
 
 RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")
@@ -52,6 +52,11 @@ def parse(values: dict[str, Any]) -> Config:
 def parse_model(values: dict[str, Any]) -> GATConfig:
     """The model part alone, as a snapshot has it."""
     return _parse(GATConfig, values, "model.")
+
+
+def parse_autoencoder(values: dict[str, Any]) -> AutoencoderConfig:
+    """The autoencoder part alone, as `scalegan prepare` is given it."""
+    return _parse(AutoencoderConfig, values, "autoencoder.")
 
 
 def _parse(kind: Any, values: dict[str, Any], prefix: str) -> Any:

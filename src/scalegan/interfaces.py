@@ -94,6 +94,10 @@ class Autoencoder(Protocol):
     shape: tuple[int, int, int]
     """(C, H, W) of a sample."""
 
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what is encoded and decoded, as JSON."""
+        ...
+
     def encode(self, images: Images) -> Stored: ...
 
     def sample(self, stored: Stored) -> Samples: ...

@@ -4,6 +4,8 @@ Every autoencoder stands between images (uint8, three channels) and samples (flo
 scale) with what is stored in between; see `interfaces.Autoencoder`.
 """
 
+from typing import Any
+
 import torch
 
 from scalegan.interfaces import Images, Samples, Stored
@@ -20,6 +22,10 @@ class Identity:
 
     def __init__(self, channels: int, side: int) -> None:
         self.shape = (channels, side, side)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what is encoded and decoded, as JSON."""
+        return {"kind": "identity", "channels": self.shape[0]}
 
     def encode(self, images: Images) -> Stored:
         """Keep the pixels; color becomes grey by its luma (ITU-R BT.601), grey stays exact."""
