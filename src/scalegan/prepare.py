@@ -14,7 +14,7 @@ import shutil
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -134,7 +134,7 @@ def prepare(
             return Summary(header["rows"], header["left_out"], len(kept), 0)
         if kept:
             tell(f"going on: {len(kept)} complete shards are kept")
-        count = getattr(opened, "count", None)
+        count = len(opened.items) if isinstance(opened.items, Sized) else None
         estimate_disk(out, header, png_bytes, count, tell)
         workers = workers or len(os.sched_getaffinity(0))
         encode = start_workers(recipe, workers, stack)
