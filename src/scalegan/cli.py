@@ -171,6 +171,13 @@ def train_command(arguments: list[str]) -> int:
         same = {n: 0 for n in ("width", "depth", "num_heads")
                 if getattr(config.model, n) == getattr(given.model, n)}  # fmt: skip
         config = replace(config, model=replace(config.model, **same))
+    before, now = given.data, config.data
+    if now.shards != before.shards and now.source == before.source:
+        config = replace(
+            config, data=replace(now, source="")
+        )  # shards instead of the file's source
+    elif now.source != before.source and now.shards == before.shards:
+        config = replace(config, data=replace(now, shards=""))
     config = configs.resolve(configs.parse(asdict(config)))
     if parsed.dry_run:
         print(configs.write(config), end="")

@@ -115,6 +115,14 @@ def resolve(config: Config) -> Config:
                 f"`model.{name}` is not set", "set it, or `model.size` to one of the named sizes"
             )
     config = replace(config, model=replace(config.model, size="", **numbers))
+    data = config.data
+    if bool(data.source) == bool(data.shards):
+        raise ConfigError(
+            "`data.source` and `data.shards` are " + ("both set" if data.source else "not set"),
+            "set one of them: a source is encoded into memory at the start, shards stay on disk",
+        )
+    if data.source and data.verify != type(data)().verify:
+        raise ConfigError("`data.verify` is set but there are no `data.shards` to verify")
     objective = config.objective
     if objective.alignment.weight == 0 and objective.alignment != type(objective.alignment)():
         raise ConfigError(

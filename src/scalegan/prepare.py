@@ -32,7 +32,14 @@ from scalegan.data.shards import Writer, shard_name
 from scalegan.data.sources import Item, Source
 from scalegan.errors import ConfigError, DataError
 from scalegan.registry import AUTOENCODERS, SOURCES
-from scalegan.runtime.files import MANIFEST, atomic_file, clear_drafts, damage, read_json, write_json
+from scalegan.runtime.files import (
+    MANIFEST,
+    atomic_file,
+    clear_drafts,
+    damage,
+    read_json,
+    write_json,
+)
 from scalegan.runtime.log import PictureProgress
 from scalegan.settings import AutoencoderConfig
 
@@ -327,8 +334,7 @@ def estimate_disk(
     made = sum(file.stat().st_size for file in out.glob("shard-*/*"))
     total = count * per_picture
     tell(
-        f"{count:,} pictures, {about}: about {total / 2**30:,.2f} GiB; "
-        f"{free / 2**30:,.1f} GiB free"
+        f"{count:,} pictures, {about}: about {total / 2**30:,.2f} GiB; {free / 2**30:,.1f} GiB free"
     )
     if total - made > free:
         raise DataError(
@@ -377,9 +383,7 @@ def problem(item: Item, num_classes: int, seen: set[str]) -> str:
     return ""
 
 
-def compare(
-    items: Iterator[Item], shard: Path, header: dict[str, Any], seen: set[str]
-) -> int:
+def compare(items: Iterator[Item], shard: Path, header: dict[str, Any], seen: set[str]) -> int:
     """Check that a shard was made of these pictures, by their keys and labels; return how many."""
     copies = 2 if header["mirror"] else 1
     labels = np.load(shard / "labels.npy")[::copies].tolist()

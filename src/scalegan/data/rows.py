@@ -1,7 +1,7 @@
 """A data set in memory: what a run of up to some ten thousand small pictures trains on."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,6 +10,17 @@ from torch import Tensor
 from scalegan.data.sources import Source
 from scalegan.errors import DataError
 from scalegan.interfaces import Autoencoder, Batch, Images, Labels
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """Rows to train on, wherever they lie."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Tensor) -> Batch:
+        """The rows of these indices, in this order."""
+        ...
 
 
 class Pictures(NamedTuple):

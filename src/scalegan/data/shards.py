@@ -144,7 +144,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         DataError: if there is none, or it cannot be read.
     """
     if not path.is_dir():
-        raise DataError(f"there is no folder `{path}`", "`scalegan prepare SOURCE OUT` makes shards")
+        raise DataError(
+            f"there is no folder `{path}`", "`scalegan prepare SOURCE OUT` makes shards"
+        )
     try:
         manifest = read_json(path / MANIFEST)
         found = manifest["format"]
@@ -276,7 +278,9 @@ class Shards:
             if self.with_images:
                 offsets = np.load(folder / "offsets.npy")
                 has_bytes = (folder / "images.bin").stat().st_size > 0
-                pictures = np.asarray(np.memmap(folder / "images.bin", mode="r")) if has_bytes else nothing
+                pictures = (
+                    np.asarray(np.memmap(folder / "images.bin", mode="r")) if has_bytes else nothing
+                )
         except FileNotFoundError as error:
             raise self._defect(name, f"`{Path(error.filename).name}` is missing") from None
         except (ValueError, EOFError) as error:
