@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from scalegan.data.rows import Pictures, Rows, collect, encode
+from scalegan.data.sources import open_source
 from scalegan.errors import ConfigError
 from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
 from scalegan.losses.objective import Objective
@@ -43,13 +44,8 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
             "without a weight",
             "hand a function to `train(..., teacher=)` and set the weight, or neither",
         )
-    kind, _, where = config.data.source.partition(":")
-    if kind not in SOURCES:
-        raise ConfigError(
-            f"`data.source` is `{config.data.source}`; expected one of: {', '.join(SOURCES)}",
-            "a path follows the name and a colon, as in npz:PATH",
-        )
-    pictures = collect(SOURCES[kind](where))
+    source = open_source(config.data.source, SOURCES)
+    pictures = collect(source, config.data.size, is_shown=world.is_first)
     channels = 1 if pictures.is_grey else 3
     autoencoder = AUTOENCODERS[config.autoencoder.kind](channels, pictures.images.shape[-1])
     parts = world.size * config.train.micro_batches
