@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from scalegan.errors import ConfigError, ScaleganError
+from scalegan.errors import ConfigError, DataError, ScaleganError
 from scalegan.settings import Config
 
 HELP = """usage: scalegan COMMAND [options]
@@ -21,6 +21,7 @@ GANs that scale: train a class-conditional generator, sample it in one pass, loo
 commands:
   prepare SOURCE OUT          pictures become shards: cropped, encoded, verified
   train RECIPE|config.toml    train, or go on with a run that was stopped
+  check SOURCE                look at every picture and label before they cost hours
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
   convert FILE OUT            the official implementation's weights become a snapshot
@@ -71,6 +72,22 @@ class Prepare:
     """Keep the pictures too, for a teacher or a judge."""
     strict: bool = False
     """End at the first picture that cannot be used, instead of listing it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Look at every picture and label of a source. SOURCE is a path or NAME:PATH."""
+
+    size: int = 0
+    """Side that pictures are to be cropped to: smaller ones are reported; 0 = any size."""
+    allow_upscaling: bool = False
+    """Accept pictures smaller than --size."""
+    strict: bool = False
+    """Exit with 2 if a single picture or label cannot be used."""
+    workers: int = -1
+    """Processes that decode; 0 = this one alone, -1 = one per CPU for sources of some size."""
+    out: Path = Path()
+    """Where shards would be written: its free space is compared."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +226,29 @@ def prepare_command(arguments: list[str]) -> int:
     from scalegan.prepare import prepare
 
     prepare(source, Path(out), autoencoder=autoencoder, **options)
+    return 0
+
+
+def check_command(arguments: list[str]) -> int:
+    text, arguments = positional(arguments, "SOURCE")
+    parsed = parse(Check, "check", "SOURCE", arguments)
+    if text is None:
+        raise ConfigError("`scalegan check` needs a source: a path or NAME:PATH")
+    if parsed.size < 0:
+        raise ConfigError(f"`--size` is {parsed.size}; expected the side of a picture, or 0")
+
+    from scalegan.data.check import check, report, workers_for
+    from scalegan.data.sources import open_source
+    from scalegan.registry import SOURCES
+
+    source = open_source(text, SOURCES)
+    workers = workers_for(source) if parsed.workers < 0 else parsed.workers
+    findings = check(source, parsed.size, parsed.allow_upscaling, workers)
+    print("\n".join(report(findings, parsed.out)))
+    if not findings.num_good:
+        raise DataError(f"`{text}` holds no picture that can be used")
+    if parsed.strict and findings.bad:
+        raise DataError(f"{len(findings.bad):,} pictures or labels cannot be used (--strict)")
     return 0
 
 
@@ -353,6 +393,7 @@ def convert_command(arguments: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "prepare": prepare_command,
     "train": train_command,
+    "check": check_command,
     "sample": sample_command,
     "info": info_command,
     "convert": convert_command,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import nn
 
 from scalegan.autoencoders.base import Identity
-from scalegan.data import sources
+from scalegan.data import archives, folders, sources, tables
 from scalegan.losses import adversarial
 from scalegan.models import gat
 
@@ -28,4 +28,12 @@ ADVERSARIAL = {
 
 AUTOENCODERS = {"identity": Identity}
 
-SOURCES: dict[str, Callable[[str], sources.Source]] = {"digits": sources.digits, "npz": sources.npz}
+SOURCES: dict[str, Callable[[str], sources.Source]] = {
+    "folder": folders.folder,
+    "flat": folders.flat,
+    "zip": archives.zipped,
+    "webdataset": archives.webdataset,
+    "parquet": tables.parquet,
+    "npz": sources.npz,
+    "digits": sources.digits,
+}

@@ -77,7 +77,10 @@ class DataConfig:
     """Real labelled images."""
 
     source: str = ""
-    """digits, or npz:PATH with arr_0 (uint8 NHWC or NHW) and arr_1 (class indices)."""
+    """A path (a folder per class, or what lies there), or NAME:PATH: folder, flat, zip, webdataset,
+    parquet, npz, digits."""
+    size: Annotated[int, Ge(0)] = 0
+    """Side that pictures are cropped to; 0 = they are square and of one size already."""
     shards: str = ""
     """Folder that `scalegan prepare` wrote, instead of a source: read from the disk as needed."""
     verify: Literal["digests", "sizes"] = "digests"

@@ -57,6 +57,10 @@ class BadPicture(DataError):
     """A picture that cannot be used; the message is the reason, without the picture's name."""
 
 
+class NotSquare(BadPicture):
+    """A picture that would have to be cropped and no size was given."""
+
+
 class Decoded(NamedTuple):
     """An upright picture of mode RGB, and what it was."""
 
@@ -137,7 +141,7 @@ def check_size(size: tuple[int, int], side: int | None, allow_upscaling: bool = 
     width, height = size
     if side is None:
         if width != height:
-            raise BadPicture(f"is {width}x{height}; expected a square without a size to crop to")
+            raise NotSquare(f"is {width}x{height}; expected a square, for no size was given")
         return
     if min(size) < side and not allow_upscaling:
         raise BadPicture(f"is {width}x{height}, smaller than {side}; upscaling is not allowed")

@@ -10,6 +10,7 @@ from torch import nn
 from scalegan.data.loader import Loader, order
 from scalegan.data.rows import Pictures, Readable, Rows, collect, encode
 from scalegan.data.shards import Shards
+from scalegan.data.sources import open_source
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
 from scalegan.losses.objective import Objective
@@ -69,15 +70,10 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
     return Built(state, rows, pictures)
 
 
-def from_source(config: Config, _: World, with_images: bool) -> tuple[Autoencoder, Rows, Pictures]:
+def from_source(config: Config, world: World, with_images: bool) -> tuple[Autoencoder, Rows, Pictures]:
     """Encode a whole source into memory."""
-    kind, _, where = config.data.source.partition(":")
-    if kind not in SOURCES:
-        raise ConfigError(
-            f"`data.source` is `{config.data.source}`; expected one of: {', '.join(SOURCES)}",
-            "a path follows the name and a colon, as in npz:PATH",
-        )
-    pictures = collect(SOURCES[kind](where))
+    source = open_source(config.data.source, SOURCES)
+    pictures = collect(source, config.data.size, is_shown=world.is_first)
     channels = 1 if pictures.is_grey else 3
     autoencoder = AUTOENCODERS[config.autoencoder.kind](channels, pictures.images.shape[-1])
     return autoencoder, encode(pictures, autoencoder, with_images), pictures

@@ -192,6 +192,7 @@ def introduce(built: Built, run: Path, total: int, between: int) -> list[str]:
         )
     epochs = total * config.train.batch_size / len(built.rows)
     return [
+        *(f"notice: {note}" for note in built.pictures.notes),
         f"{config.model.architecture}: generator {generator / 1e6:.2f} M and discriminator "
         f"{discriminator / 1e6:.2f} M parameters on {state.world.device}",
         f"{len(built.rows):,} pictures of {side}x{side}, {channels} channels, in "
@@ -238,7 +239,7 @@ def judge(built: Built, say: Callable[[str], None]) -> Verdict:
     """Score samples by a classifier that is trained on the real images now."""
     config, state = built.state.config, built.state
     say("training a judge on the real images ...")
-    real, labels, names, _ = built.pictures
+    real, labels, names = built.pictures[:3]
     trained = train_judge(real, labels, len(names), config.seed)
     seeds = range(config.evaluate.num_images)
     wanted = torch.tensor([seed % len(names) for seed in seeds])

@@ -212,9 +212,7 @@ def test_bad_arrays() -> None:
 
 
 def test_sizes() -> None:
-    with pytest.raises(
-        BadPicture, match=r"^is 90x37; expected a square without a size to crop to$"
-    ):
+    with pytest.raises(BadPicture, match=r"^is 90x37; expected a square, for no size was given$"):
         load(WIDE, None)
     with pytest.raises(BadPicture, match=r"^is 90x37, smaller than 38; upscaling is not allowed$"):
         load(WIDE, 38)
