@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from scalegan.errors import ConfigError, DataError, ScaleganError
-from scalegan.settings import Config
+from scalegan.settings import Config, FitConfig
 
 HELP = """usage: scalegan COMMAND [options]
 
@@ -24,6 +24,7 @@ commands:
   check SOURCE                look at every picture and label before they cost hours
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
+  autoencoder train SOURCE    a small autoencoder of your own pictures
   convert FILE OUT            the official implementation's weights become a snapshot
 
 first steps:
@@ -61,11 +62,18 @@ class Prepare:
     size: int = 0
     """Side to crop to; 0 = pictures are square and of one size already."""
     autoencoder: str = "identity"
-    """Kind, and after a colon its path if it has one. identity: pixels."""
+    """identity (pixels), a name such as sd-vae-ft-mse, or a folder with an autoencoder's files."""
+    store: Literal["moments", "mean"] = "moments"
+    """What is kept where the encoder gives a distribution: moments = mean and standard deviation,
+    drawn from at training time; mean = the mean alone."""
     workers: int = 0
     """Processes; 0 = one per usable core. What is written does not depend on it."""
+    device: str = "cpu"
+    """Where pictures are encoded: cpu (by the workers) or cuda."""
     shard_rows: int = 10_000
     """Rows of a shard."""
+    allow_upscaling: bool = False
+    """Enlarge pictures smaller than --size instead of leaving them out."""
     mirror: bool = False
     """Make every picture's mirror image a row of its own."""
     keep_images: bool = False
@@ -111,11 +119,23 @@ class Sample:
     """Images made at a time."""
     device: str = "cpu"
     """cpu, cuda or cuda:1."""
+    autoencoder: str = ""
+    """Name or folder of the autoencoder, where the snapshot's own is no longer where it was."""
 
 
 @dataclass(frozen=True)
 class Info:
     """What a run or snapshot is: sizes, cost, state of training."""
+
+
+@dataclass(frozen=True)
+class FitAutoencoder(FitConfig):
+    """Fit a small KL autoencoder to a source's pictures: a latent space of one's own."""
+
+    out: Path = Path("autoencoder")
+    """The folder to write, which `autoencoder.path` then names; it must not exist."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
 
 
 @dataclass(frozen=True)
@@ -217,14 +237,12 @@ def prepare_command(arguments: list[str]) -> int:
         raise ConfigError("`scalegan prepare` needs a SOURCE and the folder to write, OUT")
     if parsed.size < 0 or parsed.workers < 0 or parsed.shard_rows < 1:
         raise ConfigError("--size and --workers count from 0, --shard-rows from 1")
-    from scalegan.config import parse_autoencoder
 
-    kind, _, path = parsed.autoencoder.partition(":")
-    autoencoder = parse_autoencoder({"kind": kind} | ({"path": path} if path else {}))
-    options = {name: value for name, value in vars(parsed).items() if name != "autoencoder"}
-
+    from scalegan.autoencoders.folders import named
     from scalegan.prepare import prepare
 
+    autoencoder = named(parsed.autoencoder, parsed.store)
+    options = {n: v for n, v in vars(parsed).items() if n not in ("autoencoder", "store")}
     prepare(source, Path(out), autoencoder=autoencoder, **options)
     return 0
 
@@ -264,7 +282,7 @@ def sample_command(arguments: list[str]) -> int:
     from scalegan.sample import labels_for
     from scalegan.snapshot import load
 
-    gan = load(path, parsed.device)
+    gan = load(path, parsed.device, parsed.autoencoder)
     labels = labels_for(seeds, gan.indices(classes)).tolist()
     batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
     columns = parsed.columns or min(16, len(classes or gan.card.class_names))
@@ -376,6 +394,29 @@ def info_command(arguments: list[str]) -> int:
     return 0
 
 
+def autoencoder_command(arguments: list[str]) -> int:
+    action, arguments = positional(arguments, "`train`")
+    if action not in ("train", None):
+        raise ConfigError(f"unknown command `autoencoder {action}`", "there is `autoencoder train`")
+    source, arguments = positional(arguments, "SOURCE")
+    parsed = parse(FitAutoencoder, "autoencoder train", "SOURCE", arguments)
+    if action is None or source is None:
+        raise ConfigError(
+            "`scalegan autoencoder train` needs a SOURCE", "for example digits or npz:PATH"
+        )
+    from scalegan.config import parse_fit
+
+    values = {
+        name: value for name, value in asdict(parsed).items() if name not in ("out", "device")
+    }
+    config = parse_fit(values)
+
+    from scalegan.train.autoencoder import train_autoencoder
+
+    print("\n".join(train_autoencoder(source, parsed.out, config, parsed.device)))
+    return 0
+
+
 def convert_command(arguments: list[str]) -> int:
     source, arguments = positional(arguments, "FILE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
@@ -396,5 +437,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "check": check_command,
     "sample": sample_command,
     "info": info_command,
+    "autoencoder": autoencoder_command,
     "convert": convert_command,
 }

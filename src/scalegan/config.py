@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from scalegan.errors import ConfigError
-from scalegan.settings import GAT_SIZES, AutoencoderConfig, Config, GATConfig, Size
+from scalegan.settings import GAT_SIZES, AutoencoderConfig, Config, FitConfig, GATConfig, Size
 
 RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")
@@ -57,6 +57,11 @@ def parse_model(values: dict[str, Any]) -> GATConfig:
 def parse_autoencoder(values: dict[str, Any]) -> AutoencoderConfig:
     """The autoencoder part alone, as `scalegan prepare` is given it."""
     return _parse(AutoencoderConfig, values, "autoencoder.")
+
+
+def parse_fit(values: dict[str, Any]) -> FitConfig:
+    """Settings of an autoencoder's training."""
+    return _parse(FitConfig, values, "")
 
 
 def _parse(kind: Any, values: dict[str, Any], prefix: str) -> Any:
@@ -123,6 +128,19 @@ def resolve(config: Config) -> Config:
         )
     if data.source and data.verify != type(data)().verify:
         raise ConfigError("`data.verify` is set but there are no `data.shards` to verify")
+    if data.shards and data.size:
+        raise ConfigError("`data.size` is set but the pictures of `data.shards` have their size")
+    autoencoder = config.autoencoder
+    if autoencoder.kind == "identity" and autoencoder != type(autoencoder)():
+        raise ConfigError(
+            "`autoencoder` is set but its kind is identity",
+            "set `autoencoder.kind`, for example to kl, or leave the rest out",
+        )
+    if autoencoder.kind in ("kl", "tiny", "taef2") and not autoencoder.path:
+        raise ConfigError(
+            f"`autoencoder.kind` `{autoencoder.kind}` needs `autoencoder.path`",
+            "name the folder that holds its files",
+        )
     objective = config.objective
     if objective.alignment.weight == 0 and objective.alignment != type(objective.alignment)():
         raise ConfigError(

@@ -94,15 +94,15 @@ class Autoencoder(Protocol):
     shape: tuple[int, int, int]
     """(C, H, W) of a sample."""
 
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides what is encoded and decoded, as JSON."""
-        ...
-
     def encode(self, images: Images) -> Stored: ...
 
     def sample(self, stored: Stored) -> Samples: ...
 
     def decode(self, samples: Samples) -> Images: ...
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides what it makes, as JSON: kind, digest of weights, scale, factor, ..."""
+        ...
 
 
 @runtime_checkable

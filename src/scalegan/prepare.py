@@ -5,50 +5,41 @@ how often the work was interrupted: shard k holds pictures k * M to (k + 1) * M 
 order, less those left out, and pictures are encoded in batches that are cut by the same rule.
 """
 
-import fcntl
 import itertools
-import multiprocessing
 import os
 import platform
 import shutil
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence, Sized
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL
 import torch
 
 from scalegan import __version__
 from scalegan.data import images, shards
 from scalegan.data.shards import Writer, shard_name
-from scalegan.data.sources import Item, Source
-from scalegan.errors import ConfigError, DataError
+from scalegan.data.sources import Item, Source, class_notices, open_source
+from scalegan.errors import DataError
 from scalegan.registry import AUTOENCODERS, SOURCES
 from scalegan.runtime.files import (
     MANIFEST,
     atomic_file,
     clear_drafts,
-    damage,
+    locked,
     read_json,
     write_json,
 )
 from scalegan.runtime.log import PictureProgress
+from scalegan.runtime.workers import Workers
 from scalegan.settings import AutoencoderConfig
 
 CROP = "center crop as in ADM (arXiv 2105.05233): halved by boxes, then bicubic"
 BATCH_SIZE = 16
-"""Pictures decoded and encoded at a time; part of what decides the last bits of a latent."""
-HEADER = ("source", "size", "channels", "side", "mirror", "keep_images", "shard_pictures",
-          "autoencoder", "class_names")  # fmt: skip
-"""What a second call must have in common with the first."""
+"""Pictures that a worker is handed at a time."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +47,36 @@ class Recipe:
     """How a picture becomes a row: all that a worker needs to know."""
 
     autoencoder: AutoencoderConfig
-    channels: int
-    side: int
     size: int
     """Side to crop to; 0 = pictures are square and of one size already."""
+    allow_upscaling: bool
     mirror: bool
     keep_images: bool
+    channels: int = 0
+    side: int = 0
+
+    @property
+    def copies(self) -> int:
+        """Rows per picture."""
+        return 2 if self.mirror else 1
+
+
+class Task(NamedTuple):
+    """Pictures of one shard to encode together."""
+
+    shard: int
+    items: list[Item]
+
+
+class Encoded(NamedTuple):
+    """What became of a task's pictures, those that could be read."""
+
+    stored: np.ndarray
+    """(copies * pictures, ...): a picture, its mirror image, the next picture ...; the pictures
+    themselves where they are encoded elsewhere."""
+    pictures: list[bytes]
+    reasons: list[str]
+    """Per picture of the task, why it was left out; empty if it was not."""
 
 
 @dataclass(frozen=True)
@@ -75,34 +90,18 @@ class Summary:
     """Shards made by this call; the others were there."""
 
 
-class Encoded(NamedTuple):
-    """What became of a batch of pictures, those that could be read."""
-
-    stored: np.ndarray
-    """(copies * pictures, ...): a picture, its mirror image, the next picture ..."""
-    pictures: list[bytes]
-    reasons: list[str]
-    """Per picture of the batch, why it was left out; empty if it was not."""
-
-
-class Task(NamedTuple):
-    """Pictures of one shard to encode together."""
-
-    shard: int
-    items: list[Item]
-    reasons: list[str]
-
-
 def prepare(
     source: str,
     out: Path,
     size: int = 0,
     autoencoder: AutoencoderConfig | None = None,
     *,
-    workers: int = 0,
-    shard_rows: int = 10_000,
+    allow_upscaling: bool = False,
     mirror: bool = False,
     keep_images: bool = False,
+    shard_rows: int = 10_000,
+    workers: int = 0,
+    device: str = "cpu",
     strict: bool = False,
     tell: Callable[[str], None] = print,
 ) -> Summary:
@@ -116,75 +115,47 @@ def prepare(
         out: the folder of the shards; created if need be.
         size: side to crop to; 0 = pictures are square and of one size already.
         autoencoder: None = pixels.
-        workers: processes; 0 = one per usable core; 1 = this one alone.
-        shard_rows: rows of a shard, less those left out.
+        allow_upscaling: whether pictures smaller than `size` are enlarged instead of left out.
         mirror: whether every picture's mirror image is a row of its own.
         keep_images: whether the pictures themselves are kept, for a teacher or a judge.
-        strict: end at the first picture that cannot be used.
+        shard_rows: rows of a shard, less those left out.
+        workers: processes; 0 = one per usable core; 1 = this one alone.
+        device: where pictures are encoded: "cpu" (by the workers) or "cuda" (by this process).
+        strict: whether a picture that cannot be used ends the work.
         tell: where sentences go.
 
     Raises:
+        ConfigError: if the autoencoder is not to be had, or the pictures do not fit it.
         DataError: if the source cannot be read, `out` holds another preparation, the disk is too
             small or, under `strict`, a picture is bad.
     """
-    config = autoencoder or AutoencoderConfig()
-    opened = open_source(source)
+    recipe = Recipe(autoencoder or AutoencoderConfig(), size, allow_upscaling, mirror, keep_images)
+    opened = open_source(source, SOURCES)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out), ExitStack() as stack:
+    with locked(out, "preparing"):
         clear_drafts(out)
-        recipe, header, png_bytes = describe(
-            source, out, opened, Recipe(config, 0, 0, size, mirror, keep_images), shard_rows, tell
-        )
-        kept = find_sound(out, tell)
-        if header.get("complete") and len(kept) == len(header["shards"]):
+        recipe, header, png_bytes = describe(source, out, opened, recipe, shard_rows, tell)
+        kept = shards.find_sound(out, tell)
+        if header["complete"] and len(kept) == len(header["shards"]):
             tell(f"`{out}` is complete: {header['rows']:,} rows in {len(kept)} shards")
             return Summary(header["rows"], header["left_out"], len(kept), 0)
         if kept:
             tell(f"going on: {len(kept)} complete shards are kept")
-        count = len(opened.items) if isinstance(opened.items, Sized) else None
-        estimate_disk(out, header, png_bytes, count, tell)
+        estimate_disk(out, header, png_bytes, opened.num_items, tell)
+        is_apart = device != "cpu"
         workers = workers or len(os.sched_getaffinity(0))
-        encode = start_workers(recipe, workers, stack)
-        progress = stack.enter_context(PictureProgress(count))
-        tasks = cut(out, opened, header, kept, progress.skip)
-        # Two batches a worker are enough to keep all busy while a finished one is written.
-        results = encode_all(tasks, encode, 2 * workers if workers > 1 else 0)
         num_made = 0
-        for shard, part in itertools.groupby(results, key=lambda result: result[0].shard):
-            write_shard(out / shard_name(shard), header, part, strict, progress.advance)
-            num_made += 1
-    return conclude(out, header, num_made, tell)
-
-
-def open_source(source: str) -> Source:
-    """The source of a name such as npz:PATH.
-
-    Raises:
-        ConfigError: if there is none of that name.
-        DataError: if it cannot be read.
-    """
-    kind, _, where = source.partition(":")
-    if kind not in SOURCES:
-        raise ConfigError(
-            f"the source is `{source}`; expected one of: {', '.join(SOURCES)}",
-            "a path follows the name and a colon, as in npz:PATH",
-        )
-    return SOURCES[kind](where)
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep a second process from preparing into the same folder."""
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise DataError(
-            f"another process is preparing `{out}`", "wait for it, or end it and start again"
-        ) from None
-    finally:
-        os.close(descriptor)
+        with (
+            Workers(partial(Worker, recipe, encodes=not is_apart), workers) as pool,
+            PictureProgress(opened.num_items) as progress,
+        ):
+            results = pool.map(cut(out, opened, header, kept, progress.skip))
+            if is_apart:
+                results = encode_on(device, recipe, results)
+            for shard, part in itertools.groupby(results, key=lambda result: result[0].shard):
+                write_shard(out / shard_name(shard), header, part, strict, progress.advance)
+                num_made += 1
+        return conclude(out, opened, header, num_made, strict, tell)
 
 
 def describe(
@@ -205,24 +176,24 @@ def describe(
         raise DataError(
             f"`{out}` is not empty and holds no preparation", "choose a new or an empty folder"
         )
-    same = before is not None and (before["source"], before["size"]) == (source, recipe.size)
-    known = before["channels"] if same and before else 0
-    channels, side, png_bytes = look(open_source(source), recipe, known)
-    recipe = Recipe(**{**vars(recipe), "channels": channels, "side": side})
-    encoder = AUTOENCODERS[recipe.autoencoder.kind](channels, side)
+    is_same = before is not None and (before["source"], before["size"]) == (source, recipe.size)
+    known = before["channels"] if before is not None and is_same else 0
+    channels, side, png_bytes = look(open_source(source, SOURCES), recipe, known)
+    recipe = replace(recipe, channels=channels, side=side)
+    encoder = AUTOENCODERS[recipe.autoencoder.kind](recipe.autoencoder, channels, side)
     stored = encoder.encode(torch.zeros(1, 3, side, side, dtype=torch.uint8))
-    copies = 2 if recipe.mirror else 1
     header = {
         "format": shards.FORMAT,
         "complete": False,
         "source": source,
         "size": recipe.size,
+        "allow_upscaling": recipe.allow_upscaling,
         "crop": CROP if recipe.size else "none",
         "channels": channels,
         "side": side,
         "mirror": recipe.mirror,
         "keep_images": recipe.keep_images,
-        "shard_pictures": max(1, shard_rows // copies),
+        "shard_pictures": max(1, shard_rows // recipe.copies),
         "autoencoder": {
             "config": asdict(recipe.autoencoder),
             "identity": encoder.identity(),
@@ -235,17 +206,10 @@ def describe(
     if before is None:
         write_manifest(out, header)
         return recipe, header, png_bytes
-    for name in HEADER:
-        then, now = _comparable(before[name]), _comparable(header[name])
-        if then != now:
-            raise DataError(
-                f"`{out}` holds another preparation: its `{name}` is {_short(then)}, not "
-                f"{_short(now)}",
-                "choose another folder, or delete that one",
-            )
-    for name, then in before["versions"].items():
-        if then != header["versions"].get(name):
-            tell(f"notice: begun with {name} {then}, going on with {header['versions'].get(name)}")
+    shards.refuse_other(out, before, header)
+    for name, now in versions().items():
+        if now != before["versions"].get(name):
+            tell(f"notice: begun with {name} {before['versions'].get(name)}, going on with {now}")
     return recipe, before, png_bytes
 
 
@@ -258,7 +222,7 @@ def look(source: Source, recipe: Recipe, channels: int) -> tuple[int, int, float
     side = recipe.size
     for item in source.items:
         try:
-            picture = images.load(item.image, recipe.size or None)
+            picture = images.load(item.image, recipe.size or None, recipe.allow_upscaling)
         except images.BadPicture:
             continue
         side = side or picture.shape[-1]
@@ -275,8 +239,6 @@ def look(source: Source, recipe: Recipe, channels: int) -> tuple[int, int, float
 
 def versions() -> dict[str, str]:
     """What may decide the last bit of a row."""
-    import PIL
-
     return {
         "scalegan": __version__,
         "torch": torch.__version__,
@@ -286,33 +248,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def _comparable(value: Any) -> Any:
-    """The same weights may lie elsewhere the second time."""
-    if isinstance(value, dict) and "identity" in value:
-        return {k: v for k, v in value["config"].items() if k != "path"} | value["identity"]
-    return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
     with atomic_file(out / MANIFEST) as draft:
         write_json(draft, manifest)
-
-
-def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
-    """Shards that are there and match their digests; damaged ones are removed, aloud."""
-    sound = []
-    for path in sorted(out.glob("shard-*")):
-        if problem := damage(path):
-            tell(f"notice: `{path}` is damaged and made again: {problem}")
-            shutil.rmtree(path)
-        else:
-            sound.append(int(path.name.removeprefix("shard-")))
-    return sound
 
 
 def estimate_disk(
@@ -356,168 +294,72 @@ def cut(
     Raises:
         DataError: if the source is not what the shards that are there were made of.
     """
-    items, num_classes = iter(opened.items), len(header["class_names"])
-    seen: set[str] = set()
+    items = iter(opened.items)
     for shard in itertools.count():
         part = itertools.islice(items, header["shard_pictures"])
         if shard in kept:
-            skip(compare(part, out / shard_name(shard), header, seen))
+            skip(shards.compare(out / shard_name(shard), part, header["mirror"]))
             continue
         num_pictures = 0
         while batch := list(itertools.islice(part, BATCH_SIZE)):
             num_pictures += len(batch)
-            yield Task(shard, batch, [problem(item, num_classes, seen) for item in batch])
+            yield Task(shard, batch)
         if num_pictures < header["shard_pictures"] and shard >= max(kept, default=-1):
             return
 
 
-def problem(item: Item, num_classes: int, seen: set[str]) -> str:
-    """Why a picture cannot be a row, before it is looked at; empty if it can."""
-    if item.key in seen:
-        return "its key is taken by an earlier picture"
-    seen.add(item.key)
-    if "\n" in item.key:
-        return "its key has a line break"
-    if not 0 <= item.label < num_classes:
-        return f"its label {item.label} is outside 0..{num_classes - 1}"
-    return ""
+class Worker:
+    """Decodes, crops and encodes pictures; where a GPU encodes, it leaves that to others."""
 
-
-def compare(items: Iterator[Item], shard: Path, header: dict[str, Any], seen: set[str]) -> int:
-    """Check that a shard was made of these pictures, by their keys and labels; return how many."""
-    copies = 2 if header["mirror"] else 1
-    labels = np.load(shard / "labels.npy")[::copies].tolist()
-    rows = iter(zip(shards.read_keys(shard)[::copies], labels, strict=True))
-    left_out = iter([(line["key"], line["label"]) for line in shards.read_left_out(shard)])
-    row, missing, count = next(rows, None), next(left_out, None), 0
-    for item in items:
-        count += 1
-        seen.add(item.key)
-        found = (item.key, item.label)
-        # A key that is there twice was left out the second time, so that a row goes first.
-        if found == row:
-            row = next(rows, None)
-        elif found == missing:
-            missing = next(left_out, None)
-        else:
-            raise _changed(shard, f"picture `{item.key}` of class {item.label} is not in it")
-    if row or missing:
-        raise _changed(shard, f"picture `{(row or missing or ('',))[0]}` is no longer there")
-    return count
-
-
-def _changed(shard: Path, what: str) -> DataError:
-    return DataError(
-        f"the source is not the one that `{shard}` was made of: {what}",
-        "choose another folder, or delete that one",
-    )
-
-
-class Encoder:
-    """Decodes, crops and encodes a batch of pictures, in a worker or in this process."""
-
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, encodes: bool) -> None:
         self.recipe = recipe
-        kind = recipe.autoencoder.kind
-        self.autoencoder = AUTOENCODERS[kind](recipe.channels, recipe.side)
+        make = AUTOENCODERS[recipe.autoencoder.kind]
+        config = recipe.autoencoder
+        self.autoencoder = make(config, recipe.channels, recipe.side) if encodes else None
 
     def __call__(self, task: Task) -> Encoded:
-        recipe, reasons, good = self.recipe, list(task.reasons), []
-        for i, item in enumerate(task.items):
+        recipe, good, reasons = self.recipe, [], []
+        for item in task.items:
             try:
-                if not reasons[i]:
-                    good.append(self._load(item))
+                good.append(self._load(item))
+                reasons.append("")
             except images.BadPicture as error:
-                reasons[i] = str(error)
+                reasons.append(str(error))
         if not good:
             return Encoded(np.empty(0), [], reasons)
         pictures = [images.encode_png(image) for image in good] if recipe.keep_images else []
         if recipe.mirror:
             good = [copy for image in good for copy in (image, image[..., ::-1])]
-        with torch.no_grad():
-            stored = self.autoencoder.encode(torch.from_numpy(np.stack(good)))
-        return Encoded(stored.cpu().numpy(), pictures, reasons)
+        stored = np.stack(good)  # (N, 3, P, P)
+        if self.autoencoder is not None:
+            stored = self.autoencoder.encode(torch.from_numpy(stored)).numpy()
+        return Encoded(stored, pictures, reasons)
 
     def _load(self, item: Item) -> np.ndarray:
         recipe = self.recipe
-        image = images.load(item.image, recipe.size or None)
+        image = images.load(item.image, recipe.size or None, recipe.allow_upscaling)
         side = image.shape[-1]
         if side != recipe.side:
             raise images.BadPicture(
-                f"is {side}x{side}, the first one {recipe.side}x{recipe.side}; give --size"
+                f"is {side}x{side} where the first one is {recipe.side}x{recipe.side}; a size "
+                "such as --size 64 crops them"
             )
         if recipe.channels == 1 and (image != image[:1]).any():
-            raise images.BadPicture("has color, which the pictures before had not")
+            raise images.BadPicture("has color, which no picture had when the work began")
         return image
 
 
-def start_workers(
-    recipe: Recipe, workers: int, stack: ExitStack
-) -> Callable[[Task], "Future[Encoded]"]:
-    """A function that has a batch encoded: by processes, or by this one when asked for its result.
-
-    One thread each: on more, sums are added up in another order, and the last bits would depend on
-    the machine's number of cores.
-    """
-    if workers == 1:
-        threads = torch.get_num_threads()
-        stack.callback(torch.set_num_threads, threads)
-        torch.set_num_threads(1)
-        encoder = Encoder(recipe)
-
-        def encode(task: Task) -> "Future[Encoded]":
-            future: Future[Encoded] = Future()
-            future.set_result(encoder(task))
-            return future
-
-        return encode
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (recipe,))
-    stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-    return lambda task: pool.submit(_work, task)
-
-
-_encoders: list[Encoder] = []
-"""In a worker process: its one encoder."""
-
-
-def _start_worker(recipe: Recipe) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    _encoders.append(Encoder(recipe))
-
-
-def _end_with_parent() -> None:
-    """End this worker when the process that feeds it is killed: nobody else would."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
-
-
-def _work(task: Task) -> Encoded:
-    return _encoders[0](task)
-
-
-def encode_all(
-    tasks: Iterator[Task], encode: Callable[[Task], "Future[Encoded]"], ahead: int
+def encode_on(
+    device: str, recipe: Recipe, results: Iterator[tuple[Task, Encoded]]
 ) -> Iterator[tuple[Task, Encoded]]:
-    """Batches and what became of them, in order, while `ahead` more are under way."""
-    pending: deque[tuple[Task, Future[Encoded]]] = deque()
-    try:
-        for task in tasks:
-            pending.append((task, encode(task)))
-            if len(pending) > ahead:
-                first, future = pending.popleft()
-                yield first, future.result()
-        for task, future in pending:
-            yield task, future.result()
-    except BrokenProcessPool:
-        raise DataError(
-            "a worker process ended unexpectedly; it may have run out of memory",
-            "run the same command again, perhaps with fewer --workers: complete shards are kept",
-        ) from None
+    """Encode on a GPU what the workers have decoded."""
+    make = AUTOENCODERS[recipe.autoencoder.kind]
+    autoencoder = make(recipe.autoencoder, recipe.channels, recipe.side)
+    for task, encoded in results:
+        if len(encoded.stored):
+            stored = autoencoder.encode(torch.from_numpy(encoded.stored).to(device))
+            encoded = encoded._replace(stored=stored.cpu().numpy())
+        yield task, encoded
 
 
 def write_shard(
@@ -540,7 +382,7 @@ def write_shard(
             for item, reason in zip(task.items, encoded.reasons, strict=True):
                 if reason and strict:
                     raise DataError(
-                        f"picture `{item.key}` {reason}", "without --strict it would be left out"
+                        f"picture `{item.key}`: {reason}", "without --strict it would be left out"
                     )
                 if reason:
                     writer.leave_out(item.key, item.label, reason)
@@ -553,44 +395,41 @@ def write_shard(
 
 
 def conclude(
-    out: Path, header: dict[str, Any], num_made: int, tell: Callable[[str], None]
+    out: Path,
+    opened: Source,
+    header: dict[str, Any],
+    num_made: int,
+    strict: bool,
+    tell: Callable[[str], None],
 ) -> Summary:
-    """Write the manifest and the list of what was left out; say what is remarkable."""
-    paths = sorted(out.glob("shard-*"))
-    left_out: list[dict[str, Any]] = []
-    labels = np.zeros(len(header["class_names"]), int)
+    """Write the manifest and the list of what was left out; say what is remarkable.
+
+    Raises:
+        DataError: if there is no row, or under `strict`, one was left out.
+    """
+    # What the source itself could not read comes first: it has no place in the order.
+    left_out: list[dict[str, Any]] = [{"key": k, "reason": reason} for k, reason in opened.problems]
     about: list[dict[str, Any]] = []
-    for path in paths:
-        found = np.load(path / "labels.npy")
-        labels += np.bincount(found, minlength=len(labels))
-        missing = shards.read_left_out(path)
+    labels: list[int] = []
+    for path in sorted(out.glob("shard-*")):
+        found, missing = np.load(path / "labels.npy").tolist(), shards.read_left_out(path)
+        labels += found
         left_out += missing
-        digests = read_json(path / MANIFEST)
-        about.append(
-            {"name": path.name, "rows": len(found), "left_out": len(missing), "digests": digests}
-        )
-    num_rows = int(labels.sum())
-    if not num_rows:
-        raise DataError(f"no picture of the source can be used: see `{out}/{shard_name(0)}`")
+        about.append({"name": path.name, "rows": len(found), "left_out": len(missing),
+                      "digests": read_json(path / MANIFEST)})  # fmt: skip
     with atomic_file(out / shards.QUARANTINE) as draft:
-        draft.write_text("".join(map(shards.json_line, left_out)))
-    total = {"complete": True, "rows": num_rows, "left_out": len(left_out), "shards": about}
-    write_manifest(out, header | total)
-    tell(f"{num_rows:,} rows in {len(paths)} shards in `{out}`")
+        draft.write_text("".join(map(shards.json_line, left_out)), encoding="utf-8")
     if left_out:
-        tell(f"{len(left_out):,} pictures were left out: see `{out / shards.QUARANTINE}`")
-    for line in remarks(labels, header["class_names"]):
-        tell(f"notice: {line}")
-    return Summary(num_rows, len(left_out), len(paths), num_made)
-
-
-def remarks(counts: np.ndarray, class_names: list[str]) -> list[str]:
-    """Sentences on classes that a user should know of."""
-    empty = [name for name, count in zip(class_names, counts, strict=True) if not count]
-    lines = []
-    if empty:
-        some = ", ".join(empty[:10]) + (", ..." if len(empty) > 10 else "")
-        lines.append(f"{len(empty)} of {len(class_names)} classes have no picture: {some}")
-    if np.count_nonzero(counts) == 1:
-        lines.append("all pictures are of one class: a label will tell the networks nothing")
-    return lines
+        where = f"see `{out / shards.QUARANTINE}`"
+        first = f"such as `{left_out[0]['key']}`: {left_out[0]['reason']}"
+        tell(f"notice: {len(left_out):,} pictures or labels were left out, {first}; {where}")
+        if strict:
+            raise DataError(f"{len(left_out):,} pictures or labels cannot be used; {where}")
+    if not labels:
+        raise DataError(f"the source `{header['source']}` holds no picture that can be used")
+    for note in [*opened.notes, *class_notices(header["class_names"], labels)]:
+        tell(f"notice: {note}")
+    total = {"complete": True, "rows": len(labels), "left_out": len(left_out), "shards": about}
+    write_manifest(out, header | total)
+    tell(f"{len(labels):,} rows in {len(about)} shards in `{out}`")
+    return Summary(len(labels), len(left_out), len(about), num_made)

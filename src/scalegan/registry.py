@@ -5,10 +5,14 @@ from typing import NamedTuple
 
 from torch import nn
 
-from scalegan.autoencoders.base import Identity
+from scalegan.autoencoders.base import identity
+from scalegan.autoencoders.kl import kl
+from scalegan.autoencoders.tiny import taef2, tiny
 from scalegan.data import archives, folders, sources, tables
+from scalegan.interfaces import Autoencoder
 from scalegan.losses import adversarial
 from scalegan.models import gat
+from scalegan.settings import AutoencoderConfig
 
 
 class Architecture(NamedTuple):
@@ -26,7 +30,16 @@ ADVERSARIAL = {
     ),
 }
 
-AUTOENCODERS = {"identity": Identity}
+AUTOENCODERS: dict[str, Callable[[AutoencoderConfig, int, int], Autoencoder]] = {
+    "identity": identity,
+    "sd-vae-ft-ema": kl,
+    "sd-vae-ft-mse": kl,
+    "kl": kl,
+    "taesd": tiny,
+    "tiny": tiny,
+    "taef2": taef2,
+}
+"""Each made by (config, channels of the pictures: 1 or 3, their side)."""
 
 SOURCES: dict[str, Callable[[str], sources.Source]] = {
     "folder": folders.folder,

@@ -8,7 +8,7 @@ its own piece.
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 Count = Annotated[int, Ge(1)]
 Amount = Annotated[float, Ge(0)]
@@ -68,8 +68,49 @@ class GATConfig:
 class AutoencoderConfig:
     """What a sample is made of."""
 
-    kind: Literal["identity"] = "identity"
-    """identity: samples are the pixels themselves, in [-1, 1]."""
+    kind: Literal["identity", "sd-vae-ft-ema", "sd-vae-ft-mse", "kl", "taesd", "tiny", "taef2"] = (
+        "identity"
+    )
+    """identity: samples are the pixels themselves, in [-1, 1]. sd-vae-ft-ema, sd-vae-ft-mse, taesd:
+    these, from path or from the hub. kl, tiny: a folder that diffusers' save_pretrained or
+    `scalegan autoencoder train` wrote. taef2: encoder.safetensors and decoder.safetensors."""
+    path: str = ""
+    """Folder with the autoencoder's files; empty = the hub, where kind is a name it knows."""
+    store: Literal["moments", "mean"] = "moments"
+    """What is kept of a picture: moments = mean and standard deviation of its latents, drawn from
+    at training time; mean = the mean alone. Tiny ones have no standard deviation."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A KL autoencoder of one's own."""
+
+    size: Annotated[int, Ge(0)] = 0
+    """Side of the pictures; 0 = as they are. Other pictures are cropped and scaled to it."""
+    factor: Literal[2, 4, 8, 16] = 4
+    """Side of a picture over side of its latents."""
+    channels: Count = 4
+    """Channels of the latents."""
+    width: Annotated[int, Ge(8), MultipleOf(8)] = 32
+    """Channels of the first layer; they double with each halving of the side, up to four times."""
+    depth: Count = 1
+    """Residual blocks per resolution."""
+    duration: str = "2000 steps"
+    """A number and steps, images or epochs (k and M are understood)."""
+    batch_size: Count = 32
+    """Pictures per step."""
+    learning_rate: Positive = 1e-3
+    """Of AdamW; rises over the first steps and falls to zero along a cosine."""
+    kl: Amount = 1e-6
+    """Strength of the pull of the latents towards the standard normal, per picture."""
+    structure: Amount = 0.2
+    """Strength of 1 - SSIM, mean over scales, beside the mean absolute error."""
+    adversarial: Amount = 0.0
+    """Strength of a small patch discriminator's loss in the second half of the run; 0 = none."""
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.05
+    """Share of the pictures that quality is measured on and that are not trained on."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Every random draw derives from it."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ parts of one global order that does not depend on their number. What threads rea
 at the next positions and never changes what is returned.
 """
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -118,10 +119,13 @@ class Loader(AbstractContextManager["Loader"]):
 
 def _pin(batch: Batch) -> Batch:
     """Memory that a GPU can fetch from while the CPU goes on; what is on a GPU stays there."""
-    tensors = (batch.stored, batch.labels, batch.images)
-    return Batch(*(t if t is None or t.is_cuda else t.pin_memory() for t in tensors))
+    return _each(batch, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
 
 def _move(batch: Batch, device: torch.device) -> Batch:
-    tensors = (batch.stored, batch.labels, batch.images)
-    return Batch(*(None if t is None else t.to(device, non_blocking=True) for t in tensors))
+    return _each(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _each(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+    images = None if batch.images is None else function(batch.images)
+    return Batch(function(batch.stored), function(batch.labels), images)

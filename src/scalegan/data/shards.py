@@ -15,9 +15,12 @@ Where mirrors were asked for, rows come in pairs: the picture, then its mirror i
 the picture's bytes in `images.bin`. A shard gets its name only once it is complete.
 """
 
+import hashlib
 import io
 import json
-from collections.abc import Sequence
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,14 +31,18 @@ import torch
 from torch import Tensor
 
 from scalegan.data import images
+from scalegan.data.sources import Item
 from scalegan.errors import DataError
 from scalegan.interfaces import Batch, Images, Labels
-from scalegan.runtime.files import MANIFEST, atomic_folder, digest, read_json
+from scalegan.runtime.files import MANIFEST, atomic_folder, damage, digest, read_json
 
 FORMAT = 1
 QUARANTINE = "quarantine.jsonl"
 MIRRORED = "#mirrored"
 """What is appended to the key of a mirror image's row."""
+HEADER = ("source", "size", "allow_upscaling", "mirror", "keep_images", "shard_pictures",
+          "autoencoder", "class_names")  # fmt: skip
+"""What a second call must have in common with the first."""
 AGAIN = "run the same `scalegan prepare` again: sound shards are kept, others are made anew"
 
 
@@ -106,9 +113,8 @@ class Writer:
         self.stored.write(self._header(len(self.labels)))
         self.stored.flush()
         np.save(self.draft / "labels.npy", np.asarray(self.labels, dtype=np.int64))
-        # Names of files need not be text; what cannot be decoded is kept as it is.
         text = "".join(f"{key}\n" for key in self.keys)
-        (self.draft / "keys.txt").write_bytes(text.encode("utf-8", "surrogateescape"))
+        (self.draft / "keys.txt").write_text(text, encoding="utf-8", newline="\n")
         if self.keep_images:
             self.pictures.flush()
             np.save(self.draft / "offsets.npy", np.asarray(self.offsets, dtype=np.int64))
@@ -128,8 +134,7 @@ def json_line(value: Any) -> str:
 
 def read_keys(shard: Path) -> list[str]:
     """The keys of a shard's rows."""
-    text = (shard / "keys.txt").read_bytes().decode("utf-8", "surrogateescape")
-    return text.split("\n")[:-1]
+    return (shard / "keys.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def read_left_out(shard: Path) -> list[dict[str, Any]]:
@@ -160,6 +165,77 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise DataError(f"`{path}` has format {found}; this version reads {FORMAT}")
     return manifest
+
+
+def refuse_other(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Compare two manifests of one folder by what decides its rows.
+
+    Raises:
+        DataError: if they differ.
+    """
+    for name in HEADER:
+        then, asked = _comparable(before[name]), _comparable(now[name])
+        if then != asked:
+            raise DataError(
+                f"`{path}` holds another preparation: its `{name}` is {_short(then)}, not "
+                f"{_short(asked)}",
+                "choose another folder, or delete that one",
+            )
+
+
+def _comparable(value: Any) -> Any:
+    """The same weights may lie elsewhere the second time."""
+    if isinstance(value, dict):
+        return {k: v for k, v in value["config"].items() if k != "path"} | value["identity"]
+    return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
+    """Numbers of the shards that match their digests; damaged ones are removed, aloud."""
+    sound = []
+    for path in sorted(out.glob("shard-*")):
+        if problem := damage(path):
+            tell(f"notice: `{path}` is damaged and made again: {problem}")
+            shutil.rmtree(path)
+        else:
+            sound.append(int(path.name.removeprefix("shard-")))
+    return sound
+
+
+def compare(shard: Path, items: Iterable[Item], mirror: bool) -> int:
+    """Check by keys and labels that a shard was made of these pictures; return their number.
+
+    Raises:
+        DataError: if it was made of others.
+    """
+    copies = 2 if mirror else 1
+    labels = np.load(shard / "labels.npy")[::copies].tolist()
+    rows = deque(zip(read_keys(shard)[::copies], labels, strict=True))
+    left_out = deque((line["key"], line["label"]) for line in read_left_out(shard))
+    hint = "choose another folder, or delete that one"
+    count = 0
+    for item in items:
+        count += 1
+        for expected in (rows, left_out):
+            if expected and expected[0] == (item.key, item.label):
+                expected.popleft()
+                break
+        else:
+            raise DataError(
+                f"the source has changed since `{shard}` was made: picture `{item.key}` of class "
+                f"{item.label} was not there",
+                hint,
+            )
+    for key, _ in [*rows, *left_out]:
+        raise DataError(
+            f"the source has changed since `{shard}` was made: picture `{key}` is gone", hint
+        )
+    return count
 
 
 class Shards:
@@ -219,6 +295,12 @@ class Shards:
             stored[i] = self.stored[shard][row]
         pictures = self._decode(places) if self.with_images else None
         return Batch(torch.from_numpy(stored), self.labels[indices], pictures)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all rows, by the digests of their files."""
+        digests = [shard["digests"] for shard in self.manifest["shards"]]
+        return hashlib.sha256(json_line(digests).encode()).hexdigest()
 
     def verify(self, part: int = 0, parts: int = 1, num_threads: int = 4) -> None:
         """Compare the files that are read with their digests, which finds a flipped bit.

@@ -10,7 +10,7 @@ from torch import nn
 from scalegan.data.loader import Loader, order
 from scalegan.data.rows import Pictures, Readable, Rows, collect, encode
 from scalegan.data.shards import Shards
-from scalegan.data.sources import open_source
+from scalegan.data.sources import class_notices, open_source
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
 from scalegan.losses.objective import Objective
@@ -67,15 +67,19 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
             f"({len(rows)} pictures)"
         )
     state = build_state(config, world, autoencoder, len(pictures.class_names), teacher)
+    state.shards = rows.fingerprint if isinstance(rows, Shards) else ""
     return Built(state, rows, pictures)
 
 
-def from_source(config: Config, world: World, with_images: bool) -> tuple[Autoencoder, Rows, Pictures]:
+def from_source(
+    config: Config, world: World, with_images: bool
+) -> tuple[Autoencoder, Rows, Pictures]:
     """Encode a whole source into memory."""
     source = open_source(config.data.source, SOURCES)
     pictures = collect(source, config.data.size, is_shown=world.is_first)
     channels = 1 if pictures.is_grey else 3
-    autoencoder = AUTOENCODERS[config.autoencoder.kind](channels, pictures.images.shape[-1])
+    make = AUTOENCODERS[config.autoencoder.kind]
+    autoencoder = make(config.autoencoder, channels, pictures.images.shape[-1])
     return autoencoder, encode(pictures, autoencoder, with_images), pictures
 
 
@@ -97,7 +101,7 @@ def from_shards(
             "set it to theirs, or prepare again",
         )
     make = AUTOENCODERS[config.autoencoder.kind]
-    autoencoder = make(shards.manifest["channels"], shards.manifest["side"])
+    autoencoder = make(config.autoencoder, shards.manifest["channels"], shards.manifest["side"])
     identity = autoencoder.identity()
     for name in sorted(identity.keys() | about["identity"].keys()):
         if identity.get(name) != about["identity"].get(name):
@@ -127,13 +131,14 @@ def judged_pictures(shards: Shards, autoencoder: Autoencoder, count: int) -> Pic
     else:
         batch = shards.read(rows)
         found = autoencoder.decode(autoencoder.sample(batch.stored))
-    return Pictures(
-        found, batch.labels, shards.manifest["class_names"], shards.manifest["channels"] == 1
-    )
+    about = shards.manifest
+    notes = class_notices(about["class_names"], shards.labels.tolist())
+    is_grey = about["channels"] == 1
+    return Pictures(found, batch.labels, about["class_names"], is_grey, tuple(notes))
 
 
 def build_loader(built: Built) -> Loader:
-    """The endless batches of a run. Small data lives where the networks do, and needs no threads."""
+    """The endless batches of a run; what is in memory moves to the device and needs no threads."""
     config, world, rows = built.state.config, built.state.world, built.rows
     num_threads = config.train.workers
     if isinstance(rows, Rows):

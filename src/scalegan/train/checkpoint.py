@@ -23,13 +23,14 @@ from scalegan.settings import Config
 from scalegan.snapshot import load_weights
 from scalegan.train.state import TrainState
 
-FORMAT = 1
+FORMAT = 2
 KEEP = 2
 """Valid checkpoints kept; the older one is the way back if the newer one is damaged on the disk."""
 
 # A run is its data, networks and seed; a checkpoint of another one cannot be resumed. Other
 # settings (duration, rates, how often to log) may change on the way and are shown.
-IDENTITY = ("seed", "model", "autoencoder", "data", "objective.alignment")
+IDENTITY = ("seed", "model", "autoencoder.kind", "autoencoder.store", "data.source",
+            "data.size", "objective.alignment")  # fmt: skip
 
 
 def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
@@ -50,6 +51,8 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
         counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
         about = {"num_ranks": state.world.size, "class_names": class_names}
         about["config"] = asdict(state.config)
+        about["autoencoder"] = state.autoencoder.identity()
+        about["shards"] = state.shards
         write_json(draft / "state.json", {"format": FORMAT, **counters, **about})
     if problem := damage(path):
         raise CheckpointError(f"checkpoint `{path}` was written but {problem}", "check the disk")
@@ -108,6 +111,16 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
                 f"checkpoint `{path}` was made with `{name}` = {then!r}, not {now!r}",
                 "choose another --run, or take its weights only with --init-from",
             )
+    if about["autoencoder"] != state.autoencoder.identity():
+        raise CheckpointError(
+            f"checkpoint `{path}` was made with another autoencoder, or its files have changed",
+            "choose another --run, or put back the autoencoder it was made with",
+        )
+    if about["shards"] != state.shards:
+        raise CheckpointError(
+            f"checkpoint `{path}` was made on other data than `data.shards` holds now",
+            "choose another --run, or put back the shards it was made on",
+        )
     if about["class_names"] != class_names:
         raise CheckpointError(
             f"checkpoint `{path}` knows {len(about['class_names'])} classes that differ from the "

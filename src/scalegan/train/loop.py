@@ -195,7 +195,7 @@ def introduce(built: Built, run: Path, total: int, between: int) -> list[str]:
         *(f"notice: {note}" for note in built.pictures.notes),
         f"{config.model.architecture}: generator {generator / 1e6:.2f} M and discriminator "
         f"{discriminator / 1e6:.2f} M parameters on {state.world.device}",
-        f"{len(built.rows):,} pictures of {side}x{side}, {channels} channels, in "
+        f"{len(built.rows):,} pictures as samples of {channels}x{side}x{side}, in "
         f"{len(built.pictures.class_names)} classes",
         f"{total:,} steps of {config.train.batch_size} images ({epochs:.1f} epochs) into `{run}`, "
         f"about {needed / 1e6:,.0f} MB",
@@ -211,13 +211,14 @@ def save(built: Built, run: Path, world: World) -> None:
         card = Card(
             name=config.name,
             model=config.model,
-            autoencoder=config.autoencoder.kind,
+            autoencoder=config.autoencoder,
             shape=state.autoencoder.shape,
             class_names=built.pictures.class_names,
             features=alignment.features if alignment.weight > 0 else 0,
             step=state.step,
             images_seen=state.images_seen,
             seed=config.seed,
+            identity=state.autoencoder.identity(),
         )
         path = run / "snapshots" / f"step-{state.step:08d}"
         save_snapshot(path, card, state.average, state.discriminator)
