@@ -12,9 +12,10 @@ FLOORS = [
     ["registry"],
     ["config"],
     ["cost"],
-    ["snapshot", "plan"],
+    ["snapshot", "prepare", "plan"],
     ["unpickle"],
     ["train", "info", "convert"],
+    ["options"],
     ["__init__"],
     ["cli"],
     ["__main__"],
@@ -22,7 +23,7 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SOURCE = Path(__file__).parents[1] / "src" / "scalegan"
 # Without PyTorch, so that `--help` and a mistake in a config answer at once.
-LIGHT = ["errors", "settings", "config", "cli", "__init__", "__main__"]
+LIGHT = ["errors", "settings", "config", "options", "cli", "__init__", "__main__"]
 
 
 def room(path: Path) -> str:

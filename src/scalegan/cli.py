@@ -5,21 +5,23 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
-from scalegan.errors import ConfigError, ScaleganError
-from scalegan.settings import Config, FitConfig
+from scalegan.errors import ConfigError, DataError, ScaleganError
+from scalegan.settings import Config
 
 HELP = """usage: scalegan COMMAND [options]
 
 GANs that scale: train a class-conditional generator, sample it in one pass, look inside.
 
 commands:
+  prepare SOURCE OUT          pictures become shards: cropped, encoded, verified
   train RECIPE|config.toml    train, or go on with a run that was stopped
+  check SOURCE                look at every picture and label before they cost hours
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
   plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
@@ -36,102 +38,6 @@ first steps:
 `scalegan COMMAND --help` explains a command; --debug before it shows tracebacks; --version.
 exit codes: 0 done, 2 a mistake that the message explains, 128+N stopped by signal N (resumable)
 """
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train from a recipe or a config file. The same command again goes on where a run stopped."""
-
-    run: Path | None = None
-    """Folder of the run; runs/NAME if not given."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
-    resume: Path | None = None
-    """A checkpoint to go on from, instead of the run's newest."""
-    init_from: Path | None = None
-    """A snapshot or run whose weights a new run starts from."""
-    dry_run: bool = False
-    """Check everything and print the resolved config; train nothing."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Draw images of a trained generator. Image i depends on its seed alone."""
-
-    classes: str = ""
-    """Class names or indices, separated by commas; the image of seed s has class s modulo their
-    number. Not given: all classes."""
-    seeds: str = "0-63"
-    """Seeds: 0-63, or 1,5,9."""
-    truncation: float = 1.0
-    """Psi: 1 = none, towards 0 = more typical and less varied."""
-    guidance: float = 1.0
-    """1 = none, above = further from what classes have in common."""
-    out: Path = Path("samples.png")
-    """NAME.png: a grid. NAME.npz: arr_0 uint8 NHWC and arr_1 labels. Else a folder of PNGs."""
-    columns: int = 0
-    """Columns of the grid; 0 = as many as classes, at most 16."""
-    batch_size: int = 64
-    """Images made at a time."""
-    device: str = "cpu"
-    """cpu, cuda or cuda:1."""
-    autoencoder: str = ""
-    """Name or folder of the autoencoder, where the snapshot's own is no longer where it was."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will need: parameters, operations, memory, micro-batches, time and disk."""
-
-    device: str = "auto"
-    """auto, cpu, cuda: this machine. h200, h100, a100-80, a100-40, l40s, rtx4090, rtx3090: that."""
-    ranks: int = 1
-    """Processes, one device each."""
-    measure: bool = True
-    """Take a few steps if the device is here and they would take seconds; else estimate."""
-    rows: int = 0
-    """Pictures of the data set; 0 = as its files say."""
-    classes: int = 0
-    """Classes of the data set; 0 = as its files say."""
-    side: int = 0
-    """Side of the pictures in pixels; 0 = as the files say."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """Look at this machine. Under torchrun the links between ranks are tested too."""
-
-    folder: Path = Path()
-    """Where runs would be written."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """What a run or snapshot is: sizes, cost, state of training."""
-
-
-@dataclass(frozen=True)
-class FitAutoencoder(FitConfig):
-    """Fit a small KL autoencoder to a source's pictures: a latent space of one's own."""
-
-    out: Path = Path("autoencoder")
-    """The folder to write, which `autoencoder.path` then names; it must not exist."""
-    device: str = "cpu"
-    """cpu, cuda or cuda:1."""
-
-
-@dataclass(frozen=True)
-class Convert:
-    """Turn a checkpoint of the official GAT code into a snapshot."""
-
-    class_names: Path | None = None
-    """Text file with one class name a line; numbers if not given."""
-    allow_unsafe_pickle: bool = False
-    """Open a file that needs full unpickling, in a child process. Only for files you trust."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -195,6 +101,13 @@ def with_config(kind: type, name: str, arguments: list[str]) -> tuple[Any, Confi
         same = {n: 0 for n in ("width", "depth", "num_heads")
                 if getattr(config.model, n) == getattr(given.model, n)}  # fmt: skip
         config = replace(config, model=replace(config.model, **same))
+    before, now = given.data, config.data
+    if now.shards != before.shards and now.source == before.source:
+        config = replace(
+            config, data=replace(now, source="")
+        )  # shards instead of the file's source
+    elif now.source != before.source and now.shards == before.shards:
+        config = replace(config, data=replace(now, shards=""))
     return parsed, configs.resolve(configs.parse(asdict(config)))
 
 
@@ -213,6 +126,47 @@ def train_command(arguments: list[str]) -> int:
     outcome = train(config, run, parsed.device, parsed.resume, parsed.init_from)
     leave()
     return 128 + outcome.stopped_by if outcome.stopped_by else 0
+
+
+def prepare_command(arguments: list[str]) -> int:
+    source, arguments = positional(arguments, "SOURCE")
+    out, arguments = positional(arguments, "OUT") if source else (None, arguments)
+    parsed = parse(Prepare, "prepare", "SOURCE OUT", arguments)
+    if source is None or out is None:
+        raise ConfigError("`scalegan prepare` needs a SOURCE and the folder to write, OUT")
+    if parsed.size < 0 or parsed.workers < 0 or parsed.shard_rows < 1:
+        raise ConfigError("--size and --workers count from 0, --shard-rows from 1")
+
+    from scalegan.autoencoders.folders import named
+    from scalegan.prepare import prepare
+
+    autoencoder = named(parsed.autoencoder, parsed.store)
+    options = {n: v for n, v in vars(parsed).items() if n not in ("autoencoder", "store")}
+    prepare(source, Path(out), autoencoder=autoencoder, **options)
+    return 0
+
+
+def check_command(arguments: list[str]) -> int:
+    text, arguments = positional(arguments, "SOURCE")
+    parsed = parse(Check, "check", "SOURCE", arguments)
+    if text is None:
+        raise ConfigError("`scalegan check` needs a source: a path or NAME:PATH")
+    if parsed.size < 0:
+        raise ConfigError(f"`--size` is {parsed.size}; expected the side of a picture, or 0")
+
+    from scalegan.data.check import check, report, workers_for
+    from scalegan.data.sources import open_source
+    from scalegan.registry import SOURCES
+
+    source = open_source(text, SOURCES)
+    workers = workers_for(source) if parsed.workers < 0 else parsed.workers
+    findings = check(source, parsed.size, parsed.allow_upscaling, workers)
+    print("\n".join(report(findings, parsed.out)))
+    if not findings.num_good:
+        raise DataError(f"`{text}` holds no picture that can be used")
+    if parsed.strict and findings.bad:
+        raise DataError(f"{len(findings.bad):,} pictures or labels cannot be used (--strict)")
+    return 0
 
 
 def sample_command(arguments: list[str]) -> int:
@@ -402,7 +356,9 @@ def convert_command(arguments: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "prepare": prepare_command,
     "train": train_command,
+    "check": check_command,
     "sample": sample_command,
     "info": info_command,
     "plan": plan_command,

@@ -129,6 +129,16 @@ def resolve(config: Config) -> Config:
                 f"`model.{name}` is not set", "set it, or `model.size` to one of the named sizes"
             )
     config = replace(config, model=replace(config.model, size="", **numbers))
+    data = config.data
+    if bool(data.source) == bool(data.shards):
+        raise ConfigError(
+            "`data.source` and `data.shards` are " + ("both set" if data.source else "not set"),
+            "set one of them: a source is encoded into memory at the start, shards stay on disk",
+        )
+    if data.source and data.verify != type(data)().verify:
+        raise ConfigError("`data.verify` is set but there are no `data.shards` to verify")
+    if data.shards and data.size:
+        raise ConfigError("`data.size` is set but the pictures of `data.shards` have their size")
     autoencoder = config.autoencoder
     if autoencoder.kind == "identity" and autoencoder != type(autoencoder)():
         raise ConfigError(

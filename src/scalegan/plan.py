@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +12,8 @@ import torch
 from scalegan.config import count_steps
 from scalegan.cost import Activations, Counts, Task, activations, count
 from scalegan.data.rows import collect
+from scalegan.data.shards import read_manifest
+from scalegan.data.sources import open_source
 from scalegan.errors import ConfigError, DataError
 from scalegan.registry import AUTOENCODERS, SOURCES
 from scalegan.settings import AutoencoderConfig, Config
@@ -61,15 +64,27 @@ def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) ->
     found, channels, note = (rows, classes, side), 3, ""
     if not all(found):
         try:
-            kind, _, where = config.data.source.partition(":")
-            pictures = collect(SOURCES[kind](where))
-            channels = 1 if pictures.is_grey else 3
-            known = len(pictures.labels), len(pictures.class_names), pictures.images.shape[-1]
-        except (DataError, KeyError):
-            known = IMAGENET
+            *known, channels = _from_shards(config) if config.data.shards else _from_source(config)
+        except DataError:
+            known = list(IMAGENET)
             note = " (assumed: the data is not here; --rows, --classes and --side say otherwise)"
         rows, classes, side = (given or told for given, told in zip(found, known, strict=True))
     return Task(sample_shape(config.autoencoder, channels, side), classes, rows, side, note)
+
+
+def _from_shards(config: Config) -> tuple[int, int, int, int]:
+    """Rows, classes, side and channels of the pictures."""
+    about = read_manifest(Path(config.data.shards))
+    if not about["complete"]:
+        raise DataError(f"`{config.data.shards}` is not complete")
+    return about["rows"], len(about["class_names"]), about["side"], about["channels"]
+
+
+def _from_source(config: Config) -> tuple[int, int, int, int]:
+    pictures = collect(open_source(config.data.source, SOURCES), config.data.size)
+    channels = 1 if pictures.is_grey else 3
+    side = pictures.images.shape[-1]
+    return len(pictures.labels), len(pictures.class_names), side, channels
 
 
 def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from torch import nn
 from scalegan.autoencoders.base import identity
 from scalegan.autoencoders.kl import kl
 from scalegan.autoencoders.tiny import taef2, tiny
-from scalegan.data import sources
+from scalegan.data import archives, folders, sources, tables
 from scalegan.features import dinov2
 from scalegan.interfaces import Autoencoder
 from scalegan.losses import adversarial
@@ -46,4 +46,12 @@ AUTOENCODERS: dict[str, Callable[[AutoencoderConfig, int, int], Autoencoder]] = 
 # Each made by (path, device[, side]).
 FEATURES = {name: partial(dinov2.dinov2, name) for name in dinov2.VARIANTS}
 
-SOURCES: dict[str, Callable[[str], sources.Source]] = {"digits": sources.digits, "npz": sources.npz}
+SOURCES: dict[str, Callable[[str], sources.Source]] = {
+    "folder": folders.folder,
+    "flat": folders.flat,
+    "zip": archives.zipped,
+    "webdataset": archives.webdataset,
+    "parquet": tables.parquet,
+    "npz": sources.npz,
+    "digits": sources.digits,
+}

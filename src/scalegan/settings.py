@@ -124,8 +124,16 @@ class FitConfig:
 class DataConfig:
     """Real labelled images."""
 
-    source: str = "digits"
-    """digits, or npz:PATH with arr_0 (uint8 NHWC or NHW) and arr_1 (class indices)."""
+    source: str = ""
+    """A path (a folder per class, or what lies there), or NAME:PATH: folder, flat, zip, webdataset,
+    parquet, npz, digits."""
+    size: Annotated[int, Ge(0)] = 0
+    """Side that pictures are cropped to; 0 = they are square and of one size already."""
+    shards: str = ""
+    """Folder that `scalegan prepare` wrote, instead of a source: read from the disk as needed."""
+    verify: Literal["digests", "sizes"] = "digests"
+    """What is checked of shards before the first step: digests find any damage and take about a
+    second per gigabyte that is read; sizes find missing and cut files at once."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +236,9 @@ class TrainConfig:
     """Decay of the moving average of the generator, which is the one that is sampled."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast of the forward passes; weights, losses and penalties stay float32."""
+    workers: Annotated[int, Ge(0)] = 2
+    """Threads that read shards ahead of the step; 0 = none. More help where pictures are decoded
+    for a teacher."""
     threads: Annotated[int, Ge(0)] = 0
     """CPU threads; 0 = PyTorch's choice. Small networks are fastest, and on a busy machine by far,
     with one."""

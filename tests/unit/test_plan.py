@@ -151,7 +151,7 @@ def test_here_a_few_steps_are_taken() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 @pytest.mark.parametrize("device", ["cuda", "tpu"])
 def test_unknown_devices_are_refused(device: str) -> None:
-    with pytest.raises(ConfigError, match="which is neither here nor known$"):
+    with pytest.raises(ConfigError, match=r"which is neither here nor known$"):
         answer(config(), TASK, device, 1, measure=True)
 
 

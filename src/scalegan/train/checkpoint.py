@@ -29,7 +29,8 @@ KEEP = 2
 
 # A run is its data, networks and seed; a checkpoint of another one cannot be resumed. Other
 # settings (duration, rates, how often to log) may change on the way and are shown.
-IDENTITY = ("seed", "model", "autoencoder.kind", "autoencoder.store", "data", "objective.alignment")
+IDENTITY = ("seed", "model", "autoencoder.kind", "autoencoder.store", "data.source",
+            "data.size", "objective.alignment")  # fmt: skip
 # A teacher is known by its digest; its folder may move.
 MAY_CHANGE = ("objective.alignment.teacher_path",)
 
@@ -54,6 +55,7 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
         about["teacher"] = _teacher_digest(state)
         about["config"] = asdict(state.config)
         about["autoencoder"] = state.autoencoder.identity()
+        about["shards"] = state.shards
         write_json(draft / "state.json", {"format": FORMAT, **counters, **about})
     if problem := damage(path):
         raise CheckpointError(f"checkpoint `{path}` was written but {problem}", "check the disk")
@@ -116,6 +118,11 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
         raise CheckpointError(
             f"checkpoint `{path}` was made with another autoencoder, or its files have changed",
             "choose another --run, or put back the autoencoder it was made with",
+        )
+    if about["shards"] != state.shards:
+        raise CheckpointError(
+            f"checkpoint `{path}` was made on other data than `data.shards` holds now",
+            "choose another --run, or put back the shards it was made on",
         )
     if about["class_names"] != class_names:
         raise CheckpointError(
