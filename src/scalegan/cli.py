@@ -12,6 +12,17 @@ from typing import Any
 import tyro
 
 from scalegan.errors import ConfigError, DataError, ScaleganError
+from scalegan.options import (
+    Check,
+    Convert,
+    Doctor,
+    FitAutoencoder,
+    Info,
+    Plan,
+    Prepare,
+    Sample,
+    Train,
+)
 from scalegan.settings import Config
 
 HELP = """usage: scalegan COMMAND [options]

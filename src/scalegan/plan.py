@@ -110,7 +110,7 @@ class Plan:
     device: Device
     ranks: int
     counts: Counts
-    states: dict[str, float]
+    states: dict[str, int]
     micro_batches: int
     """Proposed; 0 = not even one image fits."""
     images: int
@@ -121,10 +121,10 @@ class Plan:
     """Images per second over all ranks."""
     origin: str
     """Of the rate: "measured ..." or "estimated ..."."""
-    disk: dict[str, float]
+    disk: dict[str, int]
 
     @property
-    def memory(self) -> float:
+    def memory(self) -> int:
         return sum(self.states.values()) + self.activations.at(self.images)
 
 
@@ -172,16 +172,16 @@ def make_plan(
     )  # fmt: skip
 
 
-def _states(counts: Counts, ranks: int) -> dict[str, float]:
+def _states(counts: Counts, ranks: int) -> dict[str, int]:
     """What is there whatever the batch, in bytes; all of it is float32."""
     both, larger = counts.generator + counts.discriminator, max(counts[:2])
     return {
-        "weights": 4.0 * both,
+        "weights": 4 * both,
         # One network's at a time; over ranks they are averaged in one joined copy.
-        "gradients": 4.0 * larger * (2 if ranks > 1 else 1),
-        "optimizer": 8.0 * both,
-        "average": 4.0 * counts.generator,
-        "teacher": 4.0 * counts.teacher,
+        "gradients": 4 * larger * (2 if ranks > 1 else 1),
+        "optimizer": 8 * both,
+        "average": 4 * counts.generator,
+        "teacher": 4 * counts.teacher,
     }
 
 
@@ -197,13 +197,13 @@ def _cut(config: Config, task: Task, images: int, room: float) -> tuple[int, Act
     return 0, kept
 
 
-def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[str, float]:
+def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[str, int]:
     """Bytes a run leaves behind, and those of its latents."""
     generator, discriminator = counts[:2]
     every = count_steps(
         config.every.checkpoint, "every.checkpoint", config.train.batch_size, task.num_rows
     )
-    found: dict[str, float] = {
+    found: dict[str, int] = {
         # Both networks, the average, two running values of Adam's for both.
         "checkpoints": CHECKPOINTS * 4 * (4 * generator + 3 * discriminator),
         "snapshots": (1 + (steps - 1) // every) * 4 * (generator + discriminator),
@@ -282,7 +282,7 @@ def describe(plan: Plan) -> list[str]:
     ]
 
 
-def _gb(number: float) -> str:
+def _gb(number: float | int) -> str:
     return f"{number / 1e9:,.1f} GB" if number >= 1e8 else f"{number / 1e6:,.1f} MB"
 
 
