@@ -12,12 +12,13 @@ __version__ = version("scalegan")
 __all__ = ["__version__", "load"]
 
 
-def load(path: "str | Path", device: str = "cpu") -> "GAN":
+def load(path: "str | Path", device: str = "cpu", autoencoder: "str | Path" = "") -> "GAN":
     """Load the newest snapshot of a run, or a snapshot folder.
 
     Args:
         path: run or snapshot folder.
         device: "cpu", "cuda" or "cuda:1".
+        autoencoder: name or folder, where the snapshot's own is no longer where it was.
 
     Returns:
         A generator to `sample`, `style`, `paint`, `interpolate`, and look at by `levels`.
@@ -27,4 +28,4 @@ def load(path: "str | Path", device: str = "cpu") -> "GAN":
     """
     from scalegan import snapshot  # PyTorch takes a second to import; `import scalegan` does not
 
-    return snapshot.load(path, device)
+    return snapshot.load(path, device, autoencoder)

@@ -5,13 +5,24 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
-from scalegan.errors import ConfigError, ScaleganError
+from scalegan.errors import ConfigError, DataError, ScaleganError
+from scalegan.options import (
+    Check,
+    Convert,
+    Doctor,
+    FitAutoencoder,
+    Info,
+    Plan,
+    Prepare,
+    Sample,
+    Train,
+)
 from scalegan.settings import Config
 
 HELP = """usage: scalegan COMMAND [options]
@@ -19,9 +30,14 @@ HELP = """usage: scalegan COMMAND [options]
 GANs that scale: train a class-conditional generator, sample it in one pass, look inside.
 
 commands:
+  prepare SOURCE OUT          pictures become shards: cropped, encoded, verified
   train RECIPE|config.toml    train, or go on with a run that was stopped
+  check SOURCE                look at every picture and label before they cost hours
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
+  plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
+  doctor                      what this machine has: devices, links, disk, versions, extras
+  autoencoder train SOURCE    a small autoencoder of your own pictures
   convert FILE OUT            the official implementation's weights become a snapshot
 
 first steps:
@@ -33,61 +49,6 @@ first steps:
 `scalegan COMMAND --help` explains a command; --debug before it shows tracebacks; --version.
 exit codes: 0 done, 2 a mistake that the message explains, 128+N stopped by signal N (resumable)
 """
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train from a recipe or a config file. The same command again goes on where a run stopped."""
-
-    run: Path | None = None
-    """Folder of the run; runs/NAME if not given."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
-    resume: Path | None = None
-    """A checkpoint to go on from, instead of the run's newest."""
-    init_from: Path | None = None
-    """A snapshot or run whose weights a new run starts from."""
-    dry_run: bool = False
-    """Check everything and print the resolved config; train nothing."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Draw images of a trained generator. Image i depends on its seed alone."""
-
-    classes: str = ""
-    """Class names or indices, separated by commas; the image of seed s has class s modulo their
-    number. Not given: all classes."""
-    seeds: str = "0-63"
-    """Seeds: 0-63, or 1,5,9."""
-    truncation: float = 1.0
-    """Psi: 1 = none, towards 0 = more typical and less varied."""
-    guidance: float = 1.0
-    """1 = none, above = further from what classes have in common."""
-    out: Path = Path("samples.png")
-    """NAME.png: a grid. NAME.npz: arr_0 uint8 NHWC and arr_1 labels. Else a folder of PNGs."""
-    columns: int = 0
-    """Columns of the grid; 0 = as many as classes, at most 16."""
-    batch_size: int = 64
-    """Images made at a time."""
-    device: str = "cpu"
-    """cpu, cuda or cuda:1."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """What a run or snapshot is: sizes, cost, state of training."""
-
-
-@dataclass(frozen=True)
-class Convert:
-    """Turn a checkpoint of the official GAT code into a snapshot."""
-
-    class_names: Path | None = None
-    """Text file with one class name a line; numbers if not given."""
-    allow_unsafe_pickle: bool = False
-    """Open a file that needs full unpickling, in a child process. Only for files you trust."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -135,24 +96,38 @@ def fail(message: str, hint: str = "") -> None:
     sys.exit(2)
 
 
-def train_command(arguments: list[str]) -> int:
+def with_config(kind: type, name: str, arguments: list[str]) -> tuple[Any, Config]:
+    """Flags of a command that takes a recipe, and the recipe with its overrides, resolved."""
     from scalegan import config as configs
 
     recipe, arguments = positional(arguments, "RECIPE")
     given = configs.read(recipe) if recipe else Config()
     about = f"Recipes: {', '.join(configs.recipes())}."
-    parsed = parse(Train, "train", "RECIPE", arguments, about, Train(config=given))
+    parsed = parse(kind, name, "RECIPE", arguments, about, kind(config=given))
     if recipe is None:
-        raise ConfigError("`scalegan train` needs a recipe or a config.toml", about)
+        raise ConfigError(f"`scalegan {name}` needs a recipe or a config.toml", about)
     config = parsed.config
     if config.model.size and config.model.size != given.model.size:
         # A size on the command line replaces the file's numbers, unless they are given too.
         same = {n: 0 for n in ("width", "depth", "num_heads")
                 if getattr(config.model, n) == getattr(given.model, n)}  # fmt: skip
         config = replace(config, model=replace(config.model, **same))
-    config = configs.resolve(configs.parse(asdict(config)))
+    before, now = given.data, config.data
+    if now.shards != before.shards and now.source == before.source:
+        config = replace(
+            config, data=replace(now, source="")
+        )  # shards instead of the file's source
+    elif now.source != before.source and now.shards == before.shards:
+        config = replace(config, data=replace(now, shards=""))
+    return parsed, configs.resolve(configs.parse(asdict(config)))
+
+
+def train_command(arguments: list[str]) -> int:
+    parsed, config = with_config(Train, "train", arguments)
     if parsed.dry_run:
-        print(configs.write(config), end="")
+        from scalegan.config import write
+
+        print(write(config), end="")
         return 0
 
     from scalegan.runtime.world import leave
@@ -162,6 +137,47 @@ def train_command(arguments: list[str]) -> int:
     outcome = train(config, run, parsed.device, parsed.resume, parsed.init_from)
     leave()
     return 128 + outcome.stopped_by if outcome.stopped_by else 0
+
+
+def prepare_command(arguments: list[str]) -> int:
+    source, arguments = positional(arguments, "SOURCE")
+    out, arguments = positional(arguments, "OUT") if source else (None, arguments)
+    parsed = parse(Prepare, "prepare", "SOURCE OUT", arguments)
+    if source is None or out is None:
+        raise ConfigError("`scalegan prepare` needs a SOURCE and the folder to write, OUT")
+    if parsed.size < 0 or parsed.workers < 0 or parsed.shard_rows < 1:
+        raise ConfigError("--size and --workers count from 0, --shard-rows from 1")
+
+    from scalegan.autoencoders.folders import named
+    from scalegan.prepare import prepare
+
+    autoencoder = named(parsed.autoencoder, parsed.store)
+    options = {n: v for n, v in vars(parsed).items() if n not in ("autoencoder", "store")}
+    prepare(source, Path(out), autoencoder=autoencoder, **options)
+    return 0
+
+
+def check_command(arguments: list[str]) -> int:
+    text, arguments = positional(arguments, "SOURCE")
+    parsed = parse(Check, "check", "SOURCE", arguments)
+    if text is None:
+        raise ConfigError("`scalegan check` needs a source: a path or NAME:PATH")
+    if parsed.size < 0:
+        raise ConfigError(f"`--size` is {parsed.size}; expected the side of a picture, or 0")
+
+    from scalegan.data.check import check, report, workers_for
+    from scalegan.data.sources import open_source
+    from scalegan.registry import SOURCES
+
+    source = open_source(text, SOURCES)
+    workers = workers_for(source) if parsed.workers < 0 else parsed.workers
+    findings = check(source, parsed.size, parsed.allow_upscaling, workers)
+    print("\n".join(report(findings, parsed.out)))
+    if not findings.num_good:
+        raise DataError(f"`{text}` holds no picture that can be used")
+    if parsed.strict and findings.bad:
+        raise DataError(f"{len(findings.bad):,} pictures or labels cannot be used (--strict)")
+    return 0
 
 
 def sample_command(arguments: list[str]) -> int:
@@ -176,7 +192,7 @@ def sample_command(arguments: list[str]) -> int:
     from scalegan.sample import labels_for
     from scalegan.snapshot import load
 
-    gan = load(path, parsed.device)
+    gan = load(path, parsed.device, parsed.autoencoder)
     labels = labels_for(seeds, gan.indices(classes)).tolist()
     batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
     columns = parsed.columns or min(16, len(classes or gan.card.class_names))
@@ -260,7 +276,7 @@ def flags(kind: type) -> list[str]:
     from scalegan.config import setting_names
 
     names = [f.name for f in fields(kind) if f.name != "config"]
-    names += setting_names() if kind is Train else []
+    names += setting_names() if kind in (Train, Plan) else []
     return [f"--{name.replace('_', '-')}" for name in names]
 
 
@@ -288,6 +304,54 @@ def info_command(arguments: list[str]) -> int:
     return 0
 
 
+def plan_command(arguments: list[str]) -> int:
+    parsed, config = with_config(Plan, "plan", arguments)
+
+    from scalegan.plan import read_task
+    from scalegan.train.trial import answer
+
+    task = read_task(config, parsed.rows, parsed.classes, parsed.side)
+    print("\n".join(answer(config, task, parsed.device, parsed.ranks, parsed.measure)))
+    return 0
+
+
+def doctor_command(arguments: list[str]) -> int:
+    parsed = parse(Doctor, "doctor", "", arguments)
+
+    from scalegan.doctor import examine, report
+    from scalegan.runtime.world import join, leave
+
+    world = join(parsed.device)
+    findings = examine(world, parsed.folder)
+    if world.is_first:
+        print("\n".join(report(findings)))
+    leave()
+    return 0 if all(finding.is_fine for finding in findings) else 2
+
+
+def autoencoder_command(arguments: list[str]) -> int:
+    action, arguments = positional(arguments, "`train`")
+    if action not in ("train", None):
+        raise ConfigError(f"unknown command `autoencoder {action}`", "there is `autoencoder train`")
+    source, arguments = positional(arguments, "SOURCE")
+    parsed = parse(FitAutoencoder, "autoencoder train", "SOURCE", arguments)
+    if action is None or source is None:
+        raise ConfigError(
+            "`scalegan autoencoder train` needs a SOURCE", "for example digits or npz:PATH"
+        )
+    from scalegan.config import parse_fit
+
+    values = {
+        name: value for name, value in asdict(parsed).items() if name not in ("out", "device")
+    }
+    config = parse_fit(values)
+
+    from scalegan.train.autoencoder import train_autoencoder
+
+    print("\n".join(train_autoencoder(source, parsed.out, config, parsed.device)))
+    return 0
+
+
 def convert_command(arguments: list[str]) -> int:
     source, arguments = positional(arguments, "FILE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
@@ -303,8 +367,13 @@ def convert_command(arguments: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "prepare": prepare_command,
     "train": train_command,
+    "check": check_command,
     "sample": sample_command,
     "info": info_command,
+    "plan": plan_command,
+    "doctor": doctor_command,
+    "autoencoder": autoencoder_command,
     "convert": convert_command,
 }

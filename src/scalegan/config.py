@@ -11,7 +11,16 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from scalegan.errors import ConfigError
-from scalegan.settings import GAT_SIZES, Config, GATConfig, Size
+from scalegan.settings import (
+    GAT_SIZES,
+    TEACHER_WIDTHS,
+    AlignmentConfig,
+    AutoencoderConfig,
+    Config,
+    FitConfig,
+    GATConfig,
+    Size,
+)
 
 RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")
@@ -52,6 +61,16 @@ def parse(values: dict[str, Any]) -> Config:
 def parse_model(values: dict[str, Any]) -> GATConfig:
     """The model part alone, as a snapshot has it."""
     return _parse(GATConfig, values, "model.")
+
+
+def parse_autoencoder(values: dict[str, Any]) -> AutoencoderConfig:
+    """The autoencoder part alone, as `scalegan prepare` is given it."""
+    return _parse(AutoencoderConfig, values, "autoencoder.")
+
+
+def parse_fit(values: dict[str, Any]) -> FitConfig:
+    """Settings of an autoencoder's training."""
+    return _parse(FitConfig, values, "")
 
 
 def _parse(kind: Any, values: dict[str, Any], prefix: str) -> Any:
@@ -110,11 +129,35 @@ def resolve(config: Config) -> Config:
                 f"`model.{name}` is not set", "set it, or `model.size` to one of the named sizes"
             )
     config = replace(config, model=replace(config.model, size="", **numbers))
+    data = config.data
+    if bool(data.source) == bool(data.shards):
+        raise ConfigError(
+            "`data.source` and `data.shards` are " + ("both set" if data.source else "not set"),
+            "set one of them: a source is encoded into memory at the start, shards stay on disk",
+        )
+    if data.source and data.verify != type(data)().verify:
+        raise ConfigError("`data.verify` is set but there are no `data.shards` to verify")
+    if data.shards and data.size:
+        raise ConfigError("`data.size` is set but the pictures of `data.shards` have their size")
+    autoencoder = config.autoencoder
+    if autoencoder.kind == "identity" and autoencoder != type(autoencoder)():
+        raise ConfigError(
+            "`autoencoder` is set but its kind is identity",
+            "set `autoencoder.kind`, for example to kl, or leave the rest out",
+        )
+    if autoencoder.kind in ("kl", "tiny", "taef2") and not autoencoder.path:
+        raise ConfigError(
+            f"`autoencoder.kind` `{autoencoder.kind}` needs `autoencoder.path`",
+            "name the folder that holds its files",
+        )
     objective = config.objective
     if objective.alignment.weight == 0 and objective.alignment != type(objective.alignment)():
         raise ConfigError(
             "`objective.alignment` is set but its weight is 0", "set the weight or leave it out"
         )
+    if objective.alignment.weight > 0:
+        objective = replace(objective, alignment=_with_width(objective.alignment))
+        config = replace(config, objective=objective)
     noise = objective.noise
     if noise.min_information <= noise.floor:
         raise ConfigError(
@@ -126,6 +169,29 @@ def resolve(config: Config) -> Config:
     for field in fields(config.every):
         parse_duration(getattr(config.every, field.name), f"every.{field.name}")
     return config
+
+
+def _with_width(alignment: AlignmentConfig) -> AlignmentConfig:
+    """Fill in the feature width of the teacher that is named; a function handed in has no name."""
+    if alignment.teacher_path and not alignment.teacher:
+        raise ConfigError(
+            "`objective.alignment.teacher_path` is set without `objective.alignment.teacher`",
+            f"name the kind of network that it holds: {', '.join(TEACHER_WIDTHS)}",
+        )
+    if alignment.features or not alignment.teacher:
+        return alignment
+    width = TEACHER_WIDTHS[alignment.teacher]
+    if alignment.teacher_path:
+        path = Path(alignment.teacher_path) / "config.json"
+        try:
+            width = int(json.loads(path.read_text(encoding="utf-8"))["hidden_size"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ConfigError(
+                f"`objective.alignment.teacher_path` is `{alignment.teacher_path}`, whose "
+                "`config.json` is missing or names no `hidden_size`",
+                "name a folder that `save_pretrained` wrote",
+            ) from None
+    return replace(alignment, features=width)
 
 
 def parse_duration(text: str, name: str) -> tuple[float, str]:

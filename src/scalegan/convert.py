@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.gat import GATDiscriminator, GATGenerator
 from scalegan.runtime.files import load_tensors
-from scalegan.settings import GATConfig
+from scalegan.settings import AutoencoderConfig, GATConfig
 from scalegan.snapshot import Card, save
 from scalegan.unpickle import NEEDS_TRUST
 
@@ -241,7 +241,7 @@ def convert(
     card = Card(
         name=source.stem,
         model=gat_config(config),
-        autoencoder="identity",
+        autoencoder=AutoencoderConfig(),
         shape=(config["in_channels"], config["input_size"], config["input_size"]),
         class_names=names,
         features=infer_gat("discriminator", parts["discriminator"])["z_dim"]

@@ -25,7 +25,7 @@ def describe(path: Path) -> list[str]:
     lines = [
         f"{card.name}: {folder}",
         f"  architecture   {card.model}",
-        f"  samples        {channels} x {side} x {side}, autoencoder `{card.autoencoder}`",
+        f"  samples        {channels} x {side} x {side}, autoencoder `{card.autoencoder.kind}`",
         f"  classes        {len(card.class_names)}: {names}",
         f"  trained        {card.step:,} steps, {card.images_seen:,} images, seed {card.seed}",
         *_costs(card, (folder / "discriminator.safetensors").is_file()),

@@ -100,6 +100,10 @@ class Autoencoder(Protocol):
 
     def decode(self, samples: Samples) -> Images: ...
 
+    def identity(self) -> dict[str, Any]:
+        """All that decides what it makes, as JSON: kind, digest of weights, scale, factor, ..."""
+        ...
+
 
 @runtime_checkable
 class TracksStyle(Protocol):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Annotated, Literal, NamedTuple
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 Count = Annotated[int, Ge(1)]
 Amount = Annotated[float, Ge(0), Lt(inf)]
@@ -32,6 +32,13 @@ GAT_SIZES = {
     "B": Size(768, 12, 12),
     "L": Size(1024, 24, 16),
     "XL": Size(1152, 28, 16),
+}
+
+# Feature widths of the named teachers (DINOv2, arXiv 2304.07193, table 17).
+TEACHER_WIDTHS = {
+    f"dinov2-{size}{registers}": width
+    for size, width in (("s", 384), ("b", 768), ("l", 1024))
+    for registers in ("", "-reg")
 }
 
 
@@ -69,16 +76,65 @@ class GATConfig:
 class AutoencoderConfig:
     """What a sample is made of."""
 
-    kind: Literal["identity"] = "identity"
-    """identity: samples are the pixels themselves, in [-1, 1]."""
+    kind: Literal["identity", "sd-vae-ft-ema", "sd-vae-ft-mse", "kl", "taesd", "tiny", "taef2"] = (
+        "identity"
+    )
+    """identity: samples are the pixels themselves, in [-1, 1]. sd-vae-ft-ema, sd-vae-ft-mse, taesd:
+    these, from path or from the hub. kl, tiny: a folder that diffusers' save_pretrained or
+    `scalegan autoencoder train` wrote. taef2: encoder.safetensors and decoder.safetensors."""
+    path: str = ""
+    """Folder with the autoencoder's files; empty = the hub, where kind is a name it knows."""
+    store: Literal["moments", "mean"] = "moments"
+    """What is kept of a picture: moments = mean and standard deviation of its latents, drawn from
+    at training time; mean = the mean alone. Tiny ones have no standard deviation."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A KL autoencoder of one's own."""
+
+    size: Annotated[int, Ge(0)] = 0
+    """Side of the pictures; 0 = as they are. Other pictures are cropped and scaled to it."""
+    factor: Literal[2, 4, 8, 16] = 4
+    """Side of a picture over side of its latents."""
+    channels: Count = 4
+    """Channels of the latents."""
+    width: Annotated[int, Ge(8), MultipleOf(8)] = 32
+    """Channels of the first layer; they double with each halving of the side, up to four times."""
+    depth: Count = 1
+    """Residual blocks per resolution."""
+    duration: str = "2000 steps"
+    """A number and steps, images or epochs (k and M are understood)."""
+    batch_size: Count = 32
+    """Pictures per step."""
+    learning_rate: Positive = 1e-3
+    """Of AdamW; rises over the first steps and falls to zero along a cosine."""
+    kl: Amount = 1e-6
+    """Strength of the pull of the latents towards the standard normal, per picture."""
+    structure: Amount = 0.2
+    """Strength of 1 - SSIM, mean over scales, beside the mean absolute error."""
+    adversarial: Amount = 0.0
+    """Strength of a small patch discriminator's loss in the second half of the run; 0 = none."""
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.05
+    """Share of the pictures that quality is measured on and that are not trained on."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Every random draw derives from it."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Real labelled images."""
 
-    source: str = "digits"
-    """digits, or npz:PATH with arr_0 (uint8 NHWC or NHW) and arr_1 (class indices)."""
+    source: str = ""
+    """A path (a folder per class, or what lies there), or NAME:PATH: folder, flat, zip, webdataset,
+    parquet, npz, digits."""
+    size: Annotated[int, Ge(0)] = 0
+    """Side that pictures are cropped to; 0 = they are square and of one size already."""
+    shards: str = ""
+    """Folder that `scalegan prepare` wrote, instead of a source: read from the disk as needed."""
+    verify: Literal["digests", "sizes"] = "digests"
+    """What is checked of shards before the first step: digests find any damage and take about a
+    second per gigabyte that is read; sizes find missing and cut files at once."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +181,14 @@ class AlignmentConfig:
 
     weight: Amount = 0.0
     """Strength; 0 = no teacher, and no projector in the discriminator."""
-    features: Count = 768
-    """Feature width of the teacher (768 for a ViT-B)."""
+    teacher: Literal[
+        "", "dinov2-s", "dinov2-b", "dinov2-l", "dinov2-s-reg", "dinov2-b-reg", "dinov2-l-reg"
+    ] = ""
+    """Frozen network to align with; without one, a function is handed in from Python."""
+    teacher_path: str = ""
+    """Folder of the teacher's weights, as `save_pretrained` writes it; empty = from the hub."""
+    features: Annotated[int, Ge(0)] = 0
+    """Feature width of the teacher; 0 = the named teacher's own."""
     side: Count = 224
     """Side of the picture that the teacher is shown."""
 
@@ -175,6 +237,9 @@ class TrainConfig:
     """Decay of the moving average of the generator, which is the one that is sampled."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast of the forward passes; weights, losses and penalties stay float32."""
+    workers: Annotated[int, Ge(0)] = 2
+    """Threads that read shards ahead of the step; 0 = none. More help where pictures are decoded
+    for a teacher."""
     threads: Annotated[int, Ge(0)] = 0
     """CPU threads; 0 = PyTorch's choice. Small networks are fastest, and on a busy machine by far,
     with one."""

@@ -5,7 +5,7 @@ safetensors and JSON, and nothing is ever unpickled.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from scalegan.config import parse_model
+from scalegan.autoencoders.folders import named
+from scalegan.config import parse_autoencoder, parse_model
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Images
 from scalegan.registry import ARCHITECTURES, AUTOENCODERS
@@ -26,9 +27,9 @@ from scalegan.runtime.files import (
     write_json,
 )
 from scalegan.sample import labels_for, paint, sample, styles_for
-from scalegan.settings import GATConfig
+from scalegan.settings import AutoencoderConfig, GATConfig
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Card:
 
     name: str
     model: GATConfig
-    autoencoder: str
+    autoencoder: AutoencoderConfig
     shape: tuple[int, int, int]
     class_names: list[str]
     features: int = 0
@@ -45,6 +46,8 @@ class Card:
     step: int = 0
     images_seen: int = 0
     seed: int = 0
+    identity: dict[str, Any] = field(default_factory=dict)
+    """Of the autoencoder that its samples were trained in; empty = not known."""
     format: int = FORMAT
 
 
@@ -90,11 +93,13 @@ def read_card(path: Path) -> Card:
         )
     try:
         model = parse_model(values["model"])
-        if values["autoencoder"] not in AUTOENCODERS:
-            raise ConfigError(f"unknown autoencoder `{values['autoencoder']}`")
-        values |= {"model": model, "shape": tuple(values["shape"])}
+        autoencoder = parse_autoencoder(values["autoencoder"])
+        if not isinstance(values["identity"], dict):
+            raise ConfigError("`identity` is not a table")
+        shape = tuple(values["shape"])
+        values |= {"model": model, "autoencoder": autoencoder, "shape": shape}
         return Card(**values)
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise CheckpointError(f"`{path / 'config.json'}` is not usable: {error}") from None
 
 
@@ -129,22 +134,58 @@ def load_weights(network: nn.Module, path: Path) -> None:
     network.load_state_dict(tensors)
 
 
-def load(path: str | Path, device: str = "cpu") -> "GAN":
+def load(path: str | Path, device: str = "cpu", autoencoder: str | Path = "") -> "GAN":
     """Load the newest snapshot of a run, or a snapshot folder.
 
     Args:
         path: run or snapshot folder.
         device: "cpu", "cuda" or "cuda:1".
+        autoencoder: name or folder of the autoencoder, where it is not, or no longer, what the
+            snapshot says; empty = as the snapshot says.
 
     Raises:
-        CheckpointError: if there is none, or it is damaged.
+        CheckpointError: if there is none, it is damaged, or the autoencoder is not the one that it
+            was trained with.
+        ConfigError: if the autoencoder is not to be had.
     """
     folder = newest(Path(path))
     card = read_card(folder)
     generator = build_generator(card)
     load_weights(generator, folder / "generator.safetensors")
-    autoencoder = AUTOENCODERS[card.autoencoder](card.shape[0], card.shape[1])
-    return GAN(generator.to(device).eval(), autoencoder, card)
+    config = named(str(autoencoder), card.autoencoder.store) if autoencoder else card.autoencoder
+    return GAN(generator.to(device).eval(), open_autoencoder(card, config), card)
+
+
+def open_autoencoder(card: Card, config: AutoencoderConfig) -> Autoencoder:
+    """The autoencoder that a card's samples are decoded with.
+
+    Raises:
+        CheckpointError: if it is not the one that they were trained in.
+        ConfigError: if it is not to be had.
+    """
+    # What is not recorded: weights of the official code, whose latents have an eighth of the side.
+    factor = card.identity.get("factor", 1 if config.kind == "identity" else 8)
+    if config.kind == "identity":
+        factor, channels = 1, card.shape[0]
+    else:
+        channels = card.identity.get("image_channels", 1)
+    try:
+        found = AUTOENCODERS[config.kind](config, channels, card.shape[1] * factor)
+    except ConfigError as error:
+        if not config.path:
+            raise
+        hint = "name its folder: `--autoencoder FOLDER`, or `load(..., autoencoder=FOLDER)`"
+        raise ConfigError(str(error), hint) from None
+    identity = found.identity()
+    wrong = [name for name, value in card.identity.items() if identity.get(name) != value]
+    if wrong or found.shape != card.shape:
+        raise CheckpointError(
+            f"`{card.name}` was trained with another autoencoder than "
+            f"`{config.path or config.kind}`; what differs: "
+            f"{', '.join(wrong[:3]) or 'the shape of its samples'}",
+            "decode with the one it was trained with: `--autoencoder FOLDER`",
+        )
+    return found
 
 
 class GAN:
@@ -310,7 +351,7 @@ def _readme(card: Card, generator: nn.Module) -> str:
     millions = sum(parameter.numel() for parameter in generator.parameters()) / 1e6
     facts: dict[str, Any] = {
         "architecture": f"{card.model.architecture}, {millions:.2f} M parameters (generator)",
-        "samples": f"{channels} x {side} x {side}, autoencoder `{card.autoencoder}`",
+        "samples": f"{channels} x {side} x {side}, autoencoder `{card.autoencoder.kind}`",
         "classes": f"{len(card.class_names)}: {', '.join(card.class_names[:20])}",
         "trained for": f"{card.step:,} steps, {card.images_seen:,} images, seed {card.seed}",
     }

@@ -56,8 +56,9 @@ MISTAKES = {
         "every level needs the same number of blocks"
     ),
     "train digits --data.source imagenet": (
-        "`data.source` is `imagenet`; expected one of: digits, npz | "
-        "a path follows the name and a colon, as in npz:PATH"
+        "`imagenet` is neither a file nor a folder, nor a source's name | a path, or one of "
+        "folder, flat, zip, webdataset, parquet, npz, digits with a colon and a path, as in "
+        "npz:PATH"
     ),
     "train digits --data.source npz:nowhere.npz": (
         "there is no file `nowhere.npz` | the source is npz:PATH"
@@ -65,6 +66,15 @@ MISTAKES = {
     "train digits --objective.alignment.features 5": (
         "`objective.alignment` is set but its weight is 0 | set the weight or leave it out"
     ),
+    "check": "`scalegan check` needs a source: a path or NAME:PATH",
+    "check nowhere": (
+        "`nowhere` is neither a file nor a folder, nor a source's name | a path, or one of "
+        "folder, flat, zip, webdataset, parquet, npz, digits with a colon and a path, as in "
+        "npz:PATH"
+    ),
+    "check digits --size -1": "`--size` is -1; expected the side of a picture, or 0",
+    "check digits --size 16": "`digits` holds no picture that can be used",
+    "check .": "`.` holds no picture that can be used",
     "train": "`scalegan train` needs a recipe or a config.toml | Recipes: digits.",
     "train --run x digits": "`--run` comes before RECIPE | put RECIPE first",
     "sample nowhere": (
@@ -142,7 +152,7 @@ def test_another_model_does_not_resume(run: Path, capsys: pytest.CaptureFixture[
         ),
         (
             {"arr_0": np.zeros((4, 8, 6), np.uint8), "arr_1": np.zeros(4, int)},
-            "picture `00000000` is 6x8; expected 8x8",
+            "picture `00000000` is 6x8; expected a square, for no size was given",
         ),
     ],
 )

@@ -4,6 +4,7 @@ import pytest
 
 from scalegan.errors import CheckpointError
 from scalegan.info import describe
+from scalegan.settings import AutoencoderConfig
 from scalegan.snapshot import Card, build_discriminator, build_generator, save
 from tests import tiny
 from tests.unit.models.test_gat import count
@@ -12,7 +13,7 @@ from tests.unit.models.test_gat import count
 @pytest.mark.parametrize("features", [0, 5])
 def test_sizes_and_origin_of_a_snapshot(tmp_path: Path, features: int) -> None:
     names = [f"class-{i}" for i in range(14)]
-    card = Card("mine", tiny.MODEL, "identity", (1, 8, 8), names, features, 1234, 78960, 5)
+    card = Card("mine", tiny.MODEL, AutoencoderConfig(), (1, 8, 8), names, features, 1234, 78960, 5)
     generator, discriminator = build_generator(card), build_discriminator(card)
     save(tmp_path / "snapshot", card, generator, discriminator)
     text = "\n".join(describe(tmp_path / "snapshot"))

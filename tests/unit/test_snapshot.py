@@ -7,6 +7,7 @@ import torch
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import MANIFEST, digest, read_json, write_json
 from scalegan.sample import labels_for
+from scalegan.settings import AutoencoderConfig
 from scalegan.snapshot import (
     GAN,
     Card,
@@ -20,7 +21,8 @@ from scalegan.snapshot import (
 )
 from tests import tiny
 
-CARD = Card("tiny", tiny.MODEL, "identity", (1, 8, 8), ["cat", "dog", "bird"], step=7, seed=3)
+PIXELS = AutoencoderConfig()
+CARD = Card("tiny", tiny.MODEL, PIXELS, (1, 8, 8), ["cat", "dog", "bird"], step=7, seed=3)
 
 
 @pytest.fixture
@@ -107,8 +109,11 @@ def test_a_damaged_snapshot_is_refused(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 99}, "has format 99; this version reads 1$"),
-        ({"autoencoder": "magic"}, "is not usable: unknown autoencoder `magic`$"),
+        ({"format": 99}, "has format 99; this version reads 2$"),
+        ({"autoencoder": {"kind": "magic"}}, 'is not usable: `autoencoder.kind` is "magic"; '),
+        ({"autoencoder": {"knd": "kl"}}, r"is not usable: unknown key `autoencoder\.knd`$"),
+        ({"autoencoder": "identity"}, "is not usable: "),
+        ({"identity": 3}, "is not usable: `identity` is not a table$"),
         ({"model": {"widht": 16}}, r"is not usable: unknown key `model\.widht`$"),
         ({"shape": None}, "is not usable: 'shape'$"),
         ({"shape": 3}, "is not usable: "),

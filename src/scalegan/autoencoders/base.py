@@ -4,9 +4,14 @@ Every autoencoder stands between images (uint8, three channels) and samples (flo
 scale) with what is stored in between; see `interfaces.Autoencoder`.
 """
 
+from typing import Any
+
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from scalegan.interfaces import Images, Samples, Stored
+from scalegan.settings import AutoencoderConfig
 
 
 class Identity:
@@ -23,10 +28,7 @@ class Identity:
 
     def encode(self, images: Images) -> Stored:
         """Keep the pixels; color becomes grey by its luma (ITU-R BT.601), grey stays exact."""
-        if self.shape[0] == 3:
-            return images
-        weights = torch.tensor([299, 587, 114], device=images.device).view(3, 1, 1)
-        return ((images * weights).sum(dim=1, keepdim=True) + 500).div(1000).to(torch.uint8)
+        return images if self.shape[0] == 3 else to_grey(images)
 
     def sample(self, stored: Stored) -> Samples:
         return stored.float() / 127.5 - 1
@@ -35,3 +37,17 @@ class Identity:
         """Round to the nearest of 256 values, so that `decode(sample(stored))` is exact."""
         images = ((samples.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return images[:, :3].expand(-1, 3, -1, -1)
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": "identity", "channels": self.shape[0], "factor": 1}
+
+
+def identity(_: AutoencoderConfig, channels: int, side: int) -> Identity:
+    """Samples are the pixels."""
+    return Identity(channels, side)
+
+
+def to_grey(images: Images) -> UInt8[Tensor, "N 1 P P"]:
+    """The luma of colors (ITU-R BT.601), rounded; grey stays exact."""
+    weights = torch.tensor([299, 587, 114], device=images.device).view(3, 1, 1)
+    return ((images * weights).sum(dim=1, keepdim=True) + 500).div(1000).to(torch.uint8)

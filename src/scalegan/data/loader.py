@@ -2,16 +2,20 @@
 
 The position is the number of images seen. Nothing about the order is ever saved: a resumed run
 reads on where it stopped, also across the end of an epoch, and the ranks of a run read disjoint
-parts of one global order that does not depend on their number.
+parts of one global order that does not depend on their number. What threads read ahead is a guess
+at the next positions and never changes what is returned.
 """
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import lru_cache
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from scalegan.data.rows import Rows
+from scalegan.data.rows import Readable
 from scalegan.interfaces import Batch
 from scalegan.runtime.rng import stream
 
@@ -35,7 +39,12 @@ def order(num_rows: int, seed: int, attempt: int, first: int, count: int) -> Int
 
 
 def share(
-    rows: Rows, seed: int, attempt: int, first: int, batch_size: int, parts: tuple[int, int, int]
+    rows: Readable,
+    seed: int,
+    attempt: int,
+    first: int,
+    batch_size: int,
+    parts: tuple[int, int, int],
 ) -> list[Batch]:
     """One rank's micro-batches of the global batch that starts at position `first`.
 
@@ -46,3 +55,77 @@ def share(
     rank, num_ranks, num_micro = parts
     indices = order(len(rows), seed, attempt, first, batch_size)
     return [rows.read(part) for part in indices.chunk(num_ranks)[rank].chunk(num_micro)]
+
+
+class Loader(AbstractContextManager["Loader"]):
+    """One rank's shares, read ahead by threads and handed out on the device.
+
+    Args:
+        rows: what is read; from several threads at once, if there are any.
+        seed: of the run.
+        batch_size: over all ranks.
+        parts: (rank, number of ranks, number of micro-batches).
+        device: where batches go; for a GPU they are read into pinned memory and copied while the
+            GPU computes.
+        num_threads: 0 = read when asked, in the caller's thread.
+    """
+
+    def __init__(
+        self,
+        rows: Readable,
+        seed: int,
+        batch_size: int,
+        parts: tuple[int, int, int],
+        device: torch.device,
+        num_threads: int,
+    ) -> None:
+        self.rows, self.seed, self.batch_size, self.parts = rows, seed, batch_size, parts
+        self.device = device
+        self.num_ahead = num_threads + 1
+        self.pool = ThreadPoolExecutor(num_threads, "loader") if num_threads else None
+        self.pending: dict[tuple[int, int], Future[list[Batch]]] = {}
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
+
+    def share(self, attempt: int, first: int) -> list[Batch]:
+        """The micro-batches of the global batch that starts at position `first`.
+
+        Raises:
+            DataError: if they cannot be read, also if that was noticed in a thread.
+        """
+        if self.pool is None:
+            batches = self._read(attempt, first)
+        else:
+            positions = range(
+                first, first + self.batch_size * (self.num_ahead + 1), self.batch_size
+            )
+            wanted = [(attempt, position) for position in positions]
+            # After a rollback nothing that was read ahead fits.
+            for key in self.pending.keys() - set(wanted):
+                self.pending.pop(key).cancel()
+            for key in wanted:
+                if key not in self.pending:
+                    self.pending[key] = self.pool.submit(self._read, *key)
+            batches = self.pending.pop(wanted[0]).result()
+        return [_move(batch, self.device) for batch in batches]
+
+    def _read(self, attempt: int, first: int) -> list[Batch]:
+        batches = share(self.rows, self.seed, attempt, first, self.batch_size, self.parts)
+        is_gpu = self.device.type == "cuda"
+        return [_pin(batch) if is_gpu else batch for batch in batches]
+
+
+def _pin(batch: Batch) -> Batch:
+    """Memory that a GPU can fetch from while the CPU goes on; what is on a GPU stays there."""
+    return _each(batch, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+
+
+def _move(batch: Batch, device: torch.device) -> Batch:
+    return _each(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _each(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+    images = None if batch.images is None else function(batch.images)
+    return Batch(function(batch.stored), function(batch.labels), images)

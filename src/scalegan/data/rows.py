@@ -1,15 +1,28 @@
 """A data set in memory: what a run of up to some ten thousand small pictures trains on."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.data.sources import Source
+from scalegan.data.images import BadPicture, NotSquare, load
+from scalegan.data.sources import Problem, Source, class_notices
 from scalegan.errors import DataError
 from scalegan.interfaces import Autoencoder, Batch, Images, Labels
+from scalegan.runtime.progress import follow
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """Rows to train on, wherever they lie."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Tensor) -> Batch:
+        """The rows of these indices, in this order."""
+        ...
 
 
 class Pictures(NamedTuple):
@@ -19,32 +32,56 @@ class Pictures(NamedTuple):
     labels: Labels
     class_names: list[str]
     is_grey: bool
+    notes: tuple[str, ...] = ()
+    """What was left out or assumed."""
 
 
-def collect(source: Source) -> Pictures:
-    """Decode a whole source.
+def collect(source: Source, size: int = 0, is_shown: bool = True) -> Pictures:
+    """Decode a whole source; pictures that cannot be read are left out and counted in a note.
+
+    Args:
+        size: side to crop to; 0: all pictures must be square and of one size.
+        is_shown: whether a long wait shows its progress.
 
     Raises:
-        DataError: if it is empty, or a picture is not square or not of the size of the first.
+        DataError: if nothing can be read, or a picture is of another size and none is given.
     """
-    items = list(source.items)
-    if not items:
-        raise DataError("the source holds no pictures")
-    side = items[0].image.shape[0]
-    for item in items:
-        if item.image.shape[:2] != (side, side):
-            height, width = item.image.shape[:2]
-            raise DataError(
-                f"picture `{item.key}` is {width}x{height}; expected {side}x{side}",
-                "all pictures must be square and of one size",
-            )
-    arrays = [np.atleast_3d(item.image) for item in items]  # (H, W, 1 or 3)
-    array = np.stack([np.broadcast_to(image, (side, side, 3)) for image in arrays])
+    arrays: list[np.ndarray] = []
+    labels: list[int] = []
+    bad: list[Problem] = []
+    hint = "all pictures must be square and of one size; a size such as --data.size 64 crops them"
+    for item in follow(source.items, source.num_items, "pictures", is_shown):
+        try:
+            array = load(item.image, size or None)
+        except NotSquare as error:
+            raise DataError(f"picture `{item.key}` {error}", hint) from None
+        except BadPicture as error:
+            bad.append(Problem(item.key, str(error)))
+            continue
+        if arrays and array.shape != arrays[0].shape:
+            side, expected = array.shape[-1], arrays[0].shape[-1]
+            message = f"picture `{item.key}` is {side}x{side}; expected {expected}x{expected}"
+            raise DataError(message, hint)
+        arrays.append(array)
+        labels.append(item.label)
+    bad = [*source.problems, *bad]
+    if not arrays:
+        first = f"; the first of {len(bad):,} that were left out: {bad[0].reason}" if bad else ""
+        raise DataError(f"the source holds no pictures{first}")
+    notes = [*source.notes]
+    if bad:
+        notes.append(
+            f"{len(bad):,} pictures or labels cannot be used and are left out, such as "
+            f"`{bad[0].key}`: {bad[0].reason}; `scalegan check` lists them all"
+        )
+    notes += class_notices(source.class_names, labels)
+    images = np.stack(arrays)  # (N, 3, P, P)
     return Pictures(
-        torch.from_numpy(array).permute(0, 3, 1, 2).contiguous(),
-        torch.tensor([item.label for item in items]),
+        torch.from_numpy(images),
+        torch.tensor(labels),
         source.class_names,
-        is_grey=bool((array == array[..., :1]).all()),
+        is_grey=bool((images == images[:, :1]).all()),
+        notes=tuple(notes),
     )
 
 

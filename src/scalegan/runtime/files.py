@@ -1,6 +1,7 @@
 """Files that are either whole or not there: atomic writes, digests, manifests."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from scalegan.errors import CheckpointError
+from scalegan.errors import CheckpointError, DataError
 
 MANIFEST = "manifest.json"
 
@@ -55,6 +56,27 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             draft.unlink()
+
+
+@contextmanager
+def locked(folder: Path, purpose: str) -> Iterator[None]:
+    """Keep other processes out of a folder for as long as this one is alive.
+
+    Raises:
+        DataError: if another one is in it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise DataError(
+            f"another process is {purpose} `{folder}`", "wait for it, or end it and start again"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def clear_drafts(folder: Path) -> None:

@@ -120,6 +120,56 @@ class StepProgress:
             )
 
 
+class PictureProgress:
+    """A bar with pictures per second and the time left; plain lines without a terminal.
+
+    Args:
+        total: pictures in all; None if it is not known.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        self.total, self.done, self.skipped = total, 0, 0
+        self.started = self.last_line = time.monotonic()
+        console = Console(stderr=True, highlight=False)
+        self.bar = Progress(
+            TextColumn("{task.completed:,} of " + (f"{total:,}" if total else "?") + " pictures"),
+            BarColumn(bar_width=24),
+            Rate(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            speed_estimate_period=30,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=total, batch_size=1)
+
+    def __enter__(self) -> "PictureProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def skip(self, count: int) -> None:
+        """Pictures that were done before, which say nothing of the speed."""
+        self.skipped += count
+        self.bar.update(self.task, completed=self.done + self.skipped)
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        self.bar.update(self.task, completed=self.done + self.skipped)
+        now = time.monotonic()
+        if not self.bar.console.is_terminal and now - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            rate = self.done / (now - self.started)
+            line = f"{self.done + self.skipped:,} pictures  {rate:,.0f} pictures/s"
+            if self.total:
+                left = (self.total - self.done - self.skipped) / rate
+                minutes, seconds = divmod(int(left), 60)
+                line += f"  {minutes}:{seconds:02d} of {self.total:,} left"
+            self.bar.console.print(line, markup=False)
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl; a last line that a killed process cut short is left out."""
     path = run / "metrics.jsonl"

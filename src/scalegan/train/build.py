@@ -1,19 +1,23 @@
 """A config becomes a train state and the rows it trains on."""
 
 import copy
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from scalegan.data.rows import Pictures, Rows, collect, encode
-from scalegan.errors import ConfigError
+from scalegan.data.loader import Loader, order
+from scalegan.data.rows import Pictures, Readable, Rows, collect, encode
+from scalegan.data.shards import Shards
+from scalegan.data.sources import class_notices, open_source
+from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
 from scalegan.losses.objective import Objective
-from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, SOURCES
+from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
 from scalegan.runtime.rng import seed_all
 from scalegan.runtime.world import World
-from scalegan.settings import Config
+from scalegan.settings import AlignmentConfig, Config
 from scalegan.train.optim import build_optimizer
 from scalegan.train.state import TrainState
 
@@ -22,8 +26,13 @@ class Built(NamedTuple):
     """A run before its first step."""
 
     state: TrainState
-    rows: Rows
+    rows: Readable
     pictures: Pictures
+    """Of shards: only where they are judged by, and then no more than JUDGED."""
+
+
+JUDGED = 10_000
+"""Pictures of shards that a judge is trained on at most."""
 
 
 def build(config: Config, world: World, teacher: Teacher | None = None) -> Built:
@@ -31,27 +40,13 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
 
     Args:
         config: resolved and checked.
-        teacher: frozen features for alignment; needed if its weight is not zero.
+        teacher: frozen features for alignment, where the config names none.
 
     Raises:
         ConfigError: if the parts do not fit together.
         DataError: if the data cannot be read.
     """
-    if (config.objective.alignment.weight > 0) != (teacher is not None):
-        raise ConfigError(
-            "`objective.alignment.weight` is set without a teacher, or a teacher handed in "
-            "without a weight",
-            "hand a function to `train(..., teacher=)` and set the weight, or neither",
-        )
-    kind, _, where = config.data.source.partition(":")
-    if kind not in SOURCES:
-        raise ConfigError(
-            f"`data.source` is `{config.data.source}`; expected one of: {', '.join(SOURCES)}",
-            "a path follows the name and a colon, as in npz:PATH",
-        )
-    pictures = collect(SOURCES[kind](where))
-    channels = 1 if pictures.is_grey else 3
-    autoencoder = AUTOENCODERS[config.autoencoder.kind](channels, pictures.images.shape[-1])
+    teacher = build_teacher(config.objective.alignment, world.device, teacher)
     parts = world.size * config.train.micro_batches
     if config.train.batch_size % parts:
         raise ConfigError(
@@ -59,14 +54,126 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
             f"of {config.train.micro_batches} micro-batches",
             f"choose a multiple of {parts}",
         )
-    rows = encode(pictures, autoencoder, keep_images=teacher is not None)
+    read = from_shards if config.data.shards else from_source
+    autoencoder, rows, pictures = read(config, world, with_images=teacher is not None)
     if len(rows) < config.train.batch_size:
         raise ConfigError(
             f"`train.batch_size` {config.train.batch_size} is larger than the data set "
             f"({len(rows)} pictures)"
         )
     state = build_state(config, world, autoencoder, len(pictures.class_names), teacher)
+    state.shards = rows.fingerprint if isinstance(rows, Shards) else ""
     return Built(state, rows, pictures)
+
+
+def build_teacher(
+    alignment: AlignmentConfig, device: torch.device, given: Teacher | None
+) -> Teacher | None:
+    """The teacher that the config names, or the one handed in; None where nothing is aligned.
+
+    Raises:
+        ConfigError: if there is one too many or too few, or its width is not the config's.
+    """
+    if alignment.weight == 0 and given is None:
+        return None
+    if alignment.weight == 0 or (given is None) == (not alignment.teacher):
+        raise ConfigError(
+            "alignment needs a weight and one teacher: named in the config, or handed in",
+            "set `objective.alignment.weight`, and either `objective.alignment.teacher` or "
+            "`train(..., teacher=)`",
+        )
+    if given is not None:
+        if not alignment.features:
+            raise ConfigError(
+                "`objective.alignment.features` is not set",
+                "a teacher handed in as a function needs its feature width stated",
+            )
+        return given
+    make = FEATURES[alignment.teacher]
+    teacher = make(alignment.teacher_path, device, alignment.side)
+    if teacher.width != alignment.features:
+        raise ConfigError(
+            f"`objective.alignment.features` is {alignment.features} but the features of teacher "
+            f"`{alignment.teacher}` have width {teacher.width}",
+            "leave `features` out to take the teacher's",
+        )
+    return teacher
+
+
+def from_source(
+    config: Config, world: World, with_images: bool
+) -> tuple[Autoencoder, Rows, Pictures]:
+    """Encode a whole source into memory."""
+    source = open_source(config.data.source, SOURCES)
+    pictures = collect(source, config.data.size, is_shown=world.is_first)
+    channels = 1 if pictures.is_grey else 3
+    make = AUTOENCODERS[config.autoencoder.kind]
+    autoencoder = make(config.autoencoder, channels, pictures.images.shape[-1])
+    return autoencoder, encode(pictures, autoencoder, with_images), pictures
+
+
+def from_shards(
+    config: Config, world: World, with_images: bool
+) -> tuple[Autoencoder, Shards, Pictures]:
+    """Open prepared shards and the autoencoder that they were made by.
+
+    Raises:
+        ConfigError: if the config names another autoencoder.
+        DataError: if the shards are damaged or lack the pictures that are needed.
+    """
+    shards = Shards(Path(config.data.shards), with_images)
+    about = shards.manifest["autoencoder"]
+    if config.autoencoder.kind != about["config"]["kind"]:
+        raise ConfigError(
+            f"the shards `{config.data.shards}` were made by autoencoder "
+            f"`{about['config']['kind']}`, but `autoencoder.kind` is `{config.autoencoder.kind}`",
+            "set it to theirs, or prepare again",
+        )
+    make = AUTOENCODERS[config.autoencoder.kind]
+    autoencoder = make(config.autoencoder, shards.manifest["channels"], shards.manifest["side"])
+    identity = autoencoder.identity()
+    for name in sorted(identity.keys() | about["identity"].keys()):
+        if identity.get(name) != about["identity"].get(name):
+            raise ConfigError(
+                f"the shards `{config.data.shards}` were made by an autoencoder whose `{name}` is "
+                f"{about['identity'].get(name)!r}, not {identity.get(name)!r}",
+                "use the autoencoder they were made by, or prepare again",
+            )
+    if config.data.verify == "digests":
+        shards.verify(world.rank, world.size)
+    wanted = min(JUDGED, len(shards)) if config.evaluate.num_images else 0
+    return autoencoder, shards, judged_pictures(shards, autoencoder, wanted)
+
+
+def judged_pictures(shards: Shards, autoencoder: Autoencoder, count: int) -> Pictures:
+    """So many pictures of shards, the same ones every time."""
+    rows = order(len(shards), 0, 0, 0, count) if count else torch.empty(0, dtype=torch.int64)
+    if shards.manifest["keep_images"]:
+        batch = Shards(shards.path, with_images=True).read(rows)
+        assert batch.images is not None
+        found = batch.images
+    elif count and shards.manifest["autoencoder"]["config"]["kind"] != "identity":
+        raise DataError(
+            f"`{shards.path}` holds no pictures, which `evaluate.num_images` needs",
+            "prepare with --keep-images, or set it to 0",
+        )
+    else:
+        batch = shards.read(rows)
+        found = autoencoder.decode(autoencoder.sample(batch.stored))
+    about = shards.manifest
+    notes = class_notices(about["class_names"], shards.labels.tolist())
+    is_grey = about["channels"] == 1
+    return Pictures(found, batch.labels, about["class_names"], is_grey, tuple(notes))
+
+
+def build_loader(built: Built) -> Loader:
+    """The endless batches of a run; what is in memory moves to the device and needs no threads."""
+    config, world, rows = built.state.config, built.state.world, built.rows
+    num_threads = config.train.workers
+    if isinstance(rows, Rows):
+        rows, num_threads = to_device(rows, world.device), 0
+    parts = (world.rank, world.size, config.train.micro_batches)
+    return Loader(rows, config.seed, config.train.batch_size, parts, world.device, num_threads)
 
 
 def build_state(

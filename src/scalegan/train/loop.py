@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from scalegan import config as configs
-from scalegan.data.loader import share
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.features.judge import accuracy, train_judge
 from scalegan.interfaces import Teacher
@@ -26,7 +25,7 @@ from scalegan.settings import Config
 from scalegan.snapshot import Card, load_weights, newest
 from scalegan.snapshot import save as save_snapshot
 from scalegan.train import checkpoint
-from scalegan.train.build import Built, build, count_parameters, to_device
+from scalegan.train.build import Built, build, build_loader, count_parameters
 from scalegan.train.guard import BadSteps, Signals
 from scalegan.train.step import train_step
 
@@ -103,16 +102,15 @@ def train(
 def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]) -> int | None:
     """Step until the end, or until a signal, whose number is returned."""
     state, config, world = built.state, built.state.config, built.state.world
-    rows, batch_size = to_device(built.rows, world.device), config.train.batch_size
-    parts = (world.rank, world.size, config.train.micro_batches)
+    batch_size = config.train.batch_size
+    loader = build_loader(built)
     bad_steps = BadSteps()
-    with Signals() as signals, log.progress(total, state.step, batch_size) as progress:
+    bar = log.progress(total, state.step, batch_size)
+    with Signals() as signals, loader, bar as progress:
         while state.step < total:
             if world.any(signals.received is not None):
                 return signals.received or SIGTERM
-            first = state.images_seen
-            batches = share(rows, config.seed, state.attempt, first, batch_size, parts)
-            report = train_step(state, [batches])
+            report = train_step(state, [loader.share(state.attempt, state.images_seen)])
             is_last = state.step == total
             bad_steps.note(state.is_finite, state.step, report)
             if state.step % every["log"] == 0 or is_last or not state.is_finite:
@@ -194,9 +192,10 @@ def introduce(built: Built, run: Path, total: int, between: int) -> list[str]:
         )
     epochs = total * config.train.batch_size / len(built.rows)
     return [
+        *(f"notice: {note}" for note in built.pictures.notes),
         f"{config.model.architecture}: generator {generator / 1e6:.2f} M and discriminator "
         f"{discriminator / 1e6:.2f} M parameters on {state.world.device}",
-        f"{len(built.rows):,} pictures of {side}x{side}, {channels} channels, in "
+        f"{len(built.rows):,} pictures as samples of {channels}x{side}x{side}, in "
         f"{len(built.pictures.class_names)} classes",
         f"{total:,} steps of {config.train.batch_size} images ({epochs:.1f} epochs) into `{run}`, "
         f"about {needed / 1e6:,.0f} MB",
@@ -212,13 +211,14 @@ def save(built: Built, run: Path, world: World) -> None:
         card = Card(
             name=config.name,
             model=config.model,
-            autoencoder=config.autoencoder.kind,
+            autoencoder=config.autoencoder,
             shape=state.autoencoder.shape,
             class_names=built.pictures.class_names,
             features=alignment.features if alignment.weight > 0 else 0,
             step=state.step,
             images_seen=state.images_seen,
             seed=config.seed,
+            identity=state.autoencoder.identity(),
         )
         path = run / "snapshots" / f"step-{state.step:08d}"
         save_snapshot(path, card, state.average, state.discriminator)
@@ -240,7 +240,7 @@ def judge(built: Built, say: Callable[[str], None]) -> Verdict:
     """Score samples by a classifier that is trained on the real images now."""
     config, state = built.state.config, built.state
     say("training a judge on the real images ...")
-    real, labels, names, _ = built.pictures
+    real, labels, names = built.pictures[:3]
     trained = train_judge(real, labels, len(names), config.seed)
     seeds = range(config.evaluate.num_images)
     wanted = torch.tensor([seed % len(names) for seed in seeds])

@@ -45,6 +45,8 @@ class TrainState:
     step: int = 0
     images_seen: int = 0
     attempt: int = 0
+    shards: str = ""
+    """Fingerprint of the prepared data; empty for a source that is held in memory."""
     is_finite: bool = True
     kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """Styles and levels of the discriminator's turn, with their graph, by micro-batch."""

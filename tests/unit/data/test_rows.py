@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from scalegan.autoencoders.base import Identity
+from scalegan.data.images import encode_png
 from scalegan.data.rows import collect, encode
-from scalegan.data.sources import Item, Source
+from scalegan.data.sources import Item, Problem, Source, class_notices
 from scalegan.errors import DataError
 from tests import tiny
 
@@ -46,14 +47,50 @@ def test_an_empty_source_is_refused() -> None:
     ("images", "message"),
     [
         ([GREY, GREY[:2, :2]], "picture `picture-1` is 2x2; expected 4x4"),
-        ([GREY[:, :3]], "picture `picture-0` is 3x4; expected 4x4"),
+        ([GREY[:, :3]], "picture `picture-0` is 3x4; expected a square, for no size was given"),
     ],
 )
 def test_pictures_of_other_shapes_are_refused(images: list[np.ndarray], message: str) -> None:
     with pytest.raises(DataError) as caught:
         collect(source(*images))
     assert str(caught.value) == message
-    assert caught.value.hint == "all pictures must be square and of one size"
+    assert caught.value.hint.startswith("all pictures must be square and of one size; ")
+
+
+def test_a_size_crops_and_bad_pictures_are_left_out_and_counted() -> None:
+    items = [
+        Item("good", encode_png(np.zeros((3, 8, 8), np.uint8)), 0),
+        Item("wide", np.zeros((6, 9), np.uint8), 1),
+        Item("small", GREY, 1),
+        Item("empty", b"", 1),
+    ]
+    problems = [Problem("lost", "has no label")]
+    pictures = collect(Source(iter(items), ["a", "b"], 4, problems, ["odd"]), size=6)
+    assert pictures.images.shape == (2, 3, 6, 6) and pictures.labels.tolist() == [0, 1]
+    assert pictures.notes == (
+        "odd",
+        "3 pictures or labels cannot be used and are left out, such as `lost`: has no label; "
+        "`scalegan check` lists them all",
+    )
+
+
+def test_a_source_of_bad_pictures_alone_is_refused() -> None:
+    with pytest.raises(DataError, match="no pictures; the first of 1 that were left out: the file"):
+        collect(Source(iter([Item("a", b"", 0)]), ["x"]))
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "notice"),
+    [
+        (["a", "b"], [0, 1], []),
+        (["a"], [0], ["there is only one class: "]),
+        (["a", "b", "c"], [1], ["2 of 3 classes have no pictures: `a`, `c`"]),
+        (list("abcdefgh"), [0], ["7 of 8 classes have no pictures: `b`, `c`, `d`, `e`, `f`, ..."]),
+    ],
+)
+def test_class_notices(names: list[str], labels: list[int], notice: list[str]) -> None:
+    found = class_notices(names, labels)
+    assert len(found) == len(notice) and all(map(str.startswith, found, notice))
 
 
 def test_encode_keeps_images_only_if_asked() -> None:

@@ -1,0 +1,183 @@
+"""Tiny autoencoders: the TAESD family through diffusers, and TAEF2, which diffusers cannot hold.
+
+Source: github.com/madebyollin/taesd. TAEF2 has 32 channels, factor 8 and, at the lowest resolution,
+blocks with a normalised side branch; diffusers' AutoencoderTiny would leave those tensors out and
+lose 14 dB without a word. Both are deterministic. AutoencoderTiny takes and gives pictures in
+[-1, 1], TAEF2's own weights in [0, 1].
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scalegan.autoencoders.folders import find, load_network, statistics
+from scalegan.autoencoders.latents import Codec, Latents
+from scalegan.errors import CheckpointError
+from scalegan.runtime.files import load_tensors
+from scalegan.settings import AutoencoderConfig
+
+WIDTH = 64
+
+
+def tiny(config: AutoencoderConfig, channels: int, side: int) -> Latents:
+    """An AutoencoderTiny from a local folder or the hub.
+
+    Args:
+        config: where it is; `store` has no meaning, there is only a mean.
+        channels: 1 if the pictures are grey, else 3.
+        side: of the pictures.
+
+    Raises:
+        ConfigError: if there is none, or the pictures do not fit it.
+        CheckpointError: if its files are not usable.
+    """
+    folder = find(config)
+    network: Any = load_network(folder, "AutoencoderTiny")
+    settings = network.config
+    count = settings.latent_channels
+    ones = torch.ones(count)
+    shift, scale = statistics(folder, count) or (
+        ones * settings.shift_factor,
+        ones * settings.scaling_factor,
+    )
+    codec = Codec(
+        family="tiny",
+        network=network,
+        encode=lambda pictures: network.encode(pictures).latents,
+        decode=lambda latents: network.decode(latents).sample,
+        lowest=-1.0,
+        image_channels=settings.in_channels,
+        channels=count,
+        factor=2 ** (len(settings.encoder_block_out_channels) - 1),
+        shift=shift,
+        scale=scale,
+        settings={"act_fn": settings.act_fn},
+    )
+    return Latents(codec, "mean", channels, side)
+
+
+def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
+    """TAEF2 from a folder with `encoder.safetensors` and `decoder.safetensors`.
+
+    Its latents are standardised by `latent_stats.json`, where that lies beside them.
+
+    Args:
+        config: where it is; `store` has no meaning, there is only a mean.
+        channels: 1 if the pictures are grey, else 3.
+        side: of the pictures.
+
+    Raises:
+        ConfigError: if there is none, or the pictures do not fit it.
+        CheckpointError: if its files are not usable.
+    """
+    folder = find(config)
+    network = TAEF2()
+    fill(network.encoder, folder / "encoder.safetensors")
+    fill(network.decoder, folder / "decoder.safetensors")
+    ones = torch.ones(TAEF2.channels)
+    shift, scale = statistics(folder, TAEF2.channels) or (0 * ones, ones)
+    codec = Codec(
+        family="taef2",
+        network=network,
+        encode=network.encoder,
+        decode=network.decoder,
+        lowest=0.0,
+        image_channels=3,
+        channels=TAEF2.channels,
+        factor=8,
+        shift=shift,
+        scale=scale,
+    )
+    return Latents(codec, "mean", channels, side)
+
+
+def fill(network: nn.Module, path: Path) -> None:
+    """Put a file's weights into a network; float16 becomes float32.
+
+    Raises:
+        CheckpointError: if the file is missing or does not fit.
+    """
+    try:
+        tensors = load_tensors(path)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"there is no `{path}`", "TAEF2 is encoder.safetensors and decoder.safetensors"
+        ) from None
+    expected = {name: value.shape for name, value in network.state_dict().items()}
+    found = {name: value.shape for name, value in tensors.items()}
+    if found != expected:
+        names = expected.keys() | found.keys()
+        name = min(name for name in names if expected.get(name) != found.get(name))
+        raise CheckpointError(f"`{path}` is not TAEF2's: `{name}` is missing, unknown or misshapen")
+    network.load_state_dict(tensors)
+
+
+class TAEF2(nn.Module):
+    """Encoder and decoder; their layers are numbered as in the files."""
+
+    channels = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def blocks(count: int, is_lowest: bool = False) -> list[nn.Module]:
+            return [Block(is_lowest) for _ in range(count)]
+
+        def down() -> nn.Module:
+            return nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1, bias=False)
+
+        def up() -> list[nn.Module]:
+            return [nn.Upsample(scale_factor=2), conv(WIDTH, WIDTH, bias=False)]
+
+        self.encoder = nn.Sequential(
+            *(conv(3, WIDTH), *blocks(1)),
+            *(down(), *blocks(3)),
+            *(down(), *blocks(3)),
+            *(down(), *blocks(3, is_lowest=True)),
+            conv(WIDTH, self.channels),
+        )
+        self.decoder = nn.Sequential(
+            *(SoftClamp(), conv(self.channels, WIDTH), nn.ReLU()),
+            *(*blocks(3, is_lowest=True), *up()),
+            *(*blocks(3), *up()),
+            *(*blocks(3), *up()),
+            *(*blocks(1), conv(WIDTH, 3)),
+        )
+
+
+class Block(nn.Module):
+    """Three convolutions around which the input is added; before them, a side branch or none."""
+
+    def __init__(self, has_branch: bool) -> None:
+        super().__init__()
+        layers = [conv(WIDTH, WIDTH), nn.ReLU(), conv(WIDTH, WIDTH), nn.ReLU(), conv(WIDTH, WIDTH)]
+        self.conv = nn.Sequential(*layers)
+        self.pool = branch() if has_branch else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pool is not None:
+            x = x + self.pool(x)
+        return torch.relu(self.conv(x) + x)
+
+
+class SoftClamp(nn.Module):
+    """Keeps latents within -3 and 3."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * torch.tanh(x / 3)
+
+
+def branch() -> nn.Module:
+    """Normalised over the whole picture: the latent of a crop is not the crop of a latent."""
+    return nn.Sequential(
+        nn.Conv2d(WIDTH, 4 * WIDTH, 1, bias=False),
+        nn.GroupNorm(4, 4 * WIDTH),
+        nn.ReLU(),
+        nn.Conv2d(4 * WIDTH, WIDTH, 1, bias=False),
+    )
+
+
+def conv(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)

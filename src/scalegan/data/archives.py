@@ -1,0 +1,220 @@
+"""Pictures in zip and tar archives, read member by member and never extracted."""
+
+import json
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from os.path import splitext
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
+
+from scalegan.data.folders import is_named_picture
+from scalegan.data.images import MAX_BYTES
+from scalegan.data.labels import LABEL_COLUMNS, BadLabel, Classes, parse_json_labels
+from scalegan.data.sources import Item, Problem, Source, escape, unique
+from scalegan.errors import DataError
+
+# What reading a damaged member raises, of either kind of archive.
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError,
+          NotImplementedError, ValueError)  # fmt: skip
+MAX_LABEL_BYTES = 2**20
+NAME_FILES = ("class_names.txt", "classnames.txt")
+
+
+def zipped(where: str) -> Source:
+    """A zip of pictures, as StyleGAN's `dataset_tool.py` makes it.
+
+    Labels are in `dataset.json`: {"labels": [[file, number], ...]}, or null for one class. A zip
+    without that file is read like a folder per class.
+
+    Raises:
+        DataError: if it is not a zip archive or its labels cannot be read.
+    """
+    path = Path(where)
+    try:
+        archive = zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise DataError(f"there is no file `{path}`") from None
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise DataError(f"`{path}` is not a readable zip archive: {error}") from None
+    members = [m for m in archive.infolist() if not m.is_dir() and _is_wanted(m.filename)]
+    members.sort(key=lambda member: member.filename)
+    problems: list[Problem] = []
+    notes: list[str] = []
+    labels, names = _zip_labels(archive, path, [member.filename for member in members])
+    if any(label is not None for label in labels.values()):
+        classes = Classes([label for label in labels.values() if label is not None], names)
+    else:
+        notes.append(f"`{path}` has no labels: all pictures are one class")
+        classes = Classes(names=["all"])
+        labels = {member.filename: 0 for member in members}
+    for name in sorted(labels.keys() - {member.filename for member in members}):
+        problems.append(Problem(escape(name), "has a label but is not in the archive"))
+
+    def items() -> Iterator[Item]:
+        for member in members:
+            key = escape(member.filename)
+            try:
+                label = classes.index(labels.get(member.filename))
+                if member.file_size > MAX_BYTES:
+                    raise BadLabel(
+                        f"has {member.file_size:,} bytes; at most {MAX_BYTES:,} are read"
+                    )
+                yield Item(key, archive.read(member), label)
+            except BadLabel as error:
+                problems.append(Problem(key, str(error)))
+            except DAMAGE as error:
+                problems.append(Problem(key, f"cannot be read: {error}"))
+
+    return Source(unique(items(), problems), classes.names, len(members), problems, notes)
+
+
+def _zip_labels(
+    archive: zipfile.ZipFile, path: Path, members: list[str]
+) -> tuple[dict[str, Any], list[str] | None]:
+    """Label as written by member name, and class names if they are given."""
+    if "dataset.json" in archive.namelist():
+        try:
+            text = archive.read("dataset.json").decode("utf-8", "replace")
+        except DAMAGE as error:
+            raise DataError(f"`dataset.json` in `{path}` cannot be read: {error}") from None
+        written = parse_json_labels(text, path / "dataset.json")
+        return dict(written.labels), written.class_names
+    tops = {PurePosixPath(name).parts[0] for name in members}
+    is_wrapped = len(tops) == 1 and all(len(PurePosixPath(name).parts) > 2 for name in members)
+    depth = 1 if is_wrapped else 0  # one folder around the class folders
+    folders = {name: PurePosixPath(name).parts[depth:-1] for name in members}
+    classes = sorted({parts[0] for parts in folders.values() if parts})
+    labels = {name: classes.index(parts[0]) if parts else None for name, parts in folders.items()}
+    return labels, [escape(name) for name in classes] or None
+
+
+def webdataset(where: str) -> Source:
+    """WebDataset tar shards: members of one base name are a sample.
+
+    A sample's picture ends in .jpg, .png and so on; its label is in `.cls` (a number or name) or in
+    `.json` under `label`, `cls` or the like. A file `class_names.txt` or `classnames.txt` beside
+    the shards names the classes, one a line. Reads every shard once for labels and once for
+    pictures.
+
+    Args:
+        where: one .tar (also .tar.gz), or a folder of them.
+
+    Raises:
+        DataError: if there is no shard or no label.
+    """
+    path = Path(where)
+    folder = path if path.is_dir() else path.parent
+    shards = sorted([*path.glob("*.tar"), *path.glob("*.tar.gz"), *path.glob("*.tgz")])
+    shards = shards if path.is_dir() else [path]
+    if not shards or not shards[0].is_file():
+        raise DataError(
+            f"there are no tar files at `{path}`", "expected NAME.tar or a folder of them"
+        )
+    names = None
+    for file in (folder / name for name in NAME_FILES):
+        if file.is_file():
+            names = [escape(n) for n in file.read_text(encoding="utf-8").splitlines() if n.strip()]
+    problems: list[Problem] = []
+    found: list[Problem] = []  # of the first reading: the second meets them again
+    labels = [s.label for shard in shards for s in _samples(shard, found, with_pictures=False)]
+    if not labels and found:
+        raise DataError(f"`{path}` cannot be read: {found[0].reason}")
+    notes = []
+    if not names and all(label is None for label in labels):
+        notes.append(f"`{path}` has no labels: all pictures are one class")
+        names, labels = ["all"], []
+    has_labels = bool(labels)
+    classes = Classes(labels, names)
+
+    def items() -> Iterator[Item]:
+        for shard in shards:
+            for sample in _samples(shard, problems, with_pictures=True):
+                try:
+                    label = classes.index(sample.label if has_labels else 0)
+                except BadLabel as error:
+                    problems.append(Problem(sample.key, str(error)))
+                    continue
+                yield Item(sample.key, sample.picture, label)
+
+    count = len(labels) or None
+    return Source(unique(items(), problems), classes.names, count, problems, notes)
+
+
+class Sample(NamedTuple):
+    """One sample of a shard."""
+
+    key: str
+    picture: bytes
+    label: Any
+
+
+def _samples(shard: Path, problems: list[Problem], with_pictures: bool) -> Iterator[Sample]:
+    """Samples of a shard that have a picture; damage in its middle ends this shard alone."""
+    key, picture, label = "", None, None
+    try:
+        with tarfile.open(shard, "r:*") as archive:
+            for member in archive:
+                name, suffix = _split(member.name)
+                if f"{shard.stem}/{escape(name)}" != key:
+                    if picture is not None:
+                        yield Sample(key, picture, label)
+                    key, picture, label = f"{shard.stem}/{escape(name)}", None, None
+                if member.isdir() or not _is_wanted(member.name, (".cls", ".json")):
+                    continue
+                if not member.isreg():
+                    problems.append(Problem(key, f"`{escape(member.name)}` is not a regular file"))
+                elif is_named_picture(member.name):
+                    if member.size > MAX_BYTES:
+                        reason = f"has {member.size:,} bytes; at most {MAX_BYTES:,} are read"
+                        problems.append(Problem(key, reason))
+                        continue
+                    picture = _read(archive, member) if with_pictures else b""
+                elif member.size <= MAX_LABEL_BYTES:
+                    label = _label(_read(archive, member), suffix, label)
+            if picture is not None:
+                yield Sample(key, picture, label)
+    except DAMAGE as error:
+        if picture is not None:
+            yield Sample(key, picture, label)
+        reason = f"cannot be read beyond `{key}`: {error}" if key else f"cannot be read: {error}"
+        problems.append(Problem(shard.name, reason))
+
+
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file: IO[bytes] | None = archive.extractfile(member)
+    data = file.read() if file else b""
+    if len(data) != member.size:
+        raise EOFError("it ends in the middle of a file")
+    return data
+
+
+def _label(data: bytes, suffix: str, before: Any) -> Any:
+    """The label in a member; of several, the first."""
+    if before is not None:
+        return before
+    text = data.decode("utf-8", "replace")
+    if suffix.endswith(".cls"):
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    return next((value[name] for name in LABEL_COLUMNS if value.get(name) is not None), None)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """(base name, suffixes): WebDataset cuts at the first dot after the last slash."""
+    folder, slash, file = name.removeprefix("./").rpartition("/")
+    base, dot, rest = file.partition(".")
+    return folder + slash + base, dot + rest.lower()
+
+
+def _is_wanted(name: str, more: tuple[str, ...] = ()) -> bool:
+    parts = PurePosixPath(name).parts
+    is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    is_named = is_named_picture(name) or splitext(name)[1].lower() in more
+    return is_named and not is_hidden

@@ -1,0 +1,174 @@
+"""Labels as people write them - numbers or names, in CSV or JSON - become class indices."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scalegan.data.sources import escape
+from scalegan.errors import DataError
+
+MAX_CLASSES = 100_000
+FILE_COLUMNS = ("file", "file_name", "filename", "path", "image", "image_path", "picture", "key")
+LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "cls")
+WHOLE_NUMBER = re.compile(r"-?\d{1,18}(\.0*)?")  # tables write 3 as "3.0" beside a gap
+
+
+class BadLabel(ValueError):
+    """A label that cannot be used; the message is the reason."""
+
+
+class Classes:
+    """The classes of a source and the way from a label as written to its index.
+
+    Args:
+        labels: all labels as written; decides what the classes are if no names are given: the
+            numbers 0..largest if most labels are whole numbers, else the names in sorted order.
+        names: the classes in order, where the source lists them.
+
+    Raises:
+        DataError: if there is no name and no label that can be read.
+    """
+
+    def __init__(self, labels: Iterable[Any] = (), names: list[str] | None = None) -> None:
+        if names is None:
+            written = [text for label in labels if (text := _text(label))]
+            numbers = [int(float(t)) for t in written if WHOLE_NUMBER.fullmatch(t)]
+            if 2 * len(numbers) > len(written):
+                largest = max((n for n in numbers if n < MAX_CLASSES), default=-1)
+                self.names = [str(i) for i in range(largest + 1)]
+            else:
+                self.names = sorted(set(written))
+            if not self.names:
+                raise DataError("no label can be read", "expected class numbers from 0, or names")
+        else:
+            self.names = names
+        self.are_given = names is not None
+        self.indices = {name: i for i, name in enumerate(self.names)}
+
+    def index(self, label: Any) -> int:
+        """The class index of a label as written.
+
+        Raises:
+            BadLabel: if it is missing, out of range or unknown.
+        """
+        if isinstance(label, bool | list | dict):
+            raise BadLabel(f"label `{escape(str(label)[:60])}` is neither a number nor a name")
+        text = _text(label)
+        if not text:
+            raise BadLabel("has no label")
+        is_index = self.are_given and isinstance(label, int)  # even of classes named by numbers
+        if text in self.indices and not is_index:
+            return self.indices[text]
+        if not WHOLE_NUMBER.fullmatch(text):
+            raise BadLabel(f"label `{text[:60]}` is not one of the {len(self.names)} classes")
+        number = int(text.partition(".")[0])
+        if not 0 <= number < len(self.names):
+            raise BadLabel(f"label {number} is outside 0..{len(self.names) - 1}")
+        return number
+
+
+class Labels(NamedTuple):
+    """What a file of labels says."""
+
+    labels: list[tuple[str, Any]]
+    """(name of the picture, label as written), in the order of the file."""
+    class_names: list[str] | None
+
+
+def read_labels(path: Path) -> Labels:
+    """Read a file of labels.
+
+    CSV or TSV with a header that names a column for the file and one for the label, or without one:
+    file, label. JSON: {"labels": [[file, label], ...]} as StyleGAN has it, a list of such pairs or
+    of objects, or {file: label, ...}; "class_names" beside "labels" names the classes. JSONL: an
+    object a line, as Hugging Face's `metadata.jsonl`.
+
+    Raises:
+        DataError: if it is none of these.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except FileNotFoundError:
+        raise DataError(f"there is no file of labels `{path}`") from None
+    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+        return Labels(_read_csv(text, path), None)
+    if path.suffix.lower() == ".jsonl":
+        lines = [line for line in text.splitlines() if line.strip()]
+        return Labels([_pair(_parse_json(line, path), path) for line in lines], None)
+    return parse_json_labels(text, path)
+
+
+def parse_json_labels(text: str, path: Path) -> Labels:
+    """Labels in one JSON value; see `read_labels`."""
+    value = _parse_json(text, path)
+    names = None
+    if isinstance(value, dict):
+        names = value.get("class_names", value.get("classes"))
+        if "labels" in value and not isinstance(value["labels"], str | int):
+            value = value["labels"]
+        if isinstance(value, dict):
+            value = [pair for pair in value.items() if pair[0] not in ("class_names", "classes")]
+    if names is not None and not (
+        isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    ):
+        raise DataError(f"`class_names` of `{path}` is not a list of names")
+    if value is None:  # StyleGAN's way to say: no labels
+        return Labels([], names)
+    if not isinstance(value, list):
+        raise DataError(f"`{path}` holds no list of pairs of a file and its label")
+    return Labels([_pair(entry, path) for entry in value], names)
+
+
+def _parse_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"`{path}` is not JSON: {error}") from None
+
+
+def _pair(entry: Any, path: Path) -> tuple[str, Any]:
+    """(file, label) of a pair or an object."""
+    if isinstance(entry, dict):
+        file = next((entry[name] for name in FILE_COLUMNS if name in entry), None)
+        label = next((entry[name] for name in LABEL_COLUMNS if name in entry), None)
+        entry = (file, label)
+    if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[0], str):
+        raise DataError(f"`{path}` holds {str(entry)[:60]!r}; expected a file and its label")
+    return entry[0], entry[1]
+
+
+def _read_csv(text: str, path: Path) -> list[tuple[str, str]]:
+    first = text.partition("\n")[0]
+    delimiter = max("\t;,", key=first.count)
+    try:
+        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
+    except csv.Error as error:
+        raise DataError(f"`{path}` is not CSV: {error}") from None
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    file = next((header.index(name) for name in FILE_COLUMNS if name in header), None)
+    label = next((header.index(name) for name in LABEL_COLUMNS if name in header), None)
+    if file is not None and label is not None:
+        rows = rows[1:]
+    elif len(header) == 2:
+        file, label = 0, 1
+    else:
+        raise DataError(
+            f"`{path}` has no columns for file and label: {', '.join(header[:8]) or 'it is empty'}",
+            f"expected a header with one of {', '.join(FILE_COLUMNS)} and one of "
+            f"{', '.join(LABEL_COLUMNS)}",
+        )
+    cells = [[*row, *[""] * len(header)] for row in rows]  # a short row has no label
+    return [(row[file], row[label]) for row in cells]
+
+
+def _text(label: Any) -> str:
+    """A label as text; empty if there is none."""
+    if label is None or isinstance(label, bool | list | dict):
+        return ""
+    if isinstance(label, bytes):
+        label = label.decode("utf-8", "replace")
+    text = escape(str(label).strip())
+    return "" if text.lower() == "nan" else text

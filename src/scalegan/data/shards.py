@@ -1,0 +1,408 @@
+"""Prepared pictures on disk: a few large files, memory-mapped; everything of a picture in one row.
+
+    OUT/manifest.json       origin, crop, autoencoder, classes; rows and digests of every shard
+    OUT/quarantine.jsonl    pictures that were left out, each with its reason
+    OUT/shard-00000/
+        stored.npy          (rows, ...): what the autoencoder made of the picture
+        labels.npy          int64 (rows,)
+        keys.txt            a line per row
+        images.bin          the pictures as PNG, end to end; only if they were to be kept
+        offsets.npy         int64 (pictures + 1,): where each begins
+        quarantine.jsonl    what was left out of this shard
+        manifest.json       SHA-256 digests of the files above
+
+Where mirrors were asked for, rows come in pairs: the picture, then its mirror image, which shares
+the picture's bytes in `images.bin`. A shard gets its name only once it is complete.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalegan.data import images
+from scalegan.data.sources import Item
+from scalegan.errors import DataError
+from scalegan.interfaces import Batch, Images, Labels
+from scalegan.runtime.files import MANIFEST, atomic_folder, damage, digest, read_json
+
+FORMAT = 1
+QUARANTINE = "quarantine.jsonl"
+MIRRORED = "#mirrored"
+"""What is appended to the key of a mirror image's row."""
+HEADER = ("source", "size", "allow_upscaling", "mirror", "keep_images", "shard_pictures",
+          "autoencoder", "class_names")  # fmt: skip
+"""What a second call must have in common with the first."""
+AGAIN = "run the same `scalegan prepare` again: sound shards are kept, others are made anew"
+
+
+def shard_name(index: int) -> str:
+    return f"shard-{index:05d}"
+
+
+class Writer:
+    """Writes one shard, picture by picture; use it in a `with` statement.
+
+    Args:
+        path: the shard's folder, which appears when the statement ends without an error.
+        shape: of one stored row.
+        dtype: of the stored rows.
+        mirror: whether every picture comes with its mirror image.
+        keep_images: whether every picture comes encoded.
+    """
+
+    def __init__(
+        self, path: Path, shape: Sequence[int], dtype: str, mirror: bool, keep_images: bool
+    ) -> None:
+        self.path, self.shape, self.dtype = path, tuple(shape), np.dtype(dtype)
+        self.copies = 2 if mirror else 1
+        self.keep_images = keep_images
+        self.labels: list[int] = []
+        self.keys: list[str] = []
+        self.offsets = [0]
+        self.left_out: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "Writer":
+        with ExitStack() as stack:
+            self.draft = stack.enter_context(atomic_folder(self.path))
+            self.stored: BinaryIO = stack.enter_context((self.draft / "stored.npy").open("wb"))
+            self.stored.write(self._header(0))
+            if self.keep_images:
+                self.pictures = stack.enter_context((self.draft / "images.bin").open("wb"))
+            self.stack = stack.pop_all()
+        return self
+
+    def append(self, key: str, label: int, stored: np.ndarray, image: bytes = b"") -> None:
+        """Add a picture: its row, or its row and that of its mirror image.
+
+        Args:
+            stored: (1 or 2, ...).
+            image: as PNG, if pictures are kept.
+        """
+        assert stored.shape == (self.copies, *self.shape) and stored.dtype == self.dtype
+        self.stored.write(np.ascontiguousarray(stored).data)
+        self.labels += [label] * self.copies
+        self.keys += [key, key + MIRRORED][: self.copies]
+        if self.keep_images:
+            self.pictures.write(image)
+            self.offsets.append(self.offsets[-1] + len(image))
+
+    def leave_out(self, key: str, label: int, reason: str) -> None:
+        """Note a picture that cannot be used."""
+        self.left_out.append({"key": key, "label": label, "reason": reason})
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is not None:
+            self.stack.__exit__(*error)  # the draft goes away
+            return
+        with self.stack:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.stored.seek(0)
+        self.stored.write(self._header(len(self.labels)))
+        self.stored.flush()
+        np.save(self.draft / "labels.npy", np.asarray(self.labels, dtype=np.int64))
+        text = "".join(f"{key}\n" for key in self.keys)
+        (self.draft / "keys.txt").write_text(text, encoding="utf-8", newline="\n")
+        if self.keep_images:
+            self.pictures.flush()
+            np.save(self.draft / "offsets.npy", np.asarray(self.offsets, dtype=np.int64))
+        (self.draft / QUARANTINE).write_text("".join(map(json_line, self.left_out)))
+
+    def _header(self, num_rows: int) -> bytes:
+        """The header of an .npy file; NumPy pads it, so that it may be replaced in place."""
+        buffer = io.BytesIO()
+        about = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(buffer, about | {"shape": (num_rows, *self.shape)})
+        return buffer.getvalue()
+
+
+def json_line(value: Any) -> str:
+    return json.dumps(value) + "\n"
+
+
+def read_keys(shard: Path) -> list[str]:
+    """The keys of a shard's rows."""
+    return (shard / "keys.txt").read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def read_left_out(shard: Path) -> list[dict[str, Any]]:
+    """What was left out of a shard: key, label and reason of each picture."""
+    return [json.loads(line) for line in (shard / QUARANTINE).read_text().splitlines()]
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a folder of shards says of itself.
+
+    Raises:
+        DataError: if there is none, or it cannot be read.
+    """
+    if not path.is_dir():
+        raise DataError(
+            f"there is no folder `{path}`", "`scalegan prepare SOURCE OUT` makes shards"
+        )
+    try:
+        manifest = read_json(path / MANIFEST)
+        found = manifest["format"]
+    except FileNotFoundError:
+        raise DataError(
+            f"`{path}` holds no shards: there is no `{MANIFEST}`",
+            "`scalegan prepare SOURCE OUT` makes shards",
+        ) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"`{path / MANIFEST}` cannot be read: {error}", AGAIN) from None
+    if found != FORMAT:
+        raise DataError(f"`{path}` has format {found}; this version reads {FORMAT}")
+    return manifest
+
+
+def refuse_other(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Compare two manifests of one folder by what decides its rows.
+
+    Raises:
+        DataError: if they differ.
+    """
+    for name in HEADER:
+        then, asked = _comparable(before[name]), _comparable(now[name])
+        if then != asked:
+            raise DataError(
+                f"`{path}` holds another preparation: its `{name}` is {_short(then)}, not "
+                f"{_short(asked)}",
+                "choose another folder, or delete that one",
+            )
+
+
+def _comparable(value: Any) -> Any:
+    """The same weights may lie elsewhere the second time."""
+    if isinstance(value, dict):
+        return {k: v for k, v in value["config"].items() if k != "path"} | value["identity"]
+    return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
+    """Numbers of the shards that match their digests; damaged ones are removed, aloud."""
+    sound = []
+    for path in sorted(out.glob("shard-*")):
+        if problem := damage(path):
+            tell(f"notice: `{path}` is damaged and made again: {problem}")
+            shutil.rmtree(path)
+        else:
+            sound.append(int(path.name.removeprefix("shard-")))
+    return sound
+
+
+def compare(shard: Path, items: Iterable[Item], mirror: bool) -> int:
+    """Check by keys and labels that a shard was made of these pictures; return their number.
+
+    Raises:
+        DataError: if it was made of others.
+    """
+    copies = 2 if mirror else 1
+    labels = np.load(shard / "labels.npy")[::copies].tolist()
+    rows = deque(zip(read_keys(shard)[::copies], labels, strict=True))
+    left_out = deque((line["key"], line["label"]) for line in read_left_out(shard))
+    hint = "choose another folder, or delete that one"
+    count = 0
+    for item in items:
+        count += 1
+        for expected in (rows, left_out):
+            if expected and expected[0] == (item.key, item.label):
+                expected.popleft()
+                break
+        else:
+            raise DataError(
+                f"the source has changed since `{shard}` was made: picture `{item.key}` of class "
+                f"{item.label} was not there",
+                hint,
+            )
+    for key, _ in [*rows, *left_out]:
+        raise DataError(
+            f"the source has changed since `{shard}` was made: picture `{key}` is gone", hint
+        )
+    return count
+
+
+class Shards:
+    """The rows of a prepared folder, read where they lie.
+
+    Attributes:
+        manifest: what the folder says of itself.
+        labels: of all rows; they are few bytes and stay in memory.
+
+    Args:
+        path: what `scalegan prepare` wrote.
+        with_images: whether batches hold pictures; they are decoded on each reading.
+
+    Raises:
+        DataError: if it is incomplete, or a file is missing or not of the size it should have.
+            A flipped bit is found by `verify` alone.
+    """
+
+    def __init__(self, path: Path, with_images: bool = False) -> None:
+        self.path = path
+        self.manifest = read_manifest(path)
+        if not self.manifest["complete"]:
+            raise DataError(
+                f"`{path}` is not complete: preparation was stopped",
+                "run the same `scalegan prepare` again: it goes on where it stopped",
+            )
+        if with_images and not self.manifest["keep_images"]:
+            raise DataError(
+                f"`{path}` holds no pictures, which a teacher or a judge looks at",
+                "prepare with --keep-images",
+            )
+        self.with_images = with_images
+        self.copies = 2 if self.manifest["mirror"] else 1
+        self.shape, self.dtype = tuple(self.manifest["row"]["shape"]), self.manifest["row"]["dtype"]
+        opened = [self._open(about) for about in self.manifest["shards"]]
+        self.stored = [shard[0] for shard in opened]
+        self.pictures = [shard[2] for shard in opened]
+        self.offsets = [shard[3] for shard in opened]
+        self.labels: Labels = torch.from_numpy(np.concatenate([shard[1] for shard in opened]))
+        self.ends = np.cumsum([len(stored) for stored in self.stored])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, indices: Tensor) -> Batch:
+        """The rows of these indices, in this order, as new tensors.
+
+        Raises:
+            DataError: if a kept picture cannot be decoded.
+        """
+        shards = np.searchsorted(self.ends, indices.numpy(), side="right")
+        starts = self.ends[shards] - [len(self.stored[shard]) for shard in shards]
+        places = list(zip(shards.tolist(), (indices.numpy() - starts).tolist(), strict=True))
+        stored = np.empty((len(places), *self.shape), self.dtype)
+        # Row by row is as fast as grouping by shard: a row is far larger than a turn of this loop.
+        for i, (shard, row) in enumerate(places):
+            stored[i] = self.stored[shard][row]
+        pictures = self._decode(places) if self.with_images else None
+        return Batch(torch.from_numpy(stored), self.labels[indices], pictures)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all rows, by the digests of their files."""
+        digests = [shard["digests"] for shard in self.manifest["shards"]]
+        return hashlib.sha256(json_line(digests).encode()).hexdigest()
+
+    def verify(self, part: int = 0, parts: int = 1, num_threads: int = 4) -> None:
+        """Compare the files that are read with their digests, which finds a flipped bit.
+
+        Args:
+            part: every `parts`-th shard is looked at, from this one on: ranks share the work.
+            parts: as above.
+            num_threads: files hashed at a time.
+
+        Raises:
+            DataError: for the first file that differs.
+        """
+        unread = set() if self.with_images else {"images.bin", "offsets.npy"}
+        files = [
+            (self.path / shard["name"] / name, expected)
+            for shard in self.manifest["shards"][part::parts]
+            for name, expected in shard["digests"].items()
+            if name not in unread
+        ]
+        with ThreadPoolExecutor(num_threads) as pool:
+            for (file, expected), found in zip(
+                files, pool.map(lambda pair: _digest(pair[0]), files), strict=True
+            ):
+                if found != expected:
+                    raise DataError(
+                        f"`{file.name}` of shard `{file.parent.name}` in `{self.path}` does not "
+                        "match its digest",
+                        AGAIN,
+                    )
+
+    def _decode(self, places: list[tuple[int, int]]) -> Images:
+        side = self.manifest["side"]
+        decoded = np.empty((len(places), 3, side, side), np.uint8)
+        for i, (shard, row) in enumerate(places):
+            picture, is_mirrored = divmod(row, self.copies)
+            start, end = self.offsets[shard][picture : picture + 2].tolist()
+            try:
+                image = images.load(self.pictures[shard][start:end].tobytes(), None)
+                decoded[i] = image[..., ::-1] if is_mirrored else image
+            except (DataError, ValueError) as error:
+                name = self.manifest["shards"][shard]["name"]
+                raise DataError(
+                    f"the picture of row {row} of shard `{name}` in `{self.path}` cannot be read: "
+                    f"{error}",
+                    AGAIN,
+                ) from None
+        return torch.from_numpy(decoded)
+
+    def _open(self, about: dict[str, Any]) -> tuple[np.ndarray, ...]:
+        """Map one shard: stored, labels, pictures, offsets; the last two may be empty."""
+        name, num_rows = about["name"], about["rows"]
+        folder = self.path / name
+        nothing = np.empty(0, np.uint8)
+        try:
+            stored, labels = _map(folder / "stored.npy"), np.load(folder / "labels.npy")
+            pictures = offsets = nothing
+            if self.with_images:
+                offsets = np.load(folder / "offsets.npy")
+                has_bytes = (folder / "images.bin").stat().st_size > 0
+                pictures = (
+                    np.asarray(np.memmap(folder / "images.bin", mode="r")) if has_bytes else nothing
+                )
+        except FileNotFoundError as error:
+            raise self._defect(name, f"`{Path(error.filename).name}` is missing") from None
+        except (ValueError, EOFError) as error:
+            raise self._defect(name, f"a file is cut short or damaged ({error})") from None
+        if len(stored) != num_rows:
+            raise DataError(
+                f"shard `{name}` in `{self.path}` holds {len(stored):,} rows but the manifest says "
+                f"{num_rows:,}",
+                AGAIN,
+            )
+        if stored.shape[1:] != self.shape or stored.dtype != self.dtype:
+            found = f"{stored.dtype} {stored.shape[1:]}"
+            raise self._defect(name, f"rows are {found}; expected {self.dtype} {self.shape}")
+        num_classes = len(self.manifest["class_names"])
+        if labels.shape != (num_rows,) or labels.dtype != np.int64:
+            raise self._defect(name, f"there are {len(labels):,} labels for {num_rows:,} rows")
+        if num_rows and not 0 <= labels.min() <= labels.max() < num_classes:
+            raise self._defect(name, f"labels are not all within 0..{num_classes - 1}")
+        if self.with_images:
+            expected = num_rows // self.copies + 1
+            if offsets.shape != (expected,) or offsets[-1] != len(pictures):
+                raise self._defect(name, "`images.bin` does not end where `offsets.npy` says")
+        return stored, labels, pictures, offsets
+
+    def _defect(self, name: str, what: str) -> DataError:
+        return DataError(f"shard `{name}` in `{self.path}` is not usable: {what}", AGAIN)
+
+
+def _map(path: Path) -> np.ndarray:
+    """An .npy file mapped into memory, as a plain array: memmap objects are slow to index."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        if shape[0] == 0:  # nothing cannot be mapped
+            return np.empty(shape, dtype)
+        return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return digest(path)
+    except FileNotFoundError:
+        return "missing"
