@@ -47,11 +47,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_tar(root / "tar" / "1.tar", samples[40:])
     np.savez(root / "all.npz", arr_0=np.stack(IMAGES), arr_1=np.array(LABELS))
     try:
-        import pyarrow.parquet as parquet
+        import pyarrow
+        from pyarrow import parquet
     except ImportError:
         return root
     images = [{"bytes": data, "path": name} for (name, data), _ in pairs]
-    table = parquet.pa.table({"image": images, "label": LABELS})
+    table = pyarrow.table({"image": images, "label": LABELS})
     table = table.replace_schema_metadata({"class_names": json.dumps(NAMES)})
     parquet.write_table(table, root / "all.parquet")
     return root
