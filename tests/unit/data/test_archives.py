@@ -149,6 +149,22 @@ def test_a_truncated_shard_ends_alone(tmp_path: Path) -> None:
     assert reasons(source)["a.tar"].startswith("cannot be read beyond `a/2`: ")
 
 
+@pytest.mark.parametrize("cut", ["inside a header", "after a member", "rubbish"])
+def test_a_shard_that_ends_between_members_is_named(cut: str, tmp_path: Path) -> None:
+    members = [(f"{i}.{kind}", PNG if kind == "png" else b"0") for i in range(3)
+               for kind in ("png", "cls")]  # fmt: skip
+    path = Path(make_tar(tmp_path / "a.tar", members))
+    half = 512 * 4 * 2  # two samples of two members
+    whole = path.read_bytes()
+    ends = {"inside a header": whole[: half + 100], "after a member": whole[:half]}
+    path.write_bytes(ends.get(cut, whole[:half] + b"\xff" * 512 + whole[half + 512 :]))
+    source = webdataset(str(path))
+    assert list(read(source)) == ["a/0", "a/1"]
+    assert reasons(source) == {
+        "a.tar": "cannot be read beyond `a/1`: no end mark follows; it may be cut short"
+    }
+
+
 def test_links_and_devices_in_shards_are_not_followed(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, data in (("1.png", PNG), ("1.cls", b"0")):
