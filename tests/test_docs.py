@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from scalegan.cli import main
 from tests.runs import TINY, scalegan
@@ -44,6 +45,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (80, 8, 8), dtype=np.uint8)
     np.savez(folder / "pictures.npz", images, np.arange(80) % 4)
+    for i, image in enumerate(images):
+        path = folder / "pictures" / f"class {i % 4}" / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
     return folder
 
 

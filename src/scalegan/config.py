@@ -55,6 +55,9 @@ def read(recipe: str) -> Config:
 
 def parse(values: dict[str, Any]) -> Config:
     """Values as a file has them, strictly: no unknown key, no wrong type, no value out of range."""
+    data = values.get("data")
+    if isinstance(data, dict) and data.get("shards") and "source" not in data:
+        values = values | {"data": data | {"source": ""}}  # shards stand for the default source
     return _parse(Config, values, "")
 
 

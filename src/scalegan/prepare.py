@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,6 @@ import numpy as np
 import PIL
 import torch
 
-from scalegan import __version__
 from scalegan.data import images, shards
 from scalegan.data.shards import Writer, shard_name
 from scalegan.data.sources import Item, Source, class_notices, open_source
@@ -240,7 +240,7 @@ def look(source: Source, recipe: Recipe, channels: int) -> tuple[int, int, float
 def versions() -> dict[str, str]:
     """What may decide the last bit of a row."""
     return {
-        "scalegan": __version__,
+        "scalegan": version("scalegan"),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "pillow": PIL.__version__,

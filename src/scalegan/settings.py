@@ -125,13 +125,13 @@ class FitConfig:
 class DataConfig:
     """Real labelled images."""
 
-    source: str = ""
+    source: str = "digits"
     """A path (a folder per class, or what lies there), or NAME:PATH: folder, flat, zip, webdataset,
     parquet, npz, digits."""
     size: Annotated[int, Ge(0)] = 0
     """Side that pictures are cropped to; 0 = they are square and of one size already."""
     shards: str = ""
-    """Folder that `scalegan prepare` wrote, instead of a source: read from the disk as needed."""
+    """Folder that `scalegan prepare` wrote, read from the disk as needed; source is empty then."""
     verify: Literal["digests", "sizes"] = "digests"
     """What is checked of shards before the first step: digests find any damage and take about a
     second per gigabyte that is read; sizes find missing and cut files at once."""

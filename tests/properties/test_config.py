@@ -45,7 +45,10 @@ CONFIGS = st.builds(
         GATConfig, size=SIZES, width=COUNT, depth=COUNT, num_heads=COUNT, patch_size=COUNT,
         mlp_ratio=POSITIVE, num_levels=COUNT, z_width=COUNT, style_decay=DECAY,
     ),
-    data=st.builds(DataConfig, source=st.text()),
+    data=st.one_of(
+        st.builds(DataConfig, source=st.text(min_size=1)),
+        st.builds(DataConfig, source=st.just(""), shards=st.text(min_size=1)),
+    ),
     objective=st.builds(
         ObjectiveConfig,
         penalty=st.builds(PenaltyConfig, r1=AMOUNT, r2=AMOUNT, every=COUNT, sigma=POSITIVE),

@@ -173,13 +173,23 @@ def _samples(shard: Path, problems: list[Problem], with_pictures: bool) -> Itera
                     picture = _read(archive, member) if with_pictures else b""
                 elif member.size <= MAX_LABEL_BYTES:
                     label = _label(_read(archive, member), suffix, label)
-            if picture is not None:
-                yield Sample(key, picture, label)
-    except DAMAGE as error:
+            end = archive.offset
         if picture is not None:
             yield Sample(key, picture, label)
+        if not _has_end_mark(shard, end):
+            raise EOFError("no end mark follows; it may be cut short")
+    except DAMAGE as error:
         reason = f"cannot be read beyond `{key}`: {error}" if key else f"cannot be read: {error}"
         problems.append(Problem(shard.name, reason))
+
+
+def _has_end_mark(shard: Path, end: int) -> bool:
+    """Whether a block of zeros follows the last member; `tarfile` takes rubbish for an end too."""
+    if shard.suffix.lower() != ".tar":
+        return True  # compressed: cut short it does not decompress
+    with shard.open("rb") as file:
+        file.seek(end)
+        return file.read(tarfile.BLOCKSIZE) == tarfile.NUL * tarfile.BLOCKSIZE
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

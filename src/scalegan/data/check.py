@@ -122,7 +122,7 @@ def check(
 def workers_for(source: Source) -> int:
     """A process per CPU, or none where starting them would take longer than the work."""
     is_long = source.num_items is None or source.num_items > 2000
-    return len(os.sched_getaffinity(0)) if is_long else 0
+    return (os.cpu_count() or 1) if is_long else 0
 
 
 def _looks(source: Source, side: int, allow_upscaling: bool, workers: int) -> Iterator[Look]:

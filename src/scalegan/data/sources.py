@@ -77,8 +77,10 @@ def open_source(text: str, table: Mapping[str, Callable[[str], Source]]) -> Sour
     """
     kind, colon, where = text.partition(":")
     if kind in table and (colon or not Path(text).exists()):
+        if not where and kind != "digits":
+            raise DataError(f"the source `{kind}` needs a path", f"{kind}:PATH")
         return table[kind](where)
-    if Path(text).exists():
+    if text and Path(text).exists():
         return table[guess_kind(Path(text))](text)
     raise DataError(
         f"`{text}` is neither a file nor a folder, nor a source's name",

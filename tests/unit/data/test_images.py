@@ -1,7 +1,5 @@
 import hashlib
-import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -11,18 +9,13 @@ from PIL import Image
 
 from scalegan.data import images
 from scalegan.data.images import BadPicture, decode, encode_png, is_picture, load
+from tests.hostile import TIFF_HEADER, png
+from tests.hostile import encode as encoded
 
 y, x = np.mgrid[:37, :90]
 WIDE = np.stack([(x * 7 + y * 3) % 256, (x * y) % 256, (x * x // 5 + y * 11) % 256], -1)
 WIDE = WIDE.astype(np.uint8)  # (37, 90, 3)
 SQUARE = WIDE[:24, :24]
-
-
-def encoded(picture: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    out = io.BytesIO()
-    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-    picture.save(out, format=kind, **options)
-    return out.getvalue()
 
 
 def pixel(image: bytes) -> list[int]:
@@ -135,9 +128,6 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
     assert np.array_equal(np.asarray(decode(data).picture)[..., 0], upright)
 
 
-TIFF_HEADER = b"Exif\0\0MM\0*\0\0\0\x08"
-
-
 @pytest.mark.parametrize(
     ("exif", "note"),
     [
@@ -156,20 +146,6 @@ def test_a_wrong_extension_is_no_matter_and_the_first_frame_counts() -> None:
     frames = [Image.new("L", (2, 2), value) for value in (3, 200)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert pixel(data) == [3, 3, 3] and decode(data).format == "GIF"
-
-
-def png(width: int, height: int, rows: bytes, depth: int = 8) -> bytes:
-    """A PNG from raw rows, which need not fit its header."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        chunk(*part) for part in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    )  # fmt: skip
 
 
 JPEG, PNG = encoded(SQUARE, "JPEG"), encoded(SQUARE)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from scalegan.errors import ConfigError
+from scalegan.errors import ConfigError, DataError
 from scalegan.runtime.world import World
 from scalegan.settings import AlignmentConfig, Config, DataConfig, ObjectiveConfig, TrainConfig
 from scalegan.train.build import build, build_networks, count_parameters, to_device
@@ -96,11 +96,11 @@ def test_batch_sizes_that_do_not_fit_are_refused(
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("name", ["digit", "folder:/data", ""])
+@pytest.mark.parametrize("name", ["digit", "folders:/data", ""])
 def test_unknown_sources_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(DataError) as caught:
         build(tiny.config(data=DataConfig(name)), ALONE)
-    assert str(caught.value) == f"`data.source` is `{name}`; expected one of: digits, npz"
+    assert str(caught.value) == f"`{name}` is neither a file nor a folder, nor a source's name"
 
 
 def test_count_parameters() -> None:

@@ -1,0 +1,228 @@
+"""The way of latents from the disk to the step, against one `.npy` file per image.
+
+Rows of shards (4x32x32 float16, random batches through `Shards.read`) against what the authors'
+code does with its data set: `np.load` of a file per image. The two take turns, each pair on the
+same number of rows; warm with all files in the page cache, cold after they were dropped from it
+(`posix_fadvise`, DONTNEED; names and sizes of files stay cached, to the files' advantage). Then encoding: pictures per second of `scalegan prepare` by number of
+workers.
+
+    python benchmarks/data_path.py --out benchmarks/results/data_path.json
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scalegan.autoencoders.folders import named
+from scalegan.data.loader import Loader
+from scalegan.data.shards import Shards, Writer, shard_name
+from scalegan.prepare import prepare
+from scalegan.runtime.files import read_json, write_json
+
+SHAPE, SHARD_ROWS, BATCH_SIZE = (4, 32, 32), 10_000, 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=RAW)
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--pictures", help="a source to prepare with each number of workers")
+    parser.add_argument("--autoencoder", default="identity")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--folder", type=Path, help="where to write; the disk is what is measured")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    record: dict[str, Any] = {
+        "command": " ".join(["python", *sys.argv]),
+        "date": time.strftime("%Y-%m-%d"),
+        "device": cpu_name(),
+        "load_average_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        record["reading"] = reading(folder, arguments.rows, arguments.pairs)
+        if arguments.pictures:
+            record["encoding"] = encoding(folder, arguments)
+    record["load_average_after"] = round(os.getloadavg()[0], 2)
+    print(json.dumps(record, indent=1))
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(arguments.out, record)
+
+
+def reading(folder: Path, count: int, pairs: int) -> dict[str, Any]:
+    """Rows per second, interleaved: warm and cold, shards and files."""
+    write_both(folder, count)
+    os.sync()  # only clean pages can be dropped
+    names = [str(folder / "files" / f"{i}.npy") for i in range(count)]
+    rng = np.random.default_rng(0)
+    result: dict[str, Any] = {
+        "rows": count,
+        "row": "4x32x32 float16",
+        "shard_rows": SHARD_ROWS,
+        "batch_size": BATCH_SIZE,
+        "order": "random",
+        "pairs": pairs,
+        "unit": "rows per second of wall time; cpu: of this process's CPU time",
+    }
+    for state, batches in (("warm", (200, 40)), ("cold", (20, 20))):
+        rates: dict[str, list[float]] = {}
+        shards: Shards | None = None
+        for pair in range(pairs + 1):  # the first one warms up and does not count
+            for kind, number in (("shards", batches[0]), ("files", batches[1])):
+                indices = rng.integers(0, count, (number, BATCH_SIZE))
+                if state == "cold":
+                    shards = None  # mapped pages cannot be dropped
+                    drop(folder, names, indices)
+                shards = shards or Shards(folder / "shards")
+                before = disk_bytes()
+                wall, cpu = (
+                    timed(partial(read_shards, shards, indices))
+                    if kind == "shards"
+                    else timed(partial(read_files, names, indices))
+                )
+                from_disk = disk_bytes() - before
+                if pair:
+                    rates.setdefault(kind, []).append(indices.size / wall)
+                    rates.setdefault(f"{kind}, cpu", []).append(indices.size / cpu)
+                    rates.setdefault(f"{kind}, KiB from disk per row", []).append(
+                        from_disk / indices.size / 2**10
+                    )
+        for suffix in ("", ", cpu"):
+            both = zip(rates[f"shards{suffix}"], rates[f"files{suffix}"], strict=True)
+            rates[f"ratio{suffix}"] = [a / b for a, b in both]
+        result[state] = {name: spread(values) for name, values in rates.items()}
+    shards = Shards(folder / "shards")
+    result["loader"] = {
+        f"{threads} threads": spread([loader_rate(shards, threads) for _ in range(pairs)])
+        for threads in (0, 1, 2)
+    }
+    return result
+
+
+def read_shards(shards: Shards, indices: np.ndarray) -> None:
+    for batch in indices:
+        shards.read(torch.from_numpy(batch))
+
+
+def read_files(names: list[str], indices: np.ndarray) -> None:
+    """As a data loader does that knows nothing but files."""
+    for batch in indices:
+        torch.from_numpy(np.stack([np.load(names[i]) for i in batch]))
+
+
+def disk_bytes() -> int:
+    """What this process has had read from the disk so far."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("read_bytes")).split()[1])
+
+
+def write_both(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(0)
+    (folder / "files").mkdir()
+    about = []
+    for first in range(0, count, SHARD_ROWS):
+        path = folder / "shards" / shard_name(first // SHARD_ROWS)
+        with Writer(path, SHAPE, "float16", False, False) as writer:
+            for i in range(first, min(count, first + SHARD_ROWS)):
+                row = rng.standard_normal((1, *SHAPE), np.float32).astype(np.float16)
+                writer.append(str(i), i % 10, row)
+                np.save(folder / "files" / f"{i}.npy", row[0])
+        rows = min(count, first + SHARD_ROWS) - first
+        digests = read_json(path / "manifest.json")
+        about.append({"name": path.name, "rows": rows, "digests": digests})
+    manifest = {
+        "format": 1, "complete": True, "mirror": False, "keep_images": False, "side": 256,
+        "row": {"shape": list(SHAPE), "dtype": "float16"},
+        "class_names": [str(i) for i in range(10)], "shards": about,
+    }  # fmt: skip
+    write_json(folder / "shards" / "manifest.json", manifest)
+
+
+def drop(folder: Path, names: list[str], indices: np.ndarray) -> None:
+    """Drop from the page cache what is about to be read."""
+    paths = [*folder.rglob("stored.npy"), *(Path(names[i]) for i in set(indices.ravel().tolist()))]
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def loader_rate(shards: Shards, threads: int) -> float:
+    with Loader(shards, 0, BATCH_SIZE, (0, 1, 1), torch.device("cpu"), threads) as loader:
+        loader.share(0, 0)
+        seconds, _ = timed(lambda: [loader.share(0, i * BATCH_SIZE) for i in range(1, 151)])
+    return 150 * BATCH_SIZE / seconds
+
+
+def encoding(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Pictures per second of whole preparations, their start included, and of two lengths' gap."""
+    result: dict[str, Any] = {
+        "source": arguments.pictures,
+        "autoencoder": arguments.autoencoder,
+        "size": arguments.size,
+        "cores": len(os.sched_getaffinity(0)),
+    }
+    config = named(arguments.autoencoder)
+    for workers in map(int, arguments.workers.split(",")):
+        rates = []
+        for turn in range(3):
+            out = folder / f"encoded-{workers}-{turn}"
+            seconds, _ = timed(
+                lambda out=out, workers=workers: prepare(
+                    arguments.pictures, out, arguments.size, config, workers=workers, tell=ignore
+                )
+            )
+            rates.append(len(Shards(out)) / seconds)
+        result[f"{workers} workers"] = spread(rates)
+    return result
+
+
+def ignore(_: str) -> None:
+    pass
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds of wall time and of CPU time; the latter tells more on a machine that is shared."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and range, to three digits."""
+    found = (statistics.median(values), min(values), max(values))
+    return dict(zip(("median", "lowest", "highest"), map(rounded, found), strict=True))
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+    return f"{model or platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+
+
+RAW = argparse.RawDescriptionHelpFormatter
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scalegan.data.labels import BadLabel, Classes, read_labels
+from scalegan.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([0, 2], ["0", "1", "2"]),
+        (["0", "2.0", " 1 "], ["0", "1", "2"]),  # pandas writes 2 as 2.0 beside a gap
+        (["cat", "dog", "cat", None, "nan"], ["cat", "dog"]),
+        ([10, 9, 8, "n/a"], [str(i) for i in range(11)]),  # one slip makes no names of numbers
+        (["3", "cat", "dog"], ["3", "cat", "dog"]),
+        ([0, 10**12], ["0"]),  # a slip of the pen makes no million classes
+    ],
+)
+def test_class_table(labels: list[Any], names: list[str]) -> None:
+    assert Classes(labels).names == names
+
+
+def test_class_table_without_labels() -> None:
+    with pytest.raises(DataError, match=r"^no label can be read$"):
+        Classes([None, "", True])
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        (None, "has no label"),
+        ("", "has no label"),
+        (float("nan"), "has no label"),
+        (3, "label 3 is outside 0..2"),
+        (-1, "label -1 is outside 0..2"),
+        (1.5, "label `1.5` is not one of the 3 classes"),
+        ("cat\n?", "label `cat\\n?` is not one of the 3 classes"),
+        ([0, 1], "label `[0, 1]` is neither a number nor a name"),
+        (True, "label `True` is neither a number nor a name"),
+        ("9" * 5000, f"label `{'9' * 60}` is not one of the 3 classes"),
+    ],
+)
+def test_bad_labels(label: Any, reason: str) -> None:
+    with pytest.raises(BadLabel) as caught:
+        Classes([0, 1, 2]).index(label)
+    assert str(caught.value) == reason
+
+
+def test_an_index_stays_one_where_classes_are_named_by_numbers() -> None:
+    classes = Classes(names=["5", "1", "3"])
+    assert [classes.index(label) for label in (1, "1", "5", 0)] == [1, 1, 0, 0]
+
+
+FILES = {
+    "a.csv": "file,label\na.png,1\nb.png,0\n",
+    "bom.csv": "\ufeffid;Class;Path\n7;1;a.png\n8;0;b.png\n",
+    "tabs.tsv": "filename\tlabel\na.png\t1\nb.png\t0\n",
+    "bare.csv": "a.png,1\n\nb.png,0\n",
+    "quoted.csv": 'path,label\r\n"a.png",1\r\n"b.png",0\r\n',
+    "stylegan.json": '{"labels": [["a.png", 1], ["b.png", 0]]}',
+    "objects.json": '[{"file_name": "a.png", "label": 1}, {"file_name": "b.png", "label": 0}]',
+    "map.json": '{"a.png": 1, "b.png": 0}',
+    "metadata.jsonl": '{"file_name": "a.png", "label": 1}\n\n{"file_name": "b.png", "label": 0}\n',
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_kinds_of_files(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(FILES[name], encoding="utf-8")
+    labels, names = read_labels(tmp_path / name)
+    assert [(file, int(label)) for file, label in labels] == [("a.png", 1), ("b.png", 0)]
+    assert names is None
+
+
+def test_names_of_classes_and_missing_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text('{"labels": {"a.png": 1}, "class_names": ["cat", "dog"]}')
+    assert read_labels(path) == ([("a.png", 1)], ["cat", "dog"])
+    path.write_text('{"labels": null}')
+    assert read_labels(path) == ([], None)
+    (tmp_path / "short.csv").write_text("file,label\na.png\n")
+    assert read_labels(tmp_path / "short.csv").labels == [("a.png", "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.json", "{", "is not JSON: "),
+        ("x.json", "[" * 100_000, "is not JSON: "),
+        ("x.json", "7", "holds no list of pairs"),
+        ("x.json", "[1]", "holds '1'; expected a file and its label"),
+        ("x.json", '{"labels": [], "class_names": [1]}', "is not a list of names"),
+        ("x.jsonl", '{"a": 1}\nrubbish', "expected a file and its label"),
+        ("x.csv", "", "has no columns for file and label: it is empty"),
+        ("x.csv", "a,b,c\n1,2,3\n", "has no columns for file and label: a, b, c"),
+    ],
+)
+def test_unreadable_files(name: str, text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_labels(tmp_path / name)
+    assert message in str(caught.value)
+    with pytest.raises(DataError, match="there is no file of labels"):
+        read_labels(tmp_path / "missing.csv")
