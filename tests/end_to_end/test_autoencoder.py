@@ -1,5 +1,7 @@
 """A latent space of one's own: fit an autoencoder, train a GAN in it, draw pictures from it."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -12,17 +14,30 @@ import scalegan as package
 from scalegan.cli import main
 from scalegan.errors import CheckpointError, ConfigError
 from tests import latents
-from tests.runs import scalegan, train
+from tests.runs import train_arguments
 
 SMALL = ["--factor", "2", "--width", "8", "--duration", "4 steps", "--batch-size", "8"]
 IN_LATENTS = ["--model.patch-size", "2", "--autoencoder.kind", "kl", "--autoencoder.path"]
 
 
+def here(*arguments: str, code: int = 0) -> tuple[str, str]:
+    """Run a command in this process, which has diffusers already: what it said, and its errors."""
+    out, errors = io.StringIO(), io.StringIO()
+    redirected = contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors)
+    with redirected[0], redirected[1], pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert (stop.value.code or 0) == code, errors.getvalue()
+    return out.getvalue(), errors.getvalue()
+
+
+def train(run: Path, steps: int, *more: str, code: int = 0) -> str:
+    return here(*train_arguments(run, steps), *more, code=code)[1]
+
+
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("autoencoders") / "digits"
-    done = scalegan("autoencoder", "train", "digits", "--out", str(out), *SMALL)
-    return out, done.stdout
+    return out, here("autoencoder", "train", "digits", "--out", str(out), *SMALL)[0]
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +62,10 @@ def test_a_gan_lives_in_it(run: Path, tmp_path: Path) -> None:
     images = gan.sample(5, seed=3)
     assert images.shape == (5, 3, 8, 8) and torch.equal(images[:, 0], images[:, 1])
     assert torch.equal(gan.sample(1, classes=[4], seed=4), images[1:2])
-    scalegan("sample", str(run), "--seeds", "0-3", "--out", str(tmp_path / "grid.png"))
+    here("sample", str(run), "--seeds", "0-3", "--out", str(tmp_path / "grid.png"))
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.size[0] > 40
-    assert "4 x 4 x 4, autoencoder `kl`" in scalegan("info", str(run)).stdout
+    assert "4 x 4 x 4, autoencoder `kl`" in here("info", str(run))[0]
 
 
 def test_it_goes_on_where_it_stopped(run: Path, fitted: tuple[Path, str], tmp_path: Path) -> None:
@@ -67,26 +82,25 @@ def test_it_goes_on_where_it_stopped(run: Path, fitted: tuple[Path, str], tmp_pa
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("autoencoders") / "other"
-    scalegan("autoencoder", "train", "digits", "--out", str(out), *SMALL, "--seed", "1")
+    here("autoencoder", "train", "digits", "--out", str(out), *SMALL, "--seed", "1")
     return out
 
 
 def test_another_autoencoder_is_refused(
     run: Path, fitted: tuple[Path, str], other: Path, tmp_path: Path
 ) -> None:
-    done = scalegan("sample", str(run), "--autoencoder", str(other), check=False)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+    errors = here("sample", str(run), "--autoencoder", str(other), code=2)[1]
+    assert errors.splitlines() == [
         f"error: `digits` was trained with another autoencoder than `{other}`; what differs: "
         "weights, shift, scale",
         "hint: decode with the one it was trained with: `--autoencoder FOLDER`",
     ]
-    with pytest.raises(CheckpointError, match=r"what differs: kind, weights, channels$"):
+    with pytest.raises(CheckpointError, match=r"what differs: kind, weights, factor$"):
         package.load(run, autoencoder="identity")
     # Nor is a run gone on with in it, even where the folder's name is the same.
     train(tmp_path / "run", 1, *IN_LATENTS, str(fitted[0]))
-    done = train(tmp_path / "run", 2, *IN_LATENTS, str(other), check=False)
-    assert "was made with another autoencoder, or its files have changed" in done.stderr
+    errors = train(tmp_path / "run", 2, *IN_LATENTS, str(other), code=2)
+    assert "was made with another autoencoder, or its files have changed" in errors
 
 
 def test_a_moved_autoencoder_is_named(
@@ -172,9 +186,8 @@ def test_mistake(
 
 
 def test_size_scales_down(tmp_path: Path) -> None:
-    done = scalegan(
-        *("autoencoder", "train", "digits", "--size", "4", "--out", str(tmp_path / "out")), *SMALL
-    )
-    assert "pictures of 4x4 become 4x2x2" in done.stdout
+    out = str(tmp_path / "out")
+    text, _ = here("autoencoder", "train", "digits", "--size", "4", "--out", out, *SMALL)
+    assert "pictures of 4x4 become 4x2x2" in text
     statistics = json.loads((tmp_path / "out" / "latent_stats.json").read_text())
     assert statistics["settings"]["size"] == 4
