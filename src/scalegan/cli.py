@@ -202,17 +202,13 @@ def sample_command(arguments: list[str]) -> int:
 
 
 def with_progress(batches: Iterable[Any], total: int) -> Iterator[Any]:
-    """Pass batches on under a bar with throughput and time left, shown only in a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    """Pass batches of images on under a bar."""
+    from scalegan.runtime.progress import Bar
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
+    with Bar(total, "images") as bar:
         for batch in batches:
             yield batch
-            bar.advance(task, len(batch))
+            bar.advance(len(batch))
 
 
 def parse_seeds(text: str) -> list[int]:

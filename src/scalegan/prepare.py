@@ -33,7 +33,7 @@ from scalegan.runtime.files import (
     read_json,
     write_json,
 )
-from scalegan.runtime.log import PictureProgress
+from scalegan.runtime.progress import Bar
 from scalegan.runtime.workers import Workers
 from scalegan.settings import AutoencoderConfig
 
@@ -147,7 +147,7 @@ def prepare(
         num_made = 0
         with (
             Workers(partial(Worker, recipe, encodes=not is_apart), workers) as pool,
-            PictureProgress(opened.num_items) as progress,
+            Bar(opened.num_items, "pictures") as progress,
         ):
             results = pool.map(cut(out, opened, header, kept, progress.skip))
             if is_apart:

@@ -8,20 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from scalegan.runtime.files import atomic_file
-
-SECONDS_BETWEEN_LINES = 10
-"""Without a terminal there is no bar but a line now and then."""
-
-
-class Rate(ProgressColumn):
-    """Images per second, over the recent past."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{(task.speed or 0) * task.fields['batch_size']:,.0f} images/s")
+from scalegan.runtime.progress import Bar
 
 
 class Log:
@@ -38,7 +27,6 @@ class Log:
         self.console = Console(quiet=not is_first, highlight=False)
         self.metrics = run / "metrics.jsonl"
         self.text = run / "log.txt"
-        self.last_line = time.monotonic()
         if is_first:
             run.mkdir(parents=True, exist_ok=True)
             lines = [line for line in read_metrics(run) if line["step"] <= resumed_step]
@@ -64,110 +52,15 @@ class Log:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def progress(self, total_steps: int, step: int, batch_size: int) -> "StepProgress":
-        return StepProgress(self, total_steps, step, batch_size)
+    def progress(self, total_steps: int, step: int, batch_size: int) -> Bar:
+        """A bar of steps, with images per second, losses and the time left."""
+        return Bar(total_steps, "steps", step, batch_size, self.console, self.is_first)
 
 
-class StepProgress:
-    """A bar with throughput, losses and the time left; plain lines without a terminal."""
-
-    def __init__(self, log: Log, total: int, step: int, batch_size: int) -> None:
-        self.log, self.total, self.first, self.batch_size = log, total, step, batch_size
-        self.started = time.monotonic()
-        self.losses = ""
-        self.bar = Progress(
-            TextColumn("step {task.completed:,}/{task.total:,}"),
-            BarColumn(bar_width=24),
-            Rate(),
-            TextColumn("{task.fields[losses]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=log.console,
-            speed_estimate_period=30,
-            disable=not log.console.is_terminal,
-        )
-        self.task = self.bar.add_task(
-            "", total=total, completed=step, batch_size=batch_size, losses=""
-        )
-
-    def __enter__(self) -> "StepProgress":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def show(self, values: Mapping[str, float]) -> None:
-        """Losses to show beside the bar."""
-        self.losses = "  ".join(
-            f"{name[0].upper()} {values[name]:.3f}"
-            for name in ("d/adversarial", "g/adversarial")
-            if name in values
-        )
-        self.bar.update(self.task, losses=self.losses)
-
-    def advance(self, step: int) -> None:
-        self.bar.update(self.task, completed=step)
-        is_due = time.monotonic() - self.log.last_line > SECONDS_BETWEEN_LINES
-        if not self.log.console.is_terminal and is_due and self.log.is_first:
-            self.log.last_line = time.monotonic()
-            rate = (step - self.first) / (time.monotonic() - self.started)
-            minutes, seconds = divmod(int((self.total - step) / rate), 60)
-            self.log.console.print(
-                f"step {step:,}/{self.total:,}  {rate * self.batch_size:,.0f} images/s  "
-                f"{self.losses}  {minutes}:{seconds:02d} left",
-                markup=False,
-            )
-
-
-class PictureProgress:
-    """A bar with pictures per second and the time left; plain lines without a terminal.
-
-    Args:
-        total: pictures in all; None if it is not known.
-    """
-
-    def __init__(self, total: int | None) -> None:
-        self.total, self.done, self.skipped = total, 0, 0
-        self.started = self.last_line = time.monotonic()
-        console = Console(stderr=True, highlight=False)
-        self.bar = Progress(
-            TextColumn("{task.completed:,} of " + (f"{total:,}" if total else "?") + " pictures"),
-            BarColumn(bar_width=24),
-            Rate(),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            speed_estimate_period=30,
-            disable=not console.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=total, batch_size=1)
-
-    def __enter__(self) -> "PictureProgress":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def skip(self, count: int) -> None:
-        """Pictures that were done before, which say nothing of the speed."""
-        self.skipped += count
-        self.bar.update(self.task, completed=self.done + self.skipped)
-
-    def advance(self, count: int) -> None:
-        self.done += count
-        self.bar.update(self.task, completed=self.done + self.skipped)
-        now = time.monotonic()
-        if not self.bar.console.is_terminal and now - self.last_line > SECONDS_BETWEEN_LINES:
-            self.last_line = now
-            rate = self.done / (now - self.started)
-            line = f"{self.done + self.skipped:,} pictures  {rate:,.0f} pictures/s"
-            if self.total:
-                left = (self.total - self.done - self.skipped) / rate
-                minutes, seconds = divmod(int(left), 60)
-                line += f"  {minutes}:{seconds:02d} of {self.total:,} left"
-            self.bar.console.print(line, markup=False)
+def losses(values: Mapping[str, float]) -> str:
+    """Both adversarial losses in a few letters, to stand beside a bar."""
+    names = ("d/adversarial", "g/adversarial")
+    return "  ".join(f"{name[0].upper()} {values[name]:.3f}" for name in names if name in values)
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

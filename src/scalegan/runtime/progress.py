@@ -2,23 +2,84 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from scalegan.runtime.log import SECONDS_BETWEEN_LINES
+SECONDS_BETWEEN_LINES = 10
+"""Without a terminal there is no bar but a line now and then."""
 
 T = TypeVar("T")
 
 
-class Rate(ProgressColumn):
-    """Things per second, over the recent past."""
+class Bar:
+    """Counts up to a total, with rate and time left.
 
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f} {task.fields['unit']}/s")
+    Args:
+        total: where the count ends; None if it is not known.
+        unit: what is counted, in the plural.
+        done: what was done before, which says nothing of the speed.
+        images_per_unit: if not 0, the rate is shown in images.
+        console: where to show it; stderr if not given.
+        is_shown: False for all ranks but the first.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        unit: str,
+        done: int = 0,
+        images_per_unit: int = 0,
+        console: Console | None = None,
+        is_shown: bool = True,
+    ) -> None:
+        self.total, self.unit, self.done, self.before = total, unit, done, done
+        self.per_unit, self.rated = images_per_unit or 1, "images" if images_per_unit else unit
+        self.console = console or Console(stderr=True, highlight=False)
+        self.is_shown = is_shown
+        self.note = ""
+        self.started = self.last_line = time.monotonic()
+        self.bar = Progress(
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+            speed_estimate_period=30,
+            disable=not (is_shown and self.console.is_terminal),
+        )
+        self.task = self.bar.add_task("", total=total, completed=done)
+
+    def __enter__(self) -> "Bar":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def skip(self, count: int) -> None:
+        """Count what turns out to be done already."""
+        self.before += count
+        self.advance(count)
+
+    def advance(self, count: int = 1, note: str | None = None) -> None:
+        """Count on. A note stands beside the rate until another one comes."""
+        self.done += count
+        self.note = self.note if note is None else note
+        now = time.monotonic()
+        rate = (self.done - self.before) / max(now - self.started, 1e-9)
+        of = "" if self.total is None else f"/{self.total:,}"
+        text = f"{self.done:,}{of} {self.unit}  {rate * self.per_unit:,.0f} {self.rated}/s"
+        text += f"  {self.note}" if self.note else ""
+        self.bar.update(self.task, completed=self.done, description=text)
+        is_due = now - self.last_line > SECONDS_BETWEEN_LINES
+        if is_due and self.is_shown and not self.console.is_terminal:
+            self.last_line = now
+            if self.total is not None and rate > 0:
+                minutes, seconds = divmod(int(max(0, self.total - self.done) / rate), 60)
+                text += f"  {minutes}:{seconds:02d} left"
+            self.console.print(text, markup=False)
 
 
 def follow(items: Iterable[T], total: int | None, unit: str, is_shown: bool = True) -> Iterator[T]:
@@ -29,75 +90,7 @@ def follow(items: Iterable[T], total: int | None, unit: str, is_shown: bool = Tr
         unit: what they are, in the plural.
         is_shown: False for all ranks but the first.
     """
-    console = Console(stderr=True, quiet=not is_shown)
-    columns = (
-        TextColumn("{task.completed:,} {task.fields[unit]}"),
-        BarColumn(bar_width=24),
-        Rate(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    started = last = time.monotonic()
-    is_bar = console.is_terminal and is_shown
-    with Progress(*columns, console=console, disable=not is_bar, transient=True) as bar:
-        task = bar.add_task("", total=total, unit=unit)
-        for count, item in enumerate(items, 1):
+    with Bar(total, unit, is_shown=is_shown) as bar:
+        for item in items:
             yield item
-            bar.advance(task)
-            now = time.monotonic()
-            if not is_bar and now - last > SECONDS_BETWEEN_LINES:
-                last = now
-                rate = count / (now - started)
-                minutes, seconds = divmod(int(max(0, (total or count) - count) / rate), 60)
-                of, left = (f"/{total:,}", f"  {minutes}:{seconds:02d} left") if total else ("", "")
-                console.print(f"{count:,}{of} {unit}  {rate:,.0f}/s{left}", highlight=False)
-
-
-class Bar:
-    """Counts up to a total, with rate and time left, on stderr.
-
-    Args:
-        total: of what `advance` is told.
-        unit: what is counted, for example "step".
-        per_unit: how many pictures one of them is, for the rate.
-    """
-
-    def __init__(self, total: int, unit: str, per_unit: int = 1) -> None:
-        self.total, self.unit, self.per_unit, self.done = total, unit, per_unit, 0
-        self.console = Console(stderr=True, highlight=False)
-        self.started = self.last_line = time.monotonic()
-        self.bar = Progress(
-            TextColumn(unit + " {task.completed:,}/{task.total:,}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[rate]:,.0f} images/s  {task.fields[note]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=total, rate=0.0, note="")
-
-    def __enter__(self) -> "Bar":
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
-        self.bar.stop()
-
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Count on; the note stands beside the rate."""
-        self.done += count
-        now = time.monotonic()
-        rate = self.done / max(now - self.started, 1e-9)
-        self.bar.update(self.task, completed=self.done, rate=rate * self.per_unit, note=note)
-        if not self.console.is_terminal and now - self.last_line > SECONDS_BETWEEN_LINES:
-            self.last_line = now
-            minutes, seconds = divmod(int((self.total - self.done) / rate), 60)
-            self.console.print(
-                f"{self.unit} {self.done:,}/{self.total:,}  {rate * self.per_unit:,.0f} images/s  "
-                f"{note}  {minutes}:{seconds:02d} left",
-                markup=False,
-            )
+            bar.advance()

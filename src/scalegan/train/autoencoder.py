@@ -41,7 +41,7 @@ def train_autoencoder(source: str, out: Path, config: FitConfig, device: str = "
         )
     images = resize(collect(SOURCES[name](where)).images, config.size)
     num_steps = count_steps(config.duration, "duration", config.batch_size, len(images))
-    with Bar(num_steps, "step", config.batch_size) as bar:
+    with Bar(num_steps, "steps", images_per_unit=config.batch_size) as bar:
         notes = [""]
 
         def watch(_: int, values: dict[str, float]) -> None:

@@ -18,7 +18,7 @@ from scalegan.features.judge import accuracy, train_judge
 from scalegan.interfaces import Teacher
 from scalegan.metrics.evaluate import Verdict, distances
 from scalegan.runtime import files, pictures
-from scalegan.runtime.log import Log, plot_curves
+from scalegan.runtime.log import Log, losses, plot_curves
 from scalegan.runtime.world import World, join
 from scalegan.sample import paint, sample, styles_for
 from scalegan.settings import Config
@@ -104,7 +104,7 @@ def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]
     state, config, world = built.state, built.state.config, built.state.world
     batch_size = config.train.batch_size
     loader = build_loader(built)
-    bad_steps = BadSteps()
+    bad_steps, note = BadSteps(), ""
     bar = log.progress(total, state.step, batch_size)
     with Signals() as signals, loader, bar as progress:
         while state.step < total:
@@ -116,8 +116,8 @@ def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]
             if state.step % every["log"] == 0 or is_last or not state.is_finite:
                 values = {name: value.item() for name, value in report.items()}
                 log.record(state.step, state.images_seen, values)
-                progress.show(values)
-            progress.advance(state.step)
+                note = losses(values)
+            progress.advance(note=note)
             if world.is_first and (state.step % every["samples"] == 0 or is_last):
                 draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
                 plot_curves(run)

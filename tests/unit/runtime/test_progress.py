@@ -37,10 +37,10 @@ def test_lines_without_a_terminal(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    with Bar(100, "step", 32) as bar:
+    with Bar(100, "steps", images_per_unit=32) as bar:
         for _ in range(30):
             now[0] += 0.5
             bar.advance(note="loss 1.5")
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == ["step 21/100  64 images/s  loss 1.5  0:39 left"]
+    assert err.splitlines() == ["21/100 steps  64 images/s  loss 1.5  0:39 left"]
