@@ -50,6 +50,8 @@ class TrainState:
     is_finite: bool = True
     kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """Styles and levels of the discriminator's turn, with their graph, by micro-batch."""
+    reals: dict[int, Tensor] = field(default_factory=dict)
+    """Real samples of this step, by micro-batch."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:

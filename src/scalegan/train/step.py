@@ -28,6 +28,7 @@ def train_step(state: TrainState, shares: Sequence[Share]) -> Report:
         if not state.is_finite:
             break  # what follows would build on a bad value
     state.kept.clear()
+    state.reals.clear()
     state.step += 1
     state.images_seen += state.config.train.batch_size * len(shares)
     return report
@@ -69,8 +70,13 @@ def generator_terms(state: TrainState, batch: Batch) -> Terms:
 
 
 def real(state: TrainState, batch: Batch) -> LevelsOrOne:
-    """Real samples as one level that stands for all: (N, 1, C, H, W)."""
-    return state.autoencoder.sample(batch.stored)[:, None]
+    """Real samples as one level that stands for all: (N, 1, C, H, W), the same in both turns.
+
+    An autoencoder may draw them, from the moments of a latent.
+    """
+    if id(batch) not in state.reals:
+        state.reals[id(batch)] = state.autoencoder.sample(batch.stored)[:, None]
+    return state.reals[id(batch)]
 
 
 def generate(state: TrainState, batch: Batch) -> tuple[Tensor, Levels]:

@@ -36,6 +36,31 @@ def poison(loss: Callable[[Tensor, Tensor], Tensor], value: float) -> Callable:
     return lambda real, fake: loss(real, fake) * value
 
 
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_real_samples_are_drawn_once_per_step(
+    micro_batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, drawn, seen = tiny.state(), [], []
+    sample = state.autoencoder.sample
+    judged = state.objective.view
+
+    def noisy(stored: Tensor) -> Tensor:  # as an autoencoder does that stores moments
+        drawn.append(sample(stored) + torch.randn(stored.shape))
+        return drawn[-1]
+
+    def view(samples: Tensor) -> object:
+        if samples.shape[1] == 1:
+            seen.append(samples[:, 0])
+        return judged(samples)
+
+    monkeypatch.setattr(state.autoencoder, "sample", noisy)
+    monkeypatch.setattr(state.objective, "view", view)
+    train_step(state, [[tiny.batch() for _ in range(micro_batches)]])
+    assert len(drawn) == micro_batches and not state.reals
+    assert len(seen) == 2 * micro_batches  # the discriminator's turn, then the generator's
+    assert all(torch.equal(a, b) for a, b in zip(seen, drawn * 2, strict=True))
+
+
 ALL = {"generator", "discriminator", "average", "optimizer-generator", "optimizer-discriminator"}
 
 
