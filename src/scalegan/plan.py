@@ -254,7 +254,7 @@ def describe(plan: Plan) -> list[str]:
         f"  data         {plan.task.num_rows:,} rows in {plan.task.num_classes:,} classes, samples "
         f"{channels} x {side} x {side}{plan.task.note}",
         f"  parameters   generator {counts.generator / 1e6:.2f} M, discriminator "
-        f"{counts.discriminator / 1e6:.2f} M{teacher}",
+        f"{counts.discriminator / 1e6:.2f} M, buffers included{teacher}",
         f"  operations   {counts.step / 1e9:.1f} GFLOP per image and step; forward: generator "
         f"{counts.generator_forward / 1e9:.3f}, discriminator "
         f"{counts.discriminator_forward / 1e9:.3f}",
