@@ -15,6 +15,7 @@ from tests.runs import TINY, scalegan
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FIT = ["--duration", "2 steps", "--width", "8", "--batch-size", "8"]
 QUICK = ["--train.duration", "2 steps", "--evaluate.num-images", "0"]
 
 
@@ -48,6 +49,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "pictures" / f"class {i % 4}" / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
+    out = ["--factor", "2", "--out", str(folder / "autoencoders" / "first")]
+    scalegan("autoencoder", "train", "digits", *out, *FIT)
     return folder
 
 
@@ -75,6 +78,8 @@ def test_command(
                 words[words.index("--run") + 1] = str(tmp_path / run.name)
         else:
             words += ["--run", str(tmp_path / "run")]
+    if words[1] == "autoencoder" and "--help" not in words:
+        words += FIT
     main(words[1:]) if words[1] == "--help" else exits_well(words[1:])
 
 

@@ -86,7 +86,7 @@ class FitConfig:
     """A KL autoencoder of one's own."""
 
     size: Annotated[int, Ge(0)] = 0
-    """Side of the pictures; 0 = as they are. Other pictures are cropped and scaled to it."""
+    """Side of the pictures; 0 = as they are. Larger ones are scaled down to it."""
     factor: Literal[2, 4, 8, 16] = 4
     """Side of a picture over side of its latents."""
     channels: Count = 4

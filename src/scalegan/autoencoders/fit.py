@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from scalegan.autoencoders.base import to_grey
@@ -124,7 +124,9 @@ def fit(
     return Fitted(network, measure(network, mean, deviation, held_out), mean, deviation)
 
 
-def split(images: Images, config: FitConfig) -> tuple[Images, Images]:
+def split(
+    images: Images, config: FitConfig
+) -> tuple[UInt8[Tensor, "M 3 P P"], UInt8[Tensor, "K 3 P P"]]:
     """Pictures to train on and to hold out, drawn by the seed.
 
     Raises:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor
 
 from scalegan.autoencoders.fit import Fitted, fit, refuse_existing, save
 from scalegan.config import count_steps, parse_duration
@@ -52,7 +54,7 @@ def train_autoencoder(source: str, out: Path, config: FitConfig, device: str = "
     return describe(fitted, images, out, config)
 
 
-def resize(images: Images, side: int) -> Images:
+def resize(images: Images, side: int) -> UInt8[Tensor, "N 3 Q Q"]:
     """Scale pictures down to a side; 0 = leave them.
 
     Raises:

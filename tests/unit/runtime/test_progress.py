@@ -1,7 +1,7 @@
 import pytest
 
 from scalegan.runtime import progress
-from scalegan.runtime.progress import follow
+from scalegan.runtime.progress import Bar, follow
 
 
 def test_everything_is_passed_on_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,3 +30,17 @@ def test_work_can_be_left_early() -> None:
         if item == 3:
             break
     assert item == 3
+
+
+def test_lines_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Bar(100, "step", 32) as bar:
+        for _ in range(30):
+            now[0] += 0.5
+            bar.advance(note="loss 1.5")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == ["step 21/100  64 images/s  loss 1.5  0:39 left"]

@@ -157,10 +157,10 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     (path,) = save_steps(tmp_path, 5)
-    write_json(path / "state.json", read_json(path / "state.json") | {"format": 2})
+    write_json(path / "state.json", read_json(path / "state.json") | {"format": 1})
     manifest = read_json(path / MANIFEST) | {"state.json": digest(path / "state.json")}
     write_json(path / MANIFEST, manifest)
-    with pytest.raises(CheckpointError, match=r"has format 2; this version reads 1$"):
+    with pytest.raises(CheckpointError, match=r"has format 1; this version reads 2$"):
         restore(path, tiny.state(), NAMES)
 
 

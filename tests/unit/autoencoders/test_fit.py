@@ -1,0 +1,157 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from scalegan.autoencoders.fit import build, fit, measure_latents, rate, save, split
+from scalegan.autoencoders.folders import STATISTICS
+from scalegan.autoencoders.kl import kl
+from scalegan.errors import ConfigError, DataError, TrainingError
+from scalegan.ops.similarity import psnr
+from scalegan.runtime.files import damage
+from scalegan.settings import FitConfig
+from tests.latents import config, pictures
+
+SMALL = FitConfig(factor=2, channels=2, width=8, batch_size=8, held_out=0.2)
+
+
+def smooth(count: int = 40, side: int = 8, channels: int = 3) -> torch.Tensor:
+    """Pictures that a small network can learn: colored slopes."""
+    rng = torch.Generator().manual_seed(1)
+    ends = torch.rand(count, channels, 2, 2, generator=rng)
+    images = torch.nn.functional.interpolate(ends, side, mode="bilinear", align_corners=True)
+    return (images * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+
+
+def test_it_learns_and_is_measured_on_what_it_has_not_seen(tmp_path: Path) -> None:
+    images = smooth()
+    quick = replace(SMALL, learning_rate=5e-3)
+    before, after = fit(images, quick, 1), fit(images, quick, 60)
+    assert after.quality.psnr > before.quality.psnr + 5
+    assert after.quality.ssim > before.quality.ssim
+    assert after.quality.num_images == 8
+    save(tmp_path / "out", after, SMALL, 60)
+    autoencoder = kl(config(tmp_path / "out", store="mean"), 3, 8)
+    held_out = split(images, SMALL)[1]
+    made = autoencoder.decode(autoencoder.sample(autoencoder.encode(held_out)))
+    found = psnr(made.float() / 255, held_out.float() / 255).mean().item()
+    assert found == pytest.approx(after.quality.psnr, abs=0.02)
+
+
+def test_latents_have_unit_scale_once_saved(tmp_path: Path) -> None:
+    images = smooth(100)
+    save(tmp_path / "out", fit(images, SMALL, 20), SMALL, 20)
+    assert damage(tmp_path / "out") is None
+    autoencoder = kl(config(tmp_path / "out"), 3, 8)
+    samples = autoencoder.sample(autoencoder.encode(split(images, SMALL)[0])).transpose(0, 1)
+    assert samples.flatten(1).mean(dim=1).abs().max() < 0.05
+    assert samples.flatten(1).std(dim=1).tolist() == pytest.approx([1, 1], abs=0.05)
+    statistics = json.loads((tmp_path / "out" / STATISTICS).read_text())
+    assert statistics["settings"] == vars(SMALL) and statistics["psnr_db"] > 0
+
+
+def test_statistics_count_the_spread_within_each_distribution() -> None:
+    """Law of total variance, against samples."""
+    torch.manual_seed(0)
+    network, images = build(SMALL, 3).eval(), pictures(48, 8)
+    mean, deviation = measure_latents(network, images)
+    with torch.no_grad():
+        posterior = network.encode(images / 127.5 - 1).latent_dist
+        drawn = torch.cat([posterior.sample() for _ in range(8)])
+    drawn = drawn.transpose(0, 1).flatten(1)
+    assert posterior.std.mean() > 0.5  # or the test would not see it
+    assert torch.allclose(drawn.mean(dim=1), mean, atol=0.03)
+    assert torch.allclose(drawn.std(dim=1), deviation, rtol=0.02)
+
+
+def test_the_seed_decides_and_nothing_else() -> None:
+    images = smooth()
+    torch.manual_seed(1)
+    first = fit(images, SMALL, 3)
+    torch.manual_seed(2)
+    again = fit(images, SMALL, 3)
+    other = fit(images, replace(SMALL, seed=1), 3)
+    pairs = zip(first.network.parameters(), again.network.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert not torch.equal(first.mean, other.mean)
+    assert torch.equal(first.mean, again.mean) and first.quality == again.quality
+
+
+def test_grey_pictures_make_a_network_of_one_channel() -> None:
+    fitted = fit(smooth(channels=1), SMALL, 1)
+    assert fitted.network.config.in_channels == fitted.network.config.out_channels == 1
+
+
+@pytest.mark.parametrize(("factor", "width"), [(2, 8), (4, 16), (8, 8), (16, 24)])
+def test_every_factor_builds(factor: int, width: int) -> None:
+    network = build(replace(SMALL, factor=factor, width=width), 3)
+    autoencoder = network.eval().requires_grad_(False)
+    latents = autoencoder.encode(torch.zeros(1, 3, 32, 32)).latent_dist.mean
+    assert latents.shape == (1, 2, 32 // factor, 32 // factor)
+    assert autoencoder.decode(latents).sample.shape == (1, 3, 32, 32)
+
+
+def test_every_term_is_told_and_the_discriminator_waits_for_its_half() -> None:
+    told: dict[int, dict[str, float]] = {}
+    settings = replace(SMALL, adversarial=0.1)
+    fit(
+        smooth(), settings, 42,
+        watch=told.__setitem__, perceptual=lambda a, b: (a - b).square().flatten(1).mean(dim=1),
+    )  # fmt: skip
+    assert len(told) == 42
+    assert told[1].keys() == {"l1", "structure", "kl", "perceptual"}
+    assert told[41].keys() == {"l1", "structure", "kl", "perceptual", "adversarial"}
+    assert told[2] == {}
+
+
+def test_a_discriminator_changes_the_result_and_only_if_asked_for() -> None:
+    plain = fit(smooth(), SMALL, 6)
+    judged = fit(smooth(), replace(SMALL, adversarial=1.0), 6)
+    pairs = zip(plain.network.parameters(), judged.network.parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_rate_rises_then_falls() -> None:
+    rates = [rate(step, 100) for step in range(100)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[5:] == sorted(rates[5:], reverse=True) and rates[-1] < 0.001
+    assert rate(0, 1) == 1
+
+
+def test_held_out_pictures_are_not_trained_on() -> None:
+    images = smooth(40)
+    train, held_out = split(images, SMALL)
+    assert (len(train), len(held_out)) == (32, 8)
+    rows = {tuple(image.flatten().tolist()) for image in train}
+    assert not rows & {tuple(image.flatten().tolist()) for image in held_out}
+    assert len(split(images[:2], SMALL)[0]) == len(split(images[:2], SMALL)[1]) == 1
+
+
+def test_what_cannot_work_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^pictures of 8x8 do not fit an autoencoder of fac"):
+        fit(smooth(), replace(SMALL, factor=16), 1)
+    with pytest.raises(DataError, match=r"^there is 1 picture; expected two at least$"):
+        fit(smooth(1), SMALL, 1)
+    with pytest.raises(TrainingError, match=r"^the loss is not finite at step 0: "):
+        fit(smooth(), SMALL, 3, perceptual=lambda a, b: torch.full((len(a),), float("nan")))
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(ConfigError, match=r"mine` exists already$"):
+        save(tmp_path / "mine", fit(smooth(), SMALL, 1), SMALL, 1)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = fit(smooth(), SMALL, 1)
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("scalegan.autoencoders.fit.write_json", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(tmp_path / "out", fitted, SMALL, 1)
+    assert list(tmp_path.iterdir()) == []
