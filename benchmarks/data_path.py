@@ -1,10 +1,10 @@
 """The way of latents from the disk to the step, against one `.npy` file per image.
 
 Rows of shards (4x32x32 float16, random batches through `Shards.read`) against what the authors'
-code does with its data set: `np.load` of a file per image. The two take turns, each pair on the
-same number of rows; warm with all files in the page cache, cold after they were dropped from it
-(`posix_fadvise`, DONTNEED; names and sizes of files stay cached, to the files' advantage). Then encoding: pictures per second of `scalegan prepare` by number of
-workers.
+code does with its data set: `np.load` of a file per image. The two take turns; warm with all files
+in the page cache, cold after they were dropped from it (`posix_fadvise`, DONTNEED; the names and
+sizes of files stay cached, to the advantage of files). Then encoding: pictures per second of
+`scalegan prepare` by number of workers.
 
     python benchmarks/data_path.py --out benchmarks/results/data_path.json
 """

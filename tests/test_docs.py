@@ -1,5 +1,6 @@
 """Every command and every block of Python in README and docs runs, made tiny."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -50,6 +51,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "pictures" / f"class {i % 4}" / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
+    shards = str(folder / "shards" / "mine")
+    with contextlib.chdir(folder):  # a preparation knows its source as it was given
+        scalegan("prepare", "pictures", shards, "--size", "8", "--shard-rows", "40")
     out = ["--factor", "2", "--out", str(folder / "autoencoders" / "first")]
     scalegan("autoencoder", "train", "digits", *out, *FIT)
     return folder
