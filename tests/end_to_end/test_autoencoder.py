@@ -137,7 +137,8 @@ MISTAKES = {
     "autoencoder": "`scalegan autoencoder train` needs a SOURCE | for example digits or npz:PATH",
     "autoencoder fit digits": "unknown command `autoencoder fit` | there is `autoencoder train`",
     "autoencoder train imagenet": (
-        "the source is `imagenet`; expected one of: digits, npz | "
+        "the source is `imagenet`; expected one of: folder, flat, zip, webdataset, parquet, npz, "
+        "digits | "
         "a path follows the name and a colon, as in npz:PATH"
     ),
     "autoencoder train digits --factor 3": None,

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scalegan import config as configs
 from scalegan.cli import main
 from tests.runs import TINY, train
 
@@ -75,7 +76,10 @@ MISTAKES = {
     "check digits --size -1": "`--size` is -1; expected the side of a picture, or 0",
     "check digits --size 16": "`digits` holds no picture that can be used",
     "check .": "`.` holds no picture that can be used",
-    "train": "`scalegan train` needs a recipe or a config.toml | Recipes: digits.",
+    "train": (
+        "`scalegan train` needs a recipe or a config.toml | "
+        f"Recipes: {', '.join(configs.recipes())}."
+    ),
     "train --run x digits": "`--run` comes before RECIPE | put RECIPE first",
     "sample nowhere": (
         "`nowhere` does not exist | "

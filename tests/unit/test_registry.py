@@ -18,7 +18,3 @@ from scalegan import registry, settings
 def test_settings_allow_what_the_tables_hold(table: dict[str, Any], kind: type, field: str) -> None:
     allowed = typing.get_args(typing.get_type_hints(kind)[field])
     assert set(allowed) == set(table)
-
-
-def test_the_default_source_is_in_its_table() -> None:
-    assert settings.DataConfig().source.partition(":")[0] in registry.SOURCES
