@@ -56,6 +56,7 @@ def test_statistics_count_the_spread_within_each_distribution() -> None:
     """Law of total variance, against samples."""
     torch.manual_seed(0)
     network, images = build(SMALL, 3).eval(), pictures(48, 8)
+    torch.nn.init.zeros_(network.quant_conv.bias)
     mean, deviation = measure_latents(network, images)
     with torch.no_grad():
         posterior = network.encode(images / 127.5 - 1).latent_dist
