@@ -159,7 +159,7 @@ def build(config: FitConfig, image_channels: int) -> Any:
 
     num_halvings = config.factor.bit_length() - 1
     widths = [config.width * min(2**i, 4) for i in range(num_halvings + 1)]
-    network = AutoencoderKL(
+    network: Any = AutoencoderKL(
         in_channels=image_channels,
         out_channels=image_channels,
         down_block_types=("DownEncoderBlock2D",) * len(widths),
