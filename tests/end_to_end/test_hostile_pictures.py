@@ -103,7 +103,7 @@ def test_training_goes_on_without_the_bad_ones(folder: Path, tmp_path: Path) -> 
         "--data.size", str(SIDE), *TINY, "--train.duration", "1 step",
     )  # fmt: skip
     assert "notice: 300 pictures or labels cannot be used and are left out" in done.stdout
-    assert "1,000 pictures of 16x16, 3 channels, in 3 classes" in done.stdout
+    assert "1,000 pictures as samples of 3x16x16, in 3 classes" in done.stdout
 
 
 def test_a_pipe_that_closes_early_is_no_error(folder: Path) -> None:

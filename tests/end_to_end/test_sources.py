@@ -87,7 +87,7 @@ def test_every_source_trains_and_is_checked(
     run = tmp_path / "run"
     arguments = ["--run", str(run), "--data.source", str(root / kind), "--data.size", "4"]
     exits_well("train", "digits", *arguments, *TINY, "--train.duration", "1 step")
-    assert "40 pictures of 4x4, 3 channels, in 2 classes" in capsys.readouterr().out
+    assert "40 pictures as samples of 3x4x4, in 2 classes" in capsys.readouterr().out
     exits_well("check", str(root / kind), "--size", "4", "--strict", "--workers", "0")
     assert "40 pictures can be used, 0 pictures or labels cannot" in capsys.readouterr().out
 
@@ -111,4 +111,4 @@ def test_photos_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     source = ["--data.source", str(DATA / "imagenet_sample"), "--data.size", "16"]
     arguments = ["--run", str(tmp_path / "run"), *source, *TINY, "--train.duration", "1 step"]
     exits_well("train", "digits", *arguments)
-    assert "200 pictures of 16x16, 3 channels, in 200 classes" in capsys.readouterr().out
+    assert "200 pictures as samples of 3x16x16, in 200 classes" in capsys.readouterr().out

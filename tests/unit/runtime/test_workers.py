@@ -83,7 +83,9 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         "        print(*numbers, flush=True)\n"
         "        time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}  # the script imports tests
+    command = [sys.executable, script]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=here)
     assert process.stdout is not None
     numbers = [int(number) for number in process.stdout.readline().split()]
     assert numbers and all(map(is_running, numbers))
