@@ -103,7 +103,7 @@ class FitConfig:
     """Of AdamW; rises over the first steps and falls to zero along a cosine."""
     kl: Amount = 1e-6
     """Strength of the pull of the latents towards the standard normal, per picture."""
-    structure: Amount = 0.2
+    structure: Amount = 1.0
     """Strength of 1 - SSIM, mean over scales, beside the mean absolute error."""
     adversarial: Amount = 0.0
     """Strength of a small patch discriminator's loss in the second half of the run; 0 = none."""

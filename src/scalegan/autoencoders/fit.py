@@ -159,7 +159,7 @@ def build(config: FitConfig, image_channels: int) -> Any:
 
     num_halvings = config.factor.bit_length() - 1
     widths = [config.width * min(2**i, 4) for i in range(num_halvings + 1)]
-    return AutoencoderKL(
+    network: Any = AutoencoderKL(
         in_channels=image_channels,
         out_channels=image_channels,
         down_block_types=("DownEncoderBlock2D",) * len(widths),
@@ -171,6 +171,10 @@ def build(config: FitConfig, image_channels: int) -> Any:
         mid_block_add_attention=False,
         scaling_factor=1.0,
     )
+    # Latents start with little noise (deviation e^-2, not 1), or the decoder first learns to see
+    # through it: 0.36 dB after 300 steps on the digits.
+    torch.nn.init.constant_(network.quant_conv.bias[config.channels :], -4.0)
+    return network
 
 
 class Patches(nn.Module):
