@@ -8,12 +8,14 @@ import pytest
 FLOORS = [
     ["errors", "settings"],
     ["interfaces", "runtime", "ops"],
-    ["models", "losses", "data", "autoencoders", "features", "metrics", "sample"],
+    ["models", "losses", "data", "autoencoders", "features", "metrics", "sample", "doctor"],
     ["registry"],
     ["config"],
-    ["snapshot", "prepare"],
+    ["cost"],
+    ["snapshot", "prepare", "plan"],
     ["unpickle"],
     ["train", "info", "convert"],
+    ["options"],
     ["__init__"],
     ["cli"],
     ["__main__"],
@@ -21,7 +23,7 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SOURCE = Path(__file__).parents[1] / "src" / "scalegan"
 # Without PyTorch, so that `--help` and a mistake in a config answer at once.
-LIGHT = ["errors", "settings", "config", "cli", "__init__", "__main__"]
+LIGHT = ["errors", "settings", "config", "options", "cli", "__init__", "__main__"]
 
 
 def room(path: Path) -> str:

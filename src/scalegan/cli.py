@@ -5,14 +5,25 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import tyro
 
 from scalegan.errors import ConfigError, DataError, ScaleganError
-from scalegan.settings import Config, FitConfig
+from scalegan.options import (
+    Check,
+    Convert,
+    Doctor,
+    FitAutoencoder,
+    Info,
+    Plan,
+    Prepare,
+    Sample,
+    Train,
+)
+from scalegan.settings import Config
 
 HELP = """usage: scalegan COMMAND [options]
 
@@ -24,6 +35,8 @@ commands:
   check SOURCE                look at every picture and label before they cost hours
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
+  plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
+  doctor                      what this machine has: devices, links, disk, versions, extras
   autoencoder train SOURCE    a small autoencoder of your own pictures
   convert FILE OUT            the official implementation's weights become a snapshot
 
@@ -36,116 +49,6 @@ first steps:
 `scalegan COMMAND --help` explains a command; --debug before it shows tracebacks; --version.
 exit codes: 0 done, 2 a mistake that the message explains, 128+N stopped by signal N (resumable)
 """
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train from a recipe or a config file. The same command again goes on where a run stopped."""
-
-    run: Path | None = None
-    """Folder of the run; runs/NAME if not given."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
-    resume: Path | None = None
-    """A checkpoint to go on from, instead of the run's newest."""
-    init_from: Path | None = None
-    """A snapshot or run whose weights a new run starts from."""
-    dry_run: bool = False
-    """Check everything and print the resolved config; train nothing."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Turn a source of pictures into shards to train on. The same command again goes on."""
-
-    size: int = 0
-    """Side to crop to; 0 = pictures are square and of one size already."""
-    autoencoder: str = "identity"
-    """identity (pixels), a name such as sd-vae-ft-mse, or a folder with an autoencoder's files."""
-    store: Literal["moments", "mean"] = "moments"
-    """What is kept where the encoder gives a distribution: moments = mean and standard deviation,
-    drawn from at training time; mean = the mean alone."""
-    workers: int = 0
-    """Processes; 0 = one per usable core. What is written does not depend on it."""
-    device: str = "cpu"
-    """Where pictures are encoded: cpu (by the workers) or cuda."""
-    shard_rows: int = 10_000
-    """Rows of a shard."""
-    allow_upscaling: bool = False
-    """Enlarge pictures smaller than --size instead of leaving them out."""
-    mirror: bool = False
-    """Make every picture's mirror image a row of its own."""
-    keep_images: bool = False
-    """Keep the pictures too, for a teacher or a judge."""
-    strict: bool = False
-    """End at the first picture that cannot be used, instead of listing it."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """Look at every picture and label of a source. SOURCE is a path or NAME:PATH."""
-
-    size: int = 0
-    """Side that pictures are to be cropped to: smaller ones are reported; 0 = any size."""
-    allow_upscaling: bool = False
-    """Accept pictures smaller than --size."""
-    strict: bool = False
-    """Exit with 2 if a single picture or label cannot be used."""
-    workers: int = -1
-    """Processes that decode; 0 = this one alone, -1 = one per CPU for sources of some size."""
-    out: Path = Path()
-    """Where shards would be written: its free space is compared."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Draw images of a trained generator. Image i depends on its seed alone."""
-
-    classes: str = ""
-    """Class names or indices, separated by commas; the image of seed s has class s modulo their
-    number. Not given: all classes."""
-    seeds: str = "0-63"
-    """Seeds: 0-63, or 1,5,9."""
-    truncation: float = 1.0
-    """Psi: 1 = none, towards 0 = more typical and less varied."""
-    guidance: float = 1.0
-    """1 = none, above = further from what classes have in common."""
-    out: Path = Path("samples.png")
-    """NAME.png: a grid. NAME.npz: arr_0 uint8 NHWC and arr_1 labels. Else a folder of PNGs."""
-    columns: int = 0
-    """Columns of the grid; 0 = as many as classes, at most 16."""
-    batch_size: int = 64
-    """Images made at a time."""
-    device: str = "cpu"
-    """cpu, cuda or cuda:1."""
-    autoencoder: str = ""
-    """Name or folder of the autoencoder, where the snapshot's own is no longer where it was."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """What a run or snapshot is: sizes, cost, state of training."""
-
-
-@dataclass(frozen=True)
-class FitAutoencoder(FitConfig):
-    """Fit a small KL autoencoder to a source's pictures: a latent space of one's own."""
-
-    out: Path = Path("autoencoder")
-    """The folder to write, which `autoencoder.path` then names; it must not exist."""
-    device: str = "cpu"
-    """cpu, cuda or cuda:1."""
-
-
-@dataclass(frozen=True)
-class Convert:
-    """Turn a checkpoint of the official GAT code into a snapshot."""
-
-    class_names: Path | None = None
-    """Text file with one class name a line; numbers if not given."""
-    allow_unsafe_pickle: bool = False
-    """Open a file that needs full unpickling, in a child process. Only for files you trust."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -193,15 +96,16 @@ def fail(message: str, hint: str = "") -> None:
     sys.exit(2)
 
 
-def train_command(arguments: list[str]) -> int:
+def with_config(kind: type, name: str, arguments: list[str]) -> tuple[Any, Config]:
+    """Flags of a command that takes a recipe, and the recipe with its overrides, resolved."""
     from scalegan import config as configs
 
     recipe, arguments = positional(arguments, "RECIPE")
     given = configs.read(recipe) if recipe else Config()
     about = f"Recipes: {', '.join(configs.recipes())}."
-    parsed = parse(Train, "train", "RECIPE", arguments, about, Train(config=given))
+    parsed = parse(kind, name, "RECIPE", arguments, about, kind(config=given))
     if recipe is None:
-        raise ConfigError("`scalegan train` needs a recipe or a config.toml", about)
+        raise ConfigError(f"`scalegan {name}` needs a recipe or a config.toml", about)
     config = parsed.config
     if config.model.size and config.model.size != given.model.size:
         # A size on the command line replaces the file's numbers, unless they are given too.
@@ -215,9 +119,15 @@ def train_command(arguments: list[str]) -> int:
         )  # shards instead of the file's source
     elif now.source != before.source and now.shards == before.shards:
         config = replace(config, data=replace(now, shards=""))
-    config = configs.resolve(configs.parse(asdict(config)))
+    return parsed, configs.resolve(configs.parse(asdict(config)))
+
+
+def train_command(arguments: list[str]) -> int:
+    parsed, config = with_config(Train, "train", arguments)
     if parsed.dry_run:
-        print(configs.write(config), end="")
+        from scalegan.config import write
+
+        print(write(config), end="")
         return 0
 
     from scalegan.runtime.world import leave
@@ -366,7 +276,7 @@ def flags(kind: type) -> list[str]:
     from scalegan.config import setting_names
 
     names = [f.name for f in fields(kind) if f.name != "config"]
-    names += setting_names() if kind is Train else []
+    names += setting_names() if kind in (Train, Plan) else []
     return [f"--{name.replace('_', '-')}" for name in names]
 
 
@@ -392,6 +302,31 @@ def info_command(arguments: list[str]) -> int:
 
     print("\n".join(describe(Path(path))))
     return 0
+
+
+def plan_command(arguments: list[str]) -> int:
+    parsed, config = with_config(Plan, "plan", arguments)
+
+    from scalegan.plan import read_task
+    from scalegan.train.trial import answer
+
+    task = read_task(config, parsed.rows, parsed.classes, parsed.side)
+    print("\n".join(answer(config, task, parsed.device, parsed.ranks, parsed.measure)))
+    return 0
+
+
+def doctor_command(arguments: list[str]) -> int:
+    parsed = parse(Doctor, "doctor", "", arguments)
+
+    from scalegan.doctor import examine, report
+    from scalegan.runtime.world import join, leave
+
+    world = join(parsed.device)
+    findings = examine(world, parsed.folder)
+    if world.is_first:
+        print("\n".join(report(findings)))
+    leave()
+    return 0 if all(finding.is_fine for finding in findings) else 2
 
 
 def autoencoder_command(arguments: list[str]) -> int:
@@ -437,6 +372,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "check": check_command,
     "sample": sample_command,
     "info": info_command,
+    "plan": plan_command,
+    "doctor": doctor_command,
     "autoencoder": autoencoder_command,
     "convert": convert_command,
 }

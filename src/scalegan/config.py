@@ -11,7 +11,16 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from scalegan.errors import ConfigError
-from scalegan.settings import GAT_SIZES, AutoencoderConfig, Config, FitConfig, GATConfig, Size
+from scalegan.settings import (
+    GAT_SIZES,
+    TEACHER_WIDTHS,
+    AlignmentConfig,
+    AutoencoderConfig,
+    Config,
+    FitConfig,
+    GATConfig,
+    Size,
+)
 
 RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")
@@ -149,6 +158,9 @@ def resolve(config: Config) -> Config:
         raise ConfigError(
             "`objective.alignment` is set but its weight is 0", "set the weight or leave it out"
         )
+    if objective.alignment.weight > 0:
+        objective = replace(objective, alignment=_with_width(objective.alignment))
+        config = replace(config, objective=objective)
     noise = objective.noise
     if noise.min_information <= noise.floor:
         raise ConfigError(
@@ -160,6 +172,29 @@ def resolve(config: Config) -> Config:
     for field in fields(config.every):
         parse_duration(getattr(config.every, field.name), f"every.{field.name}")
     return config
+
+
+def _with_width(alignment: AlignmentConfig) -> AlignmentConfig:
+    """Fill in the feature width of the teacher that is named; a function handed in has no name."""
+    if alignment.teacher_path and not alignment.teacher:
+        raise ConfigError(
+            "`objective.alignment.teacher_path` is set without `objective.alignment.teacher`",
+            f"name the kind of network that it holds: {', '.join(TEACHER_WIDTHS)}",
+        )
+    if alignment.features or not alignment.teacher:
+        return alignment
+    width = TEACHER_WIDTHS[alignment.teacher]
+    if alignment.teacher_path:
+        path = Path(alignment.teacher_path) / "config.json"
+        try:
+            width = int(json.loads(path.read_text(encoding="utf-8"))["hidden_size"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ConfigError(
+                f"`objective.alignment.teacher_path` is `{alignment.teacher_path}`, whose "
+                "`config.json` is missing or names no `hidden_size`",
+                "name a folder that `save_pretrained` wrote",
+            ) from None
+    return replace(alignment, features=width)
 
 
 def parse_duration(text: str, name: str) -> tuple[float, str]:

@@ -1,6 +1,7 @@
 """The tables of names: what a recipe may ask for, and what it gets. Nothing else is here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from torch import nn
@@ -9,6 +10,7 @@ from scalegan.autoencoders.base import identity
 from scalegan.autoencoders.kl import kl
 from scalegan.autoencoders.tiny import taef2, tiny
 from scalegan.data import archives, folders, sources, tables
+from scalegan.features import dinov2
 from scalegan.interfaces import Autoencoder
 from scalegan.losses import adversarial
 from scalegan.models import gat
@@ -40,6 +42,9 @@ AUTOENCODERS: dict[str, Callable[[AutoencoderConfig, int, int], Autoencoder]] = 
     "taef2": taef2,
 }
 """Each made by (config, channels of the pictures: 1 or 3, their side)."""
+
+# Each made by (path, device[, side]).
+FEATURES = {name: partial(dinov2.dinov2, name) for name in dinov2.VARIANTS}
 
 SOURCES: dict[str, Callable[[str], sources.Source]] = {
     "folder": folders.folder,

@@ -33,6 +33,13 @@ GAT_SIZES = {
     "XL": Size(1152, 28, 16),
 }
 
+# Feature widths of the named teachers (DINOv2, arXiv 2304.07193, table 17).
+TEACHER_WIDTHS = {
+    f"dinov2-{size}{registers}": width
+    for size, width in (("s", 384), ("b", 768), ("l", 1024))
+    for registers in ("", "-reg")
+}
+
 
 @dataclass(frozen=True)
 class GATConfig:
@@ -173,8 +180,14 @@ class AlignmentConfig:
 
     weight: Amount = 0.0
     """Strength; 0 = no teacher, and no projector in the discriminator."""
-    features: Count = 768
-    """Feature width of the teacher (768 for a ViT-B)."""
+    teacher: Literal[
+        "", "dinov2-s", "dinov2-b", "dinov2-l", "dinov2-s-reg", "dinov2-b-reg", "dinov2-l-reg"
+    ] = ""
+    """Frozen network to align with; without one, a function is handed in from Python."""
+    teacher_path: str = ""
+    """Folder of the teacher's weights, as `save_pretrained` writes it; empty = from the hub."""
+    features: Annotated[int, Ge(0)] = 0
+    """Feature width of the teacher; 0 = the named teacher's own."""
     side: Count = 224
     """Side of the picture that the teacher is shown."""
 

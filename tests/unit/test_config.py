@@ -103,6 +103,15 @@ def test_an_alignment_without_weight_is_refused() -> None:
     assert resolve(replace(config, objective=aligned)).objective.alignment.features == 5
 
 
+@pytest.mark.parametrize(("teacher", "width"), [("dinov2-s", 384), ("dinov2-l-reg", 1024)])
+def test_a_teacher_s_name_tells_its_width(teacher: str, width: int) -> None:
+    alignment = {"weight": 1.0, "teacher": teacher}
+    config = parse({"model": {"size": "S"}, "objective": {"alignment": alignment}})
+    resolved = resolve(config)
+    assert resolved.objective.alignment.features == width
+    assert resolve(resolved) == resolved
+
+
 @pytest.mark.parametrize("floor", [0.05, 0.09])
 def test_a_level_of_noise_alone_is_refused(floor: float) -> None:
     noise = {"min_information": 0.05, "floor": floor}

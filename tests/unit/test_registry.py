@@ -12,6 +12,7 @@ from scalegan import registry, settings
         (registry.ARCHITECTURES, settings.GATConfig, "architecture"),
         (registry.AUTOENCODERS, settings.AutoencoderConfig, "kind"),
         (registry.ADVERSARIAL, settings.ObjectiveConfig, "adversarial"),
+        ({"": None} | registry.FEATURES, settings.AlignmentConfig, "teacher"),
     ],
 )
 def test_settings_allow_what_the_tables_hold(table: dict[str, Any], kind: type, field: str) -> None:

@@ -14,10 +14,10 @@ from scalegan.data.sources import class_notices, open_source
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
 from scalegan.losses.objective import Objective
-from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, SOURCES
+from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
 from scalegan.runtime.rng import seed_all
 from scalegan.runtime.world import World
-from scalegan.settings import Config
+from scalegan.settings import AlignmentConfig, Config
 from scalegan.train.optim import build_optimizer
 from scalegan.train.state import TrainState
 
@@ -40,18 +40,13 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
 
     Args:
         config: resolved and checked.
-        teacher: frozen features for alignment; needed if its weight is not zero.
+        teacher: frozen features for alignment, where the config names none.
 
     Raises:
         ConfigError: if the parts do not fit together.
         DataError: if the data cannot be read.
     """
-    if (config.objective.alignment.weight > 0) != (teacher is not None):
-        raise ConfigError(
-            "`objective.alignment.weight` is set without a teacher, or a teacher handed in "
-            "without a weight",
-            "hand a function to `train(..., teacher=)` and set the weight, or neither",
-        )
+    teacher = build_teacher(config.objective.alignment, world.device, teacher)
     parts = world.size * config.train.micro_batches
     if config.train.batch_size % parts:
         raise ConfigError(
@@ -69,6 +64,40 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
     state = build_state(config, world, autoencoder, len(pictures.class_names), teacher)
     state.shards = rows.fingerprint if isinstance(rows, Shards) else ""
     return Built(state, rows, pictures)
+
+
+def build_teacher(
+    alignment: AlignmentConfig, device: torch.device, given: Teacher | None
+) -> Teacher | None:
+    """The teacher that the config names, or the one handed in; None where nothing is aligned.
+
+    Raises:
+        ConfigError: if there is one too many or too few, or its width is not the config's.
+    """
+    if alignment.weight == 0 and given is None:
+        return None
+    if alignment.weight == 0 or (given is None) == (not alignment.teacher):
+        raise ConfigError(
+            "alignment needs a weight and one teacher: named in the config, or handed in",
+            "set `objective.alignment.weight`, and either `objective.alignment.teacher` or "
+            "`train(..., teacher=)`",
+        )
+    if given is not None:
+        if not alignment.features:
+            raise ConfigError(
+                "`objective.alignment.features` is not set",
+                "a teacher handed in as a function needs its feature width stated",
+            )
+        return given
+    make = FEATURES[alignment.teacher]
+    teacher = make(alignment.teacher_path, device, alignment.side)
+    if teacher.width != alignment.features:
+        raise ConfigError(
+            f"`objective.alignment.features` is {alignment.features} but the features of teacher "
+            f"`{alignment.teacher}` have width {teacher.width}",
+            "leave `features` out to take the teacher's",
+        )
+    return teacher
 
 
 def from_source(

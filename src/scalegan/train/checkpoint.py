@@ -31,6 +31,8 @@ KEEP = 2
 # settings (duration, rates, how often to log) may change on the way and are shown.
 IDENTITY = ("seed", "model", "autoencoder.kind", "autoencoder.store", "data.source",
             "data.size", "objective.alignment")  # fmt: skip
+# A teacher is known by its digest; its folder may move.
+MAY_CHANGE = ("objective.alignment.teacher_path",)
 
 
 def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
@@ -49,7 +51,8 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
         for name, optimizer in state.optimizers.items():
             save_tensors(_optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
         counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
-        about = {"num_ranks": state.world.size, "class_names": class_names}
+        about: dict[str, Any] = {"num_ranks": state.world.size, "class_names": class_names}
+        about["teacher"] = _teacher_digest(state)
         about["config"] = asdict(state.config)
         about["autoencoder"] = state.autoencoder.identity()
         about["shards"] = state.shards
@@ -106,7 +109,7 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
         )
     changed = differences(_config(about, path), state.config)
     for name, (then, now) in changed.items():
-        if name.startswith(IDENTITY):
+        if name.startswith(IDENTITY) and name not in MAY_CHANGE:
             raise CheckpointError(
                 f"checkpoint `{path}` was made with `{name}` = {then!r}, not {now!r}",
                 "choose another --run, or take its weights only with --init-from",
@@ -125,6 +128,11 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
         raise CheckpointError(
             f"checkpoint `{path}` knows {len(about['class_names'])} classes that differ from the "
             f"{len(class_names)} of the data"
+        )
+    if about.get("teacher", "") != _teacher_digest(state):
+        raise CheckpointError(
+            f"checkpoint `{path}` was trained with another teacher's weights",
+            "name the folder it was trained with by --objective.alignment.teacher-path",
         )
     for name, network in _networks(state).items():
         load_weights(network, path / f"{name}.safetensors")
@@ -171,6 +179,11 @@ def state_tensors(state: TrainState) -> dict[str, Tensor]:
 
 def _networks(state: TrainState) -> dict[str, torch.nn.Module]:
     return state.networks | {"average": state.average}
+
+
+def _teacher_digest(state: TrainState) -> str:
+    """What identifies a frozen teacher, whose weights are not in checkpoints; "" if unknown."""
+    return str(getattr(state.objective.teacher, "digest", ""))
 
 
 def _config(about: dict[str, Any], path: Path) -> Config:

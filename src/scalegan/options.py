@@ -1,0 +1,148 @@
+"""What each command takes: a field is a flag, the sentence below it its help text."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from scalegan.settings import Config, FitConfig
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train from a recipe or a config file. The same command again goes on where a run stopped."""
+
+    run: Path | None = None
+    """Folder of the run; runs/NAME if not given."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    resume: Path | None = None
+    """A checkpoint to go on from, instead of the run's newest."""
+    init_from: Path | None = None
+    """A snapshot or run whose weights a new run starts from."""
+    dry_run: bool = False
+    """Check everything and print the resolved config; train nothing."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Turn a source of pictures into shards to train on. The same command again goes on."""
+
+    size: int = 0
+    """Side to crop to; 0 = pictures are square and of one size already."""
+    autoencoder: str = "identity"
+    """identity (pixels), a name such as sd-vae-ft-mse, or a folder with an autoencoder's files."""
+    store: Literal["moments", "mean"] = "moments"
+    """What is kept where the encoder gives a distribution: moments = mean and standard deviation,
+    drawn from at training time; mean = the mean alone."""
+    workers: int = 0
+    """Processes; 0 = one per usable core. What is written does not depend on it."""
+    device: str = "cpu"
+    """Where pictures are encoded: cpu (by the workers) or cuda."""
+    shard_rows: int = 10_000
+    """Rows of a shard."""
+    allow_upscaling: bool = False
+    """Enlarge pictures smaller than --size instead of leaving them out."""
+    mirror: bool = False
+    """Make every picture's mirror image a row of its own."""
+    keep_images: bool = False
+    """Keep the pictures too, for a teacher or a judge."""
+    strict: bool = False
+    """End at the first picture that cannot be used, instead of listing it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Look at every picture and label of a source. SOURCE is a path or NAME:PATH."""
+
+    size: int = 0
+    """Side that pictures are to be cropped to: smaller ones are reported; 0 = any size."""
+    allow_upscaling: bool = False
+    """Accept pictures smaller than --size."""
+    strict: bool = False
+    """Exit with 2 if a single picture or label cannot be used."""
+    workers: int = -1
+    """Processes that decode; 0 = this one alone, -1 = one per CPU for sources of some size."""
+    out: Path = Path()
+    """Where shards would be written: its free space is compared."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw images of a trained generator. Image i depends on its seed alone."""
+
+    classes: str = ""
+    """Class names or indices, separated by commas; the image of seed s has class s modulo their
+    number. Not given: all classes."""
+    seeds: str = "0-63"
+    """Seeds: 0-63, or 1,5,9."""
+    truncation: float = 1.0
+    """Psi: 1 = none, towards 0 = more typical and less varied."""
+    guidance: float = 1.0
+    """1 = none, above = further from what classes have in common."""
+    out: Path = Path("samples.png")
+    """NAME.png: a grid. NAME.npz: arr_0 uint8 NHWC and arr_1 labels. Else a folder of PNGs."""
+    columns: int = 0
+    """Columns of the grid; 0 = as many as classes, at most 16."""
+    batch_size: int = 64
+    """Images made at a time."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
+    autoencoder: str = ""
+    """Name or folder of the autoencoder, where the snapshot's own is no longer where it was."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will need: parameters, operations, memory, micro-batches, time and disk."""
+
+    device: str = "auto"
+    """auto, cpu, cuda: this machine. h200, h100, a100-80, a100-40, l40s, rtx4090, rtx3090: that."""
+    ranks: int = 1
+    """Processes, one device each."""
+    measure: bool = True
+    """Take a few steps if the device is here and they would take seconds; else estimate."""
+    rows: int = 0
+    """Pictures of the data set; 0 = as its files say."""
+    classes: int = 0
+    """Classes of the data set; 0 = as its files say."""
+    side: int = 0
+    """Side of the pictures in pixels; 0 = as the files say."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Look at this machine. Under torchrun the links between ranks are tested too."""
+
+    folder: Path = Path()
+    """Where runs would be written."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a run or snapshot is: sizes, cost, state of training."""
+
+
+@dataclass(frozen=True)
+class FitAutoencoder(FitConfig):
+    """Fit a small KL autoencoder to a source's pictures: a latent space of one's own."""
+
+    out: Path = Path("autoencoder")
+    """The folder to write, which `autoencoder.path` then names; it must not exist."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Turn a checkpoint of the official GAT code into a snapshot."""
+
+    class_names: Path | None = None
+    """Text file with one class name a line; numbers if not given."""
+    allow_unsafe_pickle: bool = False
+    """Open a file that needs full unpickling, in a child process. Only for files you trust."""

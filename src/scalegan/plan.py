@@ -1,0 +1,298 @@
+"""What a run will need, before it is started: parameters, operations, memory, time and disk."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from scalegan.config import count_steps
+from scalegan.cost import Activations, Counts, Task, activations, count
+from scalegan.data.rows import collect
+from scalegan.data.shards import read_manifest
+from scalegan.data.sources import open_source
+from scalegan.errors import ConfigError, DataError
+from scalegan.registry import AUTOENCODERS, SOURCES
+from scalegan.settings import AutoencoderConfig, Config
+
+UTILISATION = 0.3
+"""Share of the peak that an estimate assumes; a guess until it is measured, and so marked."""
+USABLE = 0.9
+"""Share of the memory that is planned with; the rest is for temporaries and fragments."""
+CHECKPOINTS = 3  # on the disk at a time: two are kept, and a new one is verified before one goes
+
+
+class Device(NamedTuple):
+    """What a kind of device can do; bytes, and operations per second of dense products."""
+
+    label: str
+    memory: float
+    bfloat16: float
+    float32: float
+
+
+# Makers' data sheets, dense, without TF32: nvidia.com/h100, /h200, /a100, /l40s; RTX 4090 and 3090:
+# Ada and Ampere GA102 whitepapers, appendix A (tensor rate with float32 accumulation).
+DEVICES = {
+    "h200": Device("H200", 141e9, 989.4e12, 66.9e12),
+    "h100": Device("H100", 80e9, 989.4e12, 66.9e12),
+    "a100-80": Device("A100-SXM4-80GB", 80e9, 312e12, 19.5e12),
+    "a100-40": Device("A100-SXM4-40GB", 40e9, 312e12, 19.5e12),
+    "l40s": Device("L40S", 48e9, 362.1e12, 91.6e12),
+    "rtx4090": Device("RTX 4090", 24e9, 165.2e12, 82.6e12),
+    "rtx3090": Device("RTX 3090", 24e9, 71e12, 35.6e12),
+}
+
+# (channels, factor) of latents whose autoencoder need not be at hand.
+LATENTS = {
+    "sd-vae-ft-ema": (4, 8), "sd-vae-ft-mse": (4, 8), "taesd": (4, 8), "taef2": (32, 8)
+}  # fmt: skip
+IMAGENET = (1_281_167, 1000, 256)
+"""Rows, classes (ILSVRC 2012, training) and side that are assumed where the data is not here."""
+
+
+def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) -> Task:
+    """What a config trains on, as its data says; ImageNet where the data is not at hand.
+
+    Args:
+        rows, classes, side: of the pictures, to be taken instead; the data is not read if all
+            three are given.
+    """
+    found, channels, note = (rows, classes, side), 3, ""
+    if not all(found):
+        try:
+            *known, channels = _from_shards(config) if config.data.shards else _from_source(config)
+        except DataError:
+            known = list(IMAGENET)
+            note = " (assumed: the data is not here; --rows, --classes and --side say otherwise)"
+        rows, classes, side = (given or told for given, told in zip(found, known, strict=True))
+    return Task(sample_shape(config.autoencoder, channels, side), classes, rows, side, note)
+
+
+def _from_shards(config: Config) -> tuple[int, int, int, int]:
+    """Rows, classes, side and channels of the pictures."""
+    about = read_manifest(Path(config.data.shards))
+    if not about["complete"]:
+        raise DataError(f"`{config.data.shards}` is not complete")
+    return about["rows"], len(about["class_names"]), about["side"], about["channels"]
+
+
+def _from_source(config: Config) -> tuple[int, int, int, int]:
+    pictures = collect(open_source(config.data.source, SOURCES), config.data.size)
+    channels = 1 if pictures.is_grey else 3
+    side = pictures.images.shape[-1]
+    return len(pictures.labels), len(pictures.class_names), side, channels
+
+
+def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[int, int, int]:
+    """(C, H, W) of a sample of such pictures.
+
+    Raises:
+        ConfigError: if the pictures do not fit the autoencoder.
+    """
+    if config.kind not in LATENTS or config.path:
+        return AUTOENCODERS[config.kind](config, channels, side).shape
+    count, factor = LATENTS[config.kind]
+    if side % factor:
+        raise ConfigError(f"pictures of side {side} do not fit `{config.kind}`, factor {factor}")
+    return count, side // factor, side // factor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer, ready to be shown; bytes, seconds, images per second."""
+
+    config: Config
+    task: Task
+    device: Device
+    ranks: int
+    counts: Counts
+    states: dict[str, int]
+    micro_batches: int
+    """Proposed; 0 = not even one image fits."""
+    images: int
+    """Of one micro-batch."""
+    activations: Activations
+    steps: int
+    rate: float
+    """Images per second over all ranks."""
+    origin: str
+    """Of the rate: "measured ..." or "estimated ..."."""
+    disk: dict[str, int]
+
+    @property
+    def memory(self) -> int:
+        return sum(self.states.values()) + self.activations.at(self.images)
+
+
+def make_plan(
+    config: Config,
+    task: Task,
+    device: Device,
+    ranks: int = 1,
+    measure: Callable[[int], float] | None = None,
+) -> Plan:
+    """Plan a run.
+
+    Args:
+        config: resolved.
+        ranks: processes, one device each.
+        measure: images per second of one rank for a micro-batch of so many images; called only
+            if a step would fit and take seconds.
+
+    Raises:
+        ConfigError: if the batch does not divide into ranks.
+    """
+    batch_size = config.train.batch_size
+    if ranks < 1 or batch_size % ranks:
+        raise ConfigError(
+            f"`train.batch_size` {batch_size} does not divide into {ranks} ranks",
+            "choose a multiple of the number of ranks",
+        )
+    counts = count(config, task)
+    states = _states(counts, ranks)
+    room = USABLE * device.memory - sum(states.values())
+    micro_batches, kept = _cut(config, task, batch_size // ranks, room)
+    keeps_fake = config.train.share_noise and micro_batches == 1
+    step = counts.step if keeps_fake else counts.step + counts.generator_forward
+    peak = device.bfloat16 if config.train.precision == "bfloat16" else device.float32
+    rate, origin = ranks * UTILISATION * peak / step, f"estimated: {UTILISATION:.0%} of the peak"
+    images = batch_size // ranks // (micro_batches or batch_size // ranks)
+    if measure and micro_batches and images * ranks / rate < 20:
+        rate, origin = ranks * measure(images), "measured here by a few steps"
+        origin += f" of one rank, times {ranks}" if ranks > 1 else ""
+    steps = count_steps(config.train.duration, "train.duration", batch_size, task.num_rows)
+    disk = disk_bytes(config, task, counts, steps)
+    return Plan(
+        config, task, device, ranks, counts, states, micro_batches, images, kept, steps, rate,
+        origin, disk,
+    )  # fmt: skip
+
+
+def _states(counts: Counts, ranks: int) -> dict[str, int]:
+    """What is there whatever the batch, in bytes; all of it is float32."""
+    both, larger = counts.generator + counts.discriminator, max(counts[:2])
+    return {
+        "weights": 4 * both,
+        # One network's at a time; over ranks they are averaged in one joined copy.
+        "gradients": 4 * larger * (2 if ranks > 1 else 1),
+        "optimizer": 8 * both,
+        "average": 4 * counts.generator,
+        "teacher": 4 * counts.teacher,
+    }
+
+
+def _cut(config: Config, task: Task, images: int, room: float) -> tuple[int, Activations]:
+    """The fewest micro-batches whose activations fit; 0 if one image is too many."""
+    kept = activations(config, task, config.train.share_noise)
+    if kept.at(images) <= room:
+        return 1, kept
+    kept = activations(config, task, keeps_fake=False)
+    for parts in range(2, images + 1):
+        if images % parts == 0 and kept.at(images // parts) <= room:
+            return parts, kept
+    return 0, kept
+
+
+def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[str, int]:
+    """Bytes a run leaves behind, and those of its latents."""
+    generator, discriminator = counts[:2]
+    every = count_steps(
+        config.every.checkpoint, "every.checkpoint", config.train.batch_size, task.num_rows
+    )
+    found: dict[str, int] = {
+        # Both networks, the average, two running values of Adam's for both.
+        "checkpoints": CHECKPOINTS * 4 * (4 * generator + 3 * discriminator),
+        "snapshots": (1 + (steps - 1) // every) * 4 * (generator + discriminator),
+    }
+    if config.autoencoder.kind != "identity":
+        channels, height, width = task.shape  # mean and deviation, float16
+        found["latents"] = task.num_rows * 2 * 2 * channels * height * width
+    return found
+
+
+def this_machine(name: str, precision: str) -> Device:
+    """The device at hand, its peak measured by one large product.
+
+    Args:
+        name: cpu, cuda or cuda:1.
+        precision: "float32" or "bfloat16".
+    """
+    device = torch.device(name)
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+        label, side = torch.cuda.get_device_name(device), 8192
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        label, side = "this machine's CPU", 1024
+    matrix = torch.randn(side, side, device=device, dtype=getattr(torch, precision))
+    seconds = min(_timed(lambda: matrix @ matrix, device) for _ in range(5))
+    peak = 2 * side**3 / seconds
+    return Device(label, memory, peak, peak)
+
+
+def _timed(work: Callable[[], Any], device: torch.device) -> float:
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def describe(plan: Plan) -> list[str]:
+    """The plan in lines."""
+    counts, config, kept = plan.counts, plan.config, plan.activations
+    channels, side, _ = plan.task.shape
+    teacher = f", teacher {counts.teacher / 1e6:.1f} M (frozen)" if counts.teacher else ""
+    states = ", ".join(f"{name} {_gb(n)}" for name, n in plan.states.items() if n)
+    disk = ", ".join(f"{name} {_gb(number)}" for name, number in plan.disk.items())
+    lines = [
+        f"{config.name} on {plan.ranks} x {plan.device.label} ({_gb(plan.device.memory)} each)",
+        f"  data         {plan.task.num_rows:,} rows in {plan.task.num_classes:,} classes, samples "
+        f"{channels} x {side} x {side}{plan.task.note}",
+        f"  parameters   generator {counts.generator / 1e6:.2f} M, discriminator "
+        f"{counts.discriminator / 1e6:.2f} M, buffers included{teacher}",
+        f"  operations   {counts.step / 1e9:.1f} GFLOP per image and step; forward: generator "
+        f"{counts.generator_forward / 1e9:.3f}, discriminator "
+        f"{counts.discriminator_forward / 1e9:.3f}",
+        f"  states       {_gb(sum(plan.states.values()))} per rank: {states}",
+        f"  activations  {kept.per_image / 1e6:,.0f} MB per image in {config.train.precision} and "
+        f"{kept.fixed / 1e6:,.0f} MB whatever the batch; "
+        f"{kept.per_image_recomputed / 1e6:,.0f} MB if blocks were recomputed",
+    ]
+    if not plan.micro_batches:
+        more = "choose a smaller model.size or a device with more memory"
+        return [*lines, f"  batch        not even one image fits; {more}"]
+    per_rank = f"{plan.ranks} ranks x " if plan.ranks > 1 else ""
+    hint = ""
+    if plan.micro_batches != config.train.micro_batches:
+        hint = f"; set train.micro_batches = {plan.micro_batches}"
+    return [
+        *lines,
+        f"  batch        {config.train.batch_size} = {per_rank}{plan.micro_batches} "
+        f"micro-batches x {plan.images} images, {_gb(plan.memory)} of "
+        f"{_gb(plan.device.memory)} per rank{hint}",
+        f"  speed        {_round(plan.rate)} images/s, {plan.origin}",
+        f"  time         {_duration(plan.steps * config.train.batch_size / plan.rate)} for "
+        f"{plan.steps:,} steps ({config.train.duration})",
+        f"  disk         {_gb(sum(plan.disk.values()))}: {disk}",
+    ]
+
+
+def _gb(number: float | int) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e8 else f"{number / 1e6:,.1f} MB"
+
+
+def _round(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    days, hours = minutes // 1440, minutes % 1440 // 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{max(1, minutes)} min"

@@ -1,0 +1,90 @@
+"""A plan for a run, with a few steps on made-up data to learn how fast it will be."""
+
+import time
+from dataclasses import replace
+
+import torch
+
+from scalegan.autoencoders.base import Identity
+from scalegan.cost import Task
+from scalegan.data.rows import Rows
+from scalegan.errors import ConfigError
+from scalegan.features import dinov2
+from scalegan.interfaces import Teacher
+from scalegan.plan import DEVICES, describe, make_plan, this_machine
+from scalegan.runtime.world import World
+from scalegan.settings import Config
+from scalegan.train.build import build_state, to_device
+from scalegan.train.step import train_step
+
+
+def answer(config: Config, task: Task, device: str, ranks: int, measure: bool) -> list[str]:
+    """What a run will need, in lines.
+
+    Args:
+        device: one of `DEVICES`; or auto, cpu, cuda: this machine.
+        measure: whether steps may be taken, where the device is here.
+
+    Raises:
+        ConfigError: if the device is unknown or not here, or the batch does not fit the ranks.
+    """
+    has_gpu = torch.cuda.is_available()
+    here = {"auto": "cuda" if has_gpu else "cpu"}.get(device, device)
+    if device in DEVICES:
+        is_here = has_gpu and DEVICES[device].label in torch.cuda.get_device_name()
+        kind, here = DEVICES[device], "cuda"
+    elif here == "cpu" or (here.split(":")[0] == "cuda" and has_gpu):
+        is_here, kind = True, this_machine(here, config.train.precision)
+    else:
+        raise ConfigError(
+            f"`--device` is `{device}`, which is neither here nor known",
+            f"auto, cpu, or one of: {', '.join(DEVICES)}",
+        )
+
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+
+    def take_steps(images: int) -> float:
+        return images_per_second(config, task, torch.device(here), images)
+
+    trial = take_steps if measure and is_here else None
+    return describe(make_plan(config, task, kind, ranks, trial))
+
+
+def images_per_second(
+    config: Config, task: Task, device: torch.device, images: int, seconds: float = 10.0
+) -> float:
+    """Throughput of one rank on noise of the right shapes, without loading and saving.
+
+    Args:
+        images: of one micro-batch.
+        seconds: about how long to measure, after one step that warms up; at least two steps.
+    """
+    train = replace(config.train, batch_size=images, micro_batches=1)
+    config = replace(config, train=train)
+    alignment = config.objective.alignment
+    teacher: Teacher | None = None
+    if alignment.weight > 0 and alignment.teacher:
+        # Its weights do not change what it costs.
+        args = (alignment.teacher, alignment.teacher_path, device, alignment.side)
+        teacher = dinov2.untrained(*args)
+    elif alignment.weight > 0:
+        teacher = _features(alignment.features)
+    autoencoder = Identity(*task.shape[:2])
+    state = build_state(config, World(0, 1, device), autoencoder, task.num_classes, teacher)
+    side = task.picture_side
+    pictures = torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8)
+    stored = torch.randint(0, 256, (images, *task.shape), dtype=torch.uint8)
+    rows = Rows(stored, torch.arange(images) % task.num_classes, pictures if teacher else None)
+    share = [to_device(rows, device).read(torch.arange(images))]
+    train_step(state, [share])
+    start, steps = time.perf_counter(), 0
+    while steps < 2 or time.perf_counter() - start < seconds:
+        train_step(state, [share])  # waits for the device by itself
+        steps += 1
+    return steps * images / (time.perf_counter() - start)
+
+
+def _features(width: int) -> Teacher:
+    """In place of a function that will be handed in."""
+    return lambda pictures: torch.ones(len(pictures), 2, width, device=pictures.device)
