@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--autoencoder", default="identity")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--turns", type=int, default=3, help="preparations per number of workers")
     parser.add_argument("--folder", type=Path, help="where to write; the disk is what is measured")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -183,7 +184,7 @@ def encoding(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     config = named(arguments.autoencoder)
     for workers in map(int, arguments.workers.split(",")):
         rates = []
-        for turn in range(3):
+        for turn in range(arguments.turns):
             out = folder / f"encoded-{workers}-{turn}"
             seconds, _ = timed(
                 lambda out=out, workers=workers: prepare(

@@ -19,6 +19,7 @@ import hashlib
 import io
 import json
 import mmap
+import resource
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -306,6 +307,7 @@ class Shards:
         self.pictures = [shard[2] for shard in opened]
         self.offsets = [shard[3] for shard in opened]
         self.labels: Labels = torch.from_numpy(np.concatenate([shard[1] for shard in opened]))
+        self.from_disk = -1
         self.ends = np.cumsum([len(stored) for stored in self.stored])
 
     def __len__(self) -> int:
@@ -321,8 +323,9 @@ class Shards:
         starts = self.ends[shards] - [len(self.stored[shard]) for shard in shards]
         places = list(zip(shards.tolist(), (indices.numpy() - starts).tolist(), strict=True))
         stored = np.empty((len(places), *self.shape), self.dtype)
-        for shard, row in places:
-            self.maps[shard].hint(row)
+        if self._is_cold():
+            for shard, row in places:
+                self.maps[shard].hint(row)
         # Row by row is as fast as grouping by shard: a row is far larger than a turn of this loop.
         for i, (shard, row) in enumerate(places):
             stored[i] = self.stored[shard][row]
@@ -363,6 +366,12 @@ class Shards:
                         "match its digest",
                         AGAIN,
                     )
+
+    def _is_cold(self) -> bool:
+        """Whether this process had anything read from the disk since it was last asked."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        before, self.from_disk = self.from_disk, usage.ru_inblock + usage.ru_majflt
+        return before != self.from_disk
 
     def _decode(self, places: list[tuple[int, int]]) -> Images:
         side = self.manifest["side"]
