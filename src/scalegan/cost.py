@@ -30,6 +30,8 @@ class Task:
     picture_side: int
     note: str = ""
     """Where these numbers are from."""
+    data_bytes: int = 0
+    """Of prepared shards, where they are at hand."""
 
 
 class Counts(NamedTuple):

@@ -25,6 +25,10 @@ USABLE = 0.9
 CHECKPOINTS = 3  # on the disk at a time: two are kept, and a new one is verified before one goes
 
 
+PNG_BYTES = 1.75
+"""Per pixel of a kept picture: the mean of 200 photographs cropped to 256 pixels."""
+
+
 class Device(NamedTuple):
     """What a kind of device can do; bytes, and operations per second of dense products."""
 
@@ -61,15 +65,18 @@ def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) ->
         rows, classes, side: of the pictures, to be taken instead; the data is not read if all
             three are given.
     """
-    found, channels, note = (rows, classes, side), 3, ""
+    found, channels, note, data_bytes = (rows, classes, side), 3, "", 0
     if not all(found):
         try:
             *known, channels = _from_shards(config) if config.data.shards else _from_source(config)
+            files = Path(config.data.shards).glob("*/*") if config.data.shards else []
+            data_bytes = sum(file.stat().st_size for file in files)
         except DataError:
             known = list(IMAGENET)
             note = " (assumed: the data is not here; --rows, --classes and --side say otherwise)"
         rows, classes, side = (given or told for given, told in zip(found, known, strict=True))
-    return Task(sample_shape(config.autoencoder, channels, side), classes, rows, side, note)
+    shape = sample_shape(config.autoencoder, channels, side)
+    return Task(shape, classes, rows, side, note, data_bytes)
 
 
 def _from_shards(config: Config) -> tuple[int, int, int, int]:
@@ -198,20 +205,33 @@ def _cut(config: Config, task: Task, images: int, room: float) -> tuple[int, Act
 
 
 def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[str, int]:
-    """Bytes a run leaves behind, and those of its latents."""
-    generator, discriminator = counts[:2]
-    every = count_steps(
+    """Bytes a run leaves behind, and those of its data where that is prepared."""
+    between = count_steps(
         config.every.checkpoint, "every.checkpoint", config.train.batch_size, task.num_rows
     )
-    found: dict[str, int] = {
-        # Both networks, the average, two running values of Adam's for both.
-        "checkpoints": CHECKPOINTS * 4 * (4 * generator + 3 * discriminator),
-        "snapshots": (1 + (steps - 1) // every) * 4 * (generator + discriminator),
-    }
+    found = run_bytes(counts.generator, counts.discriminator, steps, between)
+    if task.data_bytes:
+        return found | {"shards (there)": task.data_bytes}
     if config.autoencoder.kind != "identity":
         channels, height, width = task.shape  # mean and deviation, float16
         found["latents"] = task.num_rows * 2 * 2 * channels * height * width
+    if config.objective.alignment.weight > 0:
+        found["pictures"] = round(task.num_rows * PNG_BYTES * task.picture_side**2)
     return found
+
+
+def run_bytes(generator: int, discriminator: int, steps: int, between: int) -> dict[str, int]:
+    """Bytes that a run leaves behind.
+
+    Args:
+        generator, discriminator: numbers saved with each.
+        between: steps from one checkpoint to the next.
+    """
+    return {
+        # Both networks, the average, two running values of Adam's for both.
+        "checkpoints": CHECKPOINTS * 4 * (4 * generator + 3 * discriminator),
+        "snapshots": (1 + (steps - 1) // between) * 4 * (generator + discriminator),
+    }
 
 
 def this_machine(name: str, precision: str) -> Device:

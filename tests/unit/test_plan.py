@@ -9,6 +9,7 @@ from scalegan import config as configs
 from scalegan.cost import Task
 from scalegan.errors import ConfigError
 from scalegan.plan import DEVICES, Device, Plan, describe, make_plan, read_task, sample_shape
+from scalegan.prepare import prepare
 from scalegan.settings import AutoencoderConfig, Config, DataConfig, EveryConfig, TrainConfig
 from scalegan.train import checkpoint
 from scalegan.train.trial import answer
@@ -116,6 +117,25 @@ def test_the_data_says_what_it_is(tmp_path: Path) -> None:
     data = DataConfig(f"npz:{tmp_path / 'data.npz'}")
     assert read_task(replace(config(), data=data)) == Task((3, 8, 8), 2, 7, 8)
     assert read_task(replace(config(), data=data), side=16) == Task((3, 16, 16), 2, 7, 16)
+
+
+def test_prepared_shards_are_read_and_weighed(tmp_path: Path) -> None:
+    images = np.arange(7 * 8 * 8 * 3, dtype=np.uint8).reshape(7, 8, 8, 3)
+    np.savez(tmp_path / "data.npz", images, np.arange(7) % 2)
+    prepare(f"npz:{tmp_path / 'data.npz'}", tmp_path / "shards", workers=1, shard_rows=4)
+    on_disk = sum(path.stat().st_size for path in (tmp_path / "shards").glob("shard-*/*"))
+    on_shards = replace(config(), data=DataConfig("", shards=str(tmp_path / "shards")))
+    task = read_task(on_shards)
+    assert task == Task((3, 8, 8), 2, 7, 8, data_bytes=on_disk) and on_disk > images.nbytes
+    plan = make_plan(on_shards, task, SMALL)
+    assert plan.disk["shards (there)"] == on_disk
+
+
+def test_what_is_not_prepared_yet_is_estimated() -> None:
+    recipe = configs.resolve(configs.read("gat-s2-imagenet256"))
+    disk = make_plan(recipe, Task((4, 32, 32), 10, 100, 256), DEVICES["h200"]).disk
+    assert disk["latents"] == 100 * 2 * 2 * 4 * 32 * 32  # mean and deviation, float16
+    assert disk["pictures"] == 100 * 1.75 * 256**2  # its teacher looks at them
 
 
 def test_absent_data_is_assumed_to_be_imagenet_and_said_to_be() -> None:

@@ -17,6 +17,7 @@ from scalegan.errors import CheckpointError, ConfigError
 from scalegan.features.judge import accuracy, train_judge
 from scalegan.interfaces import Teacher
 from scalegan.metrics.evaluate import Verdict, distances
+from scalegan.plan import run_bytes
 from scalegan.runtime import files, pictures
 from scalegan.runtime.log import Log, losses, plot_curves
 from scalegan.runtime.world import World, join
@@ -178,10 +179,7 @@ def introduce(built: Built, run: Path, total: int, between: int) -> list[str]:
     state, config = built.state, built.state.config
     generator, discriminator = (count_parameters(n) for n in state.networks.values())
     channels, side, _ = state.autoencoder.shape
-    # Both networks, the average, two Adam moments of both; three checkpoints exist for a moment.
-    checkpoint_bytes = 4 * (4 * generator + 3 * discriminator)
-    snapshots = 1 + total // between
-    needed = 3 * checkpoint_bytes + snapshots * 4 * (generator + discriminator)
+    needed = sum(run_bytes(generator, discriminator, total, between).values())
     folder = next(parent for parent in [run, *run.absolute().parents] if parent.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
