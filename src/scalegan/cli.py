@@ -107,7 +107,7 @@ def with_config(kind: type, name: str, arguments: list[str]) -> tuple[Any, Confi
     if recipe is None:
         raise ConfigError(f"`scalegan {name}` needs a recipe or a config.toml", about)
     config = parsed.config
-    if config.model.size and config.model.size != given.model.size:
+    if getattr(config.model, "size", "") != getattr(given.model, "size", ""):
         # A size on the command line replaces the file's numbers, unless they are given too.
         same = {n: 0 for n in ("width", "depth", "num_heads")
                 if getattr(config.model, n) == getattr(given.model, n)}  # fmt: skip

@@ -5,7 +5,7 @@ import json
 import tomllib
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
@@ -13,12 +13,15 @@ from pydantic import TypeAdapter, ValidationError
 from scalegan.errors import ConfigError
 from scalegan.settings import (
     GAT_SIZES,
+    MODELS,
     TEACHER_WIDTHS,
     AlignmentConfig,
     AutoencoderConfig,
     Config,
     FitConfig,
     GATConfig,
+    Model,
+    ObjectiveConfig,
     Size,
 )
 
@@ -58,12 +61,21 @@ def parse(values: dict[str, Any]) -> Config:
     data = values.get("data")
     if isinstance(data, dict) and data.get("shards") and "source" not in data:
         values = values | {"data": data | {"source": ""}}  # shards stand for the default source
-    return _parse(Config, values, "")
+    config: Config = _parse(Config, {k: v for k, v in values.items() if k != "model"}, "")
+    return replace(config, model=parse_model(values.get("model", {})))
 
 
-def parse_model(values: dict[str, Any]) -> GATConfig:
-    """The model part alone, as a snapshot has it."""
-    return _parse(GATConfig, values, "model.")
+def parse_model(values: Any) -> Model:
+    """The model part alone, as a snapshot has it; its architecture decides what it may hold."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"`model` is {json.dumps(values)}; expected a table")
+    name = values.get("architecture", "gat")
+    if not isinstance(name, str) or name not in MODELS:
+        raise ConfigError(
+            f"`model.architecture` is {json.dumps(name)}; expected one of: {', '.join(MODELS)}"
+        )
+    model: Model = _parse(MODELS[name], values, "model.")
+    return model
 
 
 def parse_autoencoder(values: dict[str, Any]) -> AutoencoderConfig:
@@ -103,10 +115,16 @@ def _refuse_unknown(kind: Any, values: dict[str, Any], prefix: str) -> None:
 
 def setting_names(kind: Any = Config, prefix: str = "") -> list[str]:
     """Every setting, dotted."""
-    names = []
+    names: list[str] = []
     for field in fields(kind):
         name = f"{prefix}{field.name}"
-        names += setting_names(field.type, f"{name}.") if is_dataclass(field.type) else [name]
+        parts = [
+            part
+            for part in get_args(field.type) or [field.type]
+            if isinstance(part, type) and is_dataclass(part)
+        ]
+        found = [n for part in parts for n in setting_names(part, f"{name}.")] or [name]
+        names += [n for n in found if n not in names]
     return names
 
 
@@ -122,16 +140,8 @@ def resolve(config: Config) -> Config:
     Raises:
         ConfigError: if settings exclude each other or one has no effect.
     """
-    numbers = {name: getattr(config.model, name) for name in Size._fields}
-    if config.model.size:
-        named = GAT_SIZES[config.model.size]._asdict()
-        numbers = {name: number or named[name] for name, number in numbers.items()}
-    for name, number in numbers.items():
-        if not number:
-            raise ConfigError(
-                f"`model.{name}` is not set", "set it, or `model.size` to one of the named sizes"
-            )
-    config = replace(config, model=replace(config.model, size="", **numbers))
+    if isinstance(config.model, GATConfig):
+        config = replace(config, model=_with_numbers(config.model))
     data = config.data
     if bool(data.source) == bool(data.shards):
         raise ConfigError(
@@ -153,6 +163,17 @@ def resolve(config: Config) -> Config:
             f"`autoencoder.kind` `{autoencoder.kind}` needs `autoencoder.path`",
             "name the folder that holds its files",
         )
+    _check_objective(config.objective)
+    if config.train.share_noise and config.train.discriminator_turns > 1:
+        raise ConfigError(
+            "`train.share_noise` is set but there are several `train.discriminator_turns`",
+            "set it to false: every turn draws its own",
+        )
+    if config.optim.base_width and not hasattr(config.model, "width"):
+        raise ConfigError(
+            f"`optim.base_width` is set but `{config.model.architecture}` has no one width",
+            "set it to 0: the rates hold as they are stated",
+        )
     objective = config.objective
     if objective.alignment.weight == 0 and objective.alignment != type(objective.alignment)():
         raise ConfigError(
@@ -172,6 +193,34 @@ def resolve(config: Config) -> Config:
     for field in fields(config.every):
         parse_duration(getattr(config.every, field.name), f"every.{field.name}")
     return config
+
+
+def _with_numbers(model: GATConfig) -> GATConfig:
+    """The numbers that a named size stands for."""
+    numbers = {name: getattr(model, name) for name in Size._fields}
+    if model.size:
+        named = GAT_SIZES[model.size]._asdict()
+        numbers = {name: number or named[name] for name, number in numbers.items()}
+    for name, number in numbers.items():
+        if not number:
+            raise ConfigError(
+                f"`model.{name}` is not set", "set it, or `model.size` to one of the named sizes"
+            )
+    return replace(model, size="", **numbers)
+
+
+def _check_objective(objective: ObjectiveConfig) -> None:
+    """Raise where terms exclude each other or one has no effect."""
+    penalty, path = objective.penalty, objective.path_length
+    if penalty.kind == "exact" and penalty.sigma != type(penalty)().sigma:
+        raise ConfigError("`objective.penalty.sigma` is set but an exact penalty has no step")
+    if penalty.lazy and penalty.every == 1:
+        raise ConfigError("`objective.penalty.lazy` is set but no step is skipped")
+    if path.weight > 0 and not path.every:
+        raise ConfigError(
+            "`objective.path_length.weight` is set but `objective.path_length.every` is not",
+            "say every how many steps; 4 is usual",
+        )
 
 
 def _with_width(alignment: AlignmentConfig) -> AlignmentConfig:

@@ -44,7 +44,8 @@ class Counts(NamedTuple):
     discriminator_forward: int
     """With features where there is a teacher."""
     step: int
-    """Both turns, forward and backward, with one forward of the generator."""
+    """All turns, forward and backward, with one forward of the generator where there are two;
+    terms that come every few steps count in proportion."""
 
 
 class Activations(NamedTuple):
@@ -91,15 +92,26 @@ def count(config: Config, task: Task) -> Counts:
         with FlopCounterMode(display=False) as judged:
             with_features = {"with_features": True} if alignment.weight > 0 else {}
             discriminator(fake.detach(), labels, **with_features)
-        with FlopCounterMode(display=False) as turns:
-            terms = objective.discriminator_terms(discriminator, real, fake.detach(), batch, 0)
-            _total(terms.losses).backward()
+        every = config.objective.penalty.every, config.objective.path_length.every or 1
+        turns = [0.0, 0.0]
+        for step, shares in ((0, [1 / n for n in every]), (1, [1 - 1 / n for n in every])):
+            discriminator.requires_grad_(True)
+            with FlopCounterMode(display=False) as first:
+                terms = objective.discriminator_terms(
+                    discriminator, real, fake.detach(), batch, step
+                )
+                _total(terms.losses).backward()
             discriminator.requires_grad_(False)
-            terms = objective.generator_terms(discriminator, real, fake, batch)
-            _total(terms.losses).backward()
+            with FlopCounterMode(display=False) as second:
+                terms = objective.generator_terms(generator, discriminator, real, fake, batch, step)
+                _total(terms.losses).backward(retain_graph=True)
+            for i, (counter, share) in enumerate(zip((first, second), shares, strict=True)):
+                turns[i] += share * counter.get_total_flops()
     flops = forward.get_total_flops()
-    step = flops + turns.get_total_flops()
-    return Counts(*sizes, of_teacher, flops, judged.get_total_flops(), step)
+    # Of a step with several turns of the discriminator, each makes its own fakes.
+    repeats = config.train.discriminator_turns
+    total = repeats * turns[0] + turns[1] + flops * (1 if repeats == 1 else 1 + repeats)
+    return Counts(*sizes, of_teacher, flops, judged.get_total_flops(), round(total))
 
 
 def activations(config: Config, task: Task, keeps_fake: bool) -> Activations:
@@ -132,7 +144,7 @@ def _kept(config: Config, task: Task, keeps_fake: bool, images: int) -> tuple[in
             first = saved.take()
             discriminator.requires_grad_(False)
             with saved:
-                objective.generator_terms(discriminator, real, fake, batch)
+                objective.generator_terms(generator, discriminator, real, fake, batch, 0)
             second = saved.take()
     if keeps_fake:
         return first[0] + of_generator[0], first[1] + of_generator[1]

@@ -122,6 +122,24 @@ class TruncatesStyle(Protocol):
 
 
 @runtime_checkable
+class MixesStyles(Protocol):
+    """Takes one style for the first layers and another for the rest."""
+
+    num_layers: int
+
+    def mix(
+        self, w: Float[Tensor, "N *S"], other: Float[Tensor, "N *S"], cut: int
+    ) -> Float[Tensor, "N *S"]: ...
+
+
+@runtime_checkable
+class WantsOrthogonalWeights(Protocol):
+    """Says which of its weights the orthogonal regularization is for."""
+
+    def orthogonal_weights(self) -> list[Tensor]: ...
+
+
+@runtime_checkable
 class GuidesStyle(Protocol):
     """Pushes styles away from the mean over all classes: scale = 1 changes nothing."""
 

@@ -76,7 +76,8 @@ def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) ->
             note = " (assumed: the data is not here; --rows, --classes and --side say otherwise)"
         rows, classes, side = (given or told for given, told in zip(found, known, strict=True))
     shape = sample_shape(config.autoencoder, channels, side)
-    return Task(shape, classes, rows, side, note, data_bytes)
+    num_classes = classes if config.data.conditional else 0
+    return Task(shape, num_classes, rows, side, note, data_bytes)
 
 
 def _from_shards(config: Config) -> tuple[int, int, int, int]:
@@ -171,7 +172,8 @@ def make_plan(
     if measure and micro_batches and images * ranks / rate < 20:
         rate, origin = ranks * measure(images), "measured here by a few steps"
         origin += f" of one rank, times {ranks}" if ranks > 1 else ""
-    steps = count_steps(config.train.duration, "train.duration", batch_size, task.num_rows)
+    of_step = batch_size * config.train.discriminator_turns
+    steps = count_steps(config.train.duration, "train.duration", of_step, task.num_rows)
     disk = disk_bytes(config, task, counts, steps)
     return Plan(
         config, task, device, ranks, counts, states, micro_batches, images, kept, steps, rate,
@@ -207,7 +209,10 @@ def _cut(config: Config, task: Task, images: int, room: float) -> tuple[int, Act
 def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[str, int]:
     """Bytes a run leaves behind, and those of its data where that is prepared."""
     between = count_steps(
-        config.every.checkpoint, "every.checkpoint", config.train.batch_size, task.num_rows
+        config.every.checkpoint,
+        "every.checkpoint",
+        config.train.batch_size * config.train.discriminator_turns,
+        task.num_rows,
     )
     found = run_bytes(counts.generator, counts.discriminator, steps, between)
     if task.data_bytes:

@@ -72,6 +72,13 @@ class GATConfig:
     """Decay of the running class means of the style."""
 
 
+Model = GATConfig
+"""The sizes of any architecture."""
+
+MODELS: dict[str, type[Model]] = {"gat": GATConfig}
+"""By the name that `model.architecture` has."""
+
+
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """What a sample is made of."""
@@ -132,6 +139,8 @@ class DataConfig:
     """Side that pictures are cropped to; 0 = they are square and of one size already."""
     shards: str = ""
     """Folder that `scalegan prepare` wrote, read from the disk as needed; source is empty then."""
+    conditional: bool = True
+    """Whether the networks are told the class of a sample."""
     verify: Literal["digests", "sizes"] = "digests"
     """What is checked of shards before the first step: digests find any damage and take about a
     second per gigabyte that is read; sizes find missing and cut files at once."""
@@ -139,16 +148,38 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class PenaltyConfig:
-    """R1 and R2 by finite differences (GAT, section on stable training)."""
+    """R1 and R2: the squared slope of the discriminator's summed logits."""
 
+    kind: Literal["finite-difference", "exact"] = "finite-difference"
+    """finite-difference: between a sample and a nearby one (GAT, section on stable training).
+    exact: the gradient with respect to what the discriminator is shown; needs second derivatives.
+    """
     r1: Amount = 0.1
     """Strength on real samples; the term is r1 / 2 times the squared slope."""
     r2: Amount = 0.1
     """Strength on fake samples."""
     every: Count = 1
-    """Steps between penalties; skipped steps are not made up for."""
+    """Steps between penalties."""
+    lazy: bool = False
+    """Whether skipped steps are made up for, by `every` times the strength, and the
+    discriminator's rate and betas adjusted for it (StyleGAN2, arXiv 1912.04958, appendix B)."""
     sigma: Positive = 0.01
-    """Standard deviation of the step that the slope is measured over."""
+    """Standard deviation of the step that a finite difference is measured over."""
+
+
+@dataclass(frozen=True)
+class PathLengthConfig:
+    """The generator's slope with respect to its style, kept even (StyleGAN2, arXiv 1912.04958)."""
+
+    weight: Amount = 0.0
+    """Strength; 0 = none."""
+    every: Annotated[int, Ge(0)] = 0
+    """Steps between penalties, which are made up for by `every` times the strength; the
+    generator's rate and betas are adjusted for it, even where the strength is 0. 0 = never."""
+    decay: Decay = 0.99
+    """Of the running mean of the slope."""
+    share: Annotated[float, Gt(0), Le(1)] = 0.5
+    """Of a batch that the penalty is measured on."""
 
 
 @dataclass(frozen=True)
@@ -197,9 +228,16 @@ class AlignmentConfig:
 class ObjectiveConfig:
     """The loss terms of both networks."""
 
-    adversarial: Literal["relativistic"] = "relativistic"
-    """relativistic: pairs of one real and one fake sample (arXiv 1807.00734)."""
+    adversarial: Literal["relativistic", "logistic", "hinge"] = "relativistic"
+    """relativistic: pairs of one real and one fake sample (arXiv 1807.00734). logistic:
+    non-saturating (arXiv 1406.2661). hinge: arXiv 1705.02894."""
+    joint_batch: bool = True
+    """Real and fake samples pass the discriminator together, or one after the other: it matters
+    where layers look across the batch."""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    path_length: PathLengthConfig = field(default_factory=PathLengthConfig)
+    orthogonal: Amount = 0.0
+    """Strength of the generator's orthogonal regularization (BigGAN, arXiv 1809.11096)."""
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
@@ -210,7 +248,11 @@ class OptimConfig:
     """AdamW for both networks."""
 
     learning_rate: Positive = 2e-4
-    """At width 768: a network of width W gets learning_rate * 768 / W (GAT's scaling rule)."""
+    """At base_width: a network of width W gets learning_rate * base_width / W (GAT's rule)."""
+    discriminator_learning_rate: Amount = 0.0
+    """Of the discriminator; 0 = learning_rate."""
+    base_width: Annotated[int, Ge(0)] = 768
+    """Width at which the rates are stated; 0 = they hold for any width."""
     betas: tuple[Decay, Decay] = (0.0, 0.99)
     """Decay of Adam's running mean and mean square."""
     eps: Positive = 1e-8
@@ -231,10 +273,18 @@ class TrainConfig:
     """Images per step over all ranks and micro-batches."""
     micro_batches: Count = 1
     """Parts that each rank's share of the batch is cut into, to save memory."""
+    discriminator_turns: Count = 1
+    """Updates of the discriminator per step, each on a batch of its own."""
+    style_mixing: Share = 0.0
+    """Probability that a batch's styles are mixed with others from some layer on."""
     share_noise: bool = True
     """One noise for both networks' turns of a step, as the official code does; saves a forward."""
     ema_decay: Decay = 0.999
     """Decay of the moving average of the generator, which is the one that is sampled."""
+    ema_start: Annotated[int, Ge(0)] = 0
+    """Step up to which the average is the generator itself."""
+    ema_buffers: Literal["copy", "average"] = "copy"
+    """Whether running statistics are copied into the average, or averaged like weights."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast of the forward passes; weights, losses and penalties stay float32."""
     workers: Annotated[int, Ge(0)] = 2
@@ -273,7 +323,7 @@ class Config:
     """Name of the recipe."""
     seed: Annotated[int, Ge(0)] = 0
     """Every random draw of the run derives from it."""
-    model: GATConfig = field(default_factory=GATConfig)
+    model: Model = field(default_factory=GATConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     data: DataConfig = field(default_factory=DataConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)

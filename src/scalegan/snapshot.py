@@ -27,7 +27,7 @@ from scalegan.runtime.files import (
     write_json,
 )
 from scalegan.sample import labels_for, paint, sample, styles_for
-from scalegan.settings import AutoencoderConfig, GATConfig
+from scalegan.settings import AutoencoderConfig, Model
 
 FORMAT = 2
 
@@ -37,7 +37,7 @@ class Card:
     """What a snapshot says of itself (`config.json`)."""
 
     name: str
-    model: GATConfig
+    model: Model
     autoencoder: AutoencoderConfig
     shape: tuple[int, int, int]
     class_names: list[str]
@@ -318,7 +318,7 @@ class GAN:
         """
         names = self.card.class_names
         if classes is None:
-            return list(range(len(names)))
+            return list(range(max(1, len(names))))  # an unconditional network looks at no label
         found = [self._index(label) for label in classes]
         for label in found:
             if isinstance(label, str) or not 0 <= label < len(names):

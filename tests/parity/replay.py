@@ -20,6 +20,7 @@ from scalegan.settings import (
     AlignmentConfig,
     AugmentConfig,
     Config,
+    GATConfig,
     NoiseConfig,
     ObjectiveConfig,
     OptimConfig,
@@ -181,6 +182,7 @@ def train_state(case: Case) -> TrainState:
         max_grad_norm="max_grad_norm",
     )  # fmt: skip
     config = Config(
+        model=GATConfig(width=recorded["hidden_size"]),
         objective=ObjectiveConfig(
             penalty=PenaltyConfig(**pick(recorded, r1="r1_gamma", r2="r2_gamma", sigma="sigma")),
             noise=NoiseConfig(
@@ -199,8 +201,7 @@ def train_state(case: Case) -> TrainState:
         **networks,
         average=copy.deepcopy(networks["generator"]).requires_grad_(False),
         optimizers={
-            role: build_optimizer(network, recorded["hidden_size"], config.optim)
-            for role, network in networks.items()
+            role: build_optimizer(role, network, config) for role, network in networks.items()
         },
         autoencoder=Latents(recorded["in_channels"], recorded["input_size"]),
         objective=Objective(config.objective, ADVERSARIAL["relativistic"], levels),

@@ -205,3 +205,34 @@ def test_setting_names_are_dotted_and_unique() -> None:
 
 def test_defaults_are_written_and_read() -> None:
     assert parse({}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"objective": {"penalty": {"kind": "exact", "sigma": 0.1}}},
+            "`objective.penalty.sigma` is set but an exact penalty has no step",
+        ),
+        (
+            {"objective": {"penalty": {"lazy": True}}},
+            "`objective.penalty.lazy` is set but no step is skipped",
+        ),
+        (
+            {"objective": {"path_length": {"weight": 2.0}}},
+            "`objective.path_length.weight` is set but `objective.path_length.every` is not",
+        ),
+        (
+            {"train": {"discriminator_turns": 2}},
+            "`train.share_noise` is set but there are several `train.discriminator_turns`",
+        ),
+        (
+            {"model": {"architecture": "dcgan"}},
+            '`model.architecture` is "dcgan"; expected one of: ',
+        ),
+    ],
+)
+def test_settings_without_effect_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(parse({"model": {"size": "S"}} | values))
+    assert str(caught.value).startswith(message)

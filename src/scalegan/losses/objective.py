@@ -1,17 +1,33 @@
-"""All loss terms of both networks, by name.
+"""All loss terms of both networks, by name; the parts are in the files beside this one.
 
-Source: GAT (arXiv 2509.24935), spec section 8; the parts are in the files beside this one.
+A term whose strength is zero is not computed. Sources: GAT (arXiv 2509.24935), spec section 8;
+LadaGAN (2401.09596), BigGAN (1809.11096), GANsformer (2103.01209) for what they add.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scalegan.interfaces import Batch, DiscriminatorModule, Levels, LevelsOrOne, Teacher, Terms
+from scalegan.interfaces import (
+    Batch,
+    DiscriminatorModule,
+    GeneratorModule,
+    Labels,
+    Levels,
+    LevelsOrOne,
+    Teacher,
+    Terms,
+)
 from scalegan.losses import mng
 from scalegan.losses.adversarial import Pair
 from scalegan.losses.alignment import alignment, teacher_input
-from scalegan.losses.penalties import finite_difference, nearby
+from scalegan.losses.penalties import (
+    exact,
+    finite_difference,
+    nearby,
+    orthogonality,
+    path_lengths,
+)
 from scalegan.losses.view import View, draw_view
 from scalegan.settings import ObjectiveConfig
 
@@ -24,6 +40,7 @@ class Objective:
         adversarial: the pair of losses that `config.adversarial` names.
         num_levels: levels of the generator.
         teacher: frozen features of normalised pictures; needed if `config.alignment.weight` > 0.
+        device: of what terms remember.
     """
 
     def __init__(
@@ -32,12 +49,16 @@ class Objective:
         adversarial: Pair,
         num_levels: int,
         teacher: Teacher | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.config = config
         self.adversarial = adversarial
         noise = config.noise
         self.shares = mng.noise_schedule(num_levels, noise.min_information, noise.floor)
         self.teacher = teacher
+        names = ["path_length"] if config.path_length.weight > 0 else []
+        self.memory = {name: torch.zeros((), device=device) for name in names}
+        """What terms remember from step to step; saved with a checkpoint."""
 
     def discriminator_terms(
         self,
@@ -56,33 +77,80 @@ class Objective:
         """
         fake_view, real_view = self.view(fake), self.view(real)
         penalty = self.config.penalty
-        due = (penalty.r1 > 0 or penalty.r2 > 0) and step % penalty.every == 0
+        strengths = {"d/r1": penalty.r1, "d/r2": penalty.r2}
+        due = any(strengths.values()) and step % penalty.every == 0
+        is_exact = due and penalty.kind == "exact"
         shown = [real_view(real), fake_view(fake)]
-        if due:  # moved before it is augmented, and shown in the same view
+        if is_exact:  # the slope is taken at what is shown
+            shown = [samples.detach().requires_grad_() for samples in shown]
+        elif due:  # moved before it is augmented, and shown in the same view
             shown += [real_view(nearby(real, penalty.sigma))]
             shown += [fake_view(nearby(fake, penalty.sigma))]
         logits, features = self.judge(discriminator, shown, batch)
         losses = {"d/adversarial": self.adversarial.discriminator(logits[0], logits[1])}
         watched = {"d/real_logits": logits[0].mean(1), "d/fake_logits": logits[1].mean(1)}
-        if due:
-            watched["d/r1"] = finite_difference(logits[0], logits[2], penalty.sigma)
-            watched["d/r2"] = finite_difference(logits[1], logits[3], penalty.sigma)
-            losses["d/r1_penalty"] = penalty.r1 / 2 * watched["d/r1"]
-            losses["d/r2_penalty"] = penalty.r2 / 2 * watched["d/r2"]
+        for i, (name, strength) in enumerate(strengths.items()):
+            if is_exact and strength:
+                watched[name] = exact(logits[i], shown[i])
+            elif due and not is_exact:
+                watched[name] = finite_difference(logits[i], logits[i + 2], penalty.sigma)
+            if name in watched:
+                times = penalty.every if penalty.lazy else 1
+                losses[f"{name}_penalty"] = times * strength / 2 * watched[name]
         if features is not None:
             token, patches = alignment(features, self.teach(real_view, batch))
             losses["d/alignment"] = self.config.alignment.weight * (token + patches)
         return Terms(losses, {name: value.detach() for name, value in watched.items()})
 
     def generator_terms(
-        self, discriminator: DiscriminatorModule, real: LevelsOrOne, fake: Levels, batch: Batch
+        self,
+        generator: GeneratorModule,
+        discriminator: DiscriminatorModule,
+        real: LevelsOrOne,
+        fake: Levels,
+        batch: Batch,
+        step: int,
     ) -> Terms:
-        """Terms of the generator's turn: fresh views, and gradients only through the fake."""
-        fake_view, real_view = self.view(fake), self.view(real)
-        fake_logits = discriminator(fake_view(fake), batch.labels).logits
-        with torch.no_grad():
-            real_logits = discriminator(real_view(real), batch.labels).logits
-        return Terms({"g/adversarial": self.adversarial.generator(real_logits, fake_logits)}, {})
+        """Terms of the generator's turn: fresh views, and gradients only through the fake.
+
+        Args:
+            generator: for the terms on its weights and its slope.
+            real: one level that stands for all.
+            step: decides whether the path length is due.
+        """
+        fake_view = self.view(fake)
+        logits = [discriminator(fake_view(fake), batch.labels).logits]
+        if self.adversarial.is_paired:
+            with torch.no_grad():
+                logits.insert(0, discriminator(self.view(real)(real), batch.labels).logits)
+        losses = {"g/adversarial": self.adversarial.generator(*logits)}
+        watched = {}
+        if self.config.orthogonal > 0:
+            watched["g/orthogonality"] = orthogonality(generator.orthogonal_weights())
+            losses["g/orthogonal"] = self.config.orthogonal * watched["g/orthogonality"]
+        path = self.config.path_length
+        if path.weight > 0 and step % path.every == 0:
+            lengths = self.path_lengths(generator, batch.labels)
+            watched["g/path_length"] = lengths.mean()
+            uneven = (lengths - self.memory["path_length"]).square().mean()
+            losses["g/path_length_penalty"] = path.every * path.weight * uneven
+        count = len(fake)
+        return Terms(
+            {name: value.expand(count) for name, value in losses.items()},
+            {name: value.detach().expand(count) for name, value in watched.items()},
+        )
+
+    def path_lengths(self, generator: GeneratorModule, labels: Labels) -> Float[Tensor, " M"]:
+        """Path lengths of fresh styles; their running mean moves before it is compared with."""
+        path = self.config.path_length
+        labels = labels[: max(1, round(path.share * len(labels)))]
+        z = torch.randn(len(labels), *generator.z_shape).to(labels.device)
+        w = generator.map(z, labels)
+        images = generator.synthesize(w)[:, -1]
+        lengths = path_lengths(images, w, torch.randn(images.shape).to(images))
+        mean = self.memory["path_length"]
+        mean.copy_(torch.lerp(lengths.detach().mean(), mean.to(lengths), path.decay))
+        return lengths
 
     def view(self, samples: LevelsOrOne) -> View:
         return draw_view(samples, self.shares, self.config.augment)
@@ -92,9 +160,11 @@ class Objective:
     ) -> tuple[list[Float[Tensor, "N K"]], Float[Tensor, "N S E"] | None]:
         """Logits of every pass, and features of the first one where a teacher aligns them.
 
-        No layer looks across the batch, so all passes are one batch; the one with features goes
+        Where no layer looks across the batch all passes are one batch; the one with features goes
         alone, because only it needs the last block for all tokens.
         """
+        if not self.config.joint_batch:
+            return [discriminator(samples, batch.labels).logits for samples in shown], None
         first, features = [], None
         if self.config.alignment.weight > 0:
             output = discriminator(shown[0], batch.labels, with_features=True)

@@ -12,7 +12,14 @@ from scalegan.data.rows import Pictures, Readable, Rows, collect, encode
 from scalegan.data.shards import Shards
 from scalegan.data.sources import class_notices, open_source
 from scalegan.errors import ConfigError, DataError
-from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
+from scalegan.interfaces import (
+    Autoencoder,
+    DiscriminatorModule,
+    GeneratorModule,
+    MixesStyles,
+    Teacher,
+    WantsOrthogonalWeights,
+)
 from scalegan.losses.objective import Objective
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
 from scalegan.runtime.rng import seed_all
@@ -61,7 +68,8 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
             f"`train.batch_size` {config.train.batch_size} is larger than the data set "
             f"({len(rows)} pictures)"
         )
-    state = build_state(config, world, autoencoder, len(pictures.class_names), teacher)
+    num_classes = len(pictures.class_names) if config.data.conditional else 0
+    state = build_state(config, world, autoencoder, num_classes, teacher)
     state.shards = rows.fingerprint if isinstance(rows, Shards) else ""
     return Built(state, rows, pictures)
 
@@ -188,9 +196,10 @@ def build_state(
         network.to(world.device)
         for network in build_networks(config, autoencoder.shape, num_classes)
     )
+    check_abilities(config, generator)
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     optimizers: dict[str, torch.optim.Optimizer] = {
-        name: build_optimizer(network, config.model.width, config.optim)
+        name: build_optimizer(name, network, config)
         for name, network in (("generator", generator), ("discriminator", discriminator))
     }
     objective = Objective(
@@ -198,6 +207,7 @@ def build_state(
         ADVERSARIAL[config.objective.adversarial],
         generator.num_levels,
         teacher,
+        world.device,
     )
     return TrainState(
         config, world, generator, discriminator, average, optimizers, autoencoder, objective
@@ -216,6 +226,17 @@ def build_networks(
     seed_all(config.seed, "init", "discriminator")
     discriminator = architecture.discriminator(config.model, shape, num_classes, **features)
     return generator, discriminator
+
+
+def check_abilities(config: Config, generator: GeneratorModule) -> None:
+    """Raise ConfigError where a setting asks for what the generator cannot do."""
+    wanted = {
+        "train.style_mixing": (config.train.style_mixing, MixesStyles),
+        "objective.orthogonal": (config.objective.orthogonal, WantsOrthogonalWeights),
+    }
+    for name, (value, ability) in wanted.items():
+        if value and not isinstance(generator, ability):
+            raise ConfigError(f"`{name}` is set but `{config.model.architecture}` has no such term")
 
 
 def count_parameters(network: nn.Module) -> int:

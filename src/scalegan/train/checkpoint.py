@@ -23,14 +23,14 @@ from scalegan.settings import Config
 from scalegan.snapshot import load_weights
 from scalegan.train.state import TrainState
 
-FORMAT = 2
+FORMAT = 3
 KEEP = 2
 """Valid checkpoints kept; the older one is the way back if the newer one is damaged on the disk."""
 
 # A run is its data, networks and seed; a checkpoint of another one cannot be resumed. Other
 # settings (duration, rates, how often to log) may change on the way and are shown.
 IDENTITY = ("seed", "model", "autoencoder.kind", "autoencoder.store", "data.source",
-            "data.size", "objective.alignment")  # fmt: skip
+            "data.size", "data.conditional", "objective.alignment")  # fmt: skip
 # A teacher is known by its digest; its folder may move.
 MAY_CHANGE = ("objective.alignment.teacher_path",)
 
@@ -50,6 +50,7 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
             save_tensors(network.state_dict(), draft / f"{name}.safetensors")
         for name, optimizer in state.optimizers.items():
             save_tensors(_optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
+        save_tensors(state.objective.memory, draft / "objective.safetensors")
         counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
         about: dict[str, Any] = {"num_ranks": state.world.size, "class_names": class_names}
         about["teacher"] = _teacher_digest(state)
@@ -138,6 +139,9 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
         load_weights(network, path / f"{name}.safetensors")
     for name, optimizer in state.optimizers.items():
         _load_optimizer(optimizer, load_tensors(path / f"optimizer-{name}.safetensors"))
+    remembered = load_tensors(path / "objective.safetensors")
+    for name, value in state.objective.memory.items():
+        value.copy_(remembered.get(name, value))  # a term that is new begins anew
     for name in ("step", "images_seen", "attempt"):
         setattr(state, name, about[name])
     return changed
@@ -174,7 +178,7 @@ def state_tensors(state: TrainState) -> dict[str, Tensor]:
     for name, optimizer in state.optimizers.items():
         for key, value in _optimizer_tensors(optimizer).items():
             tensors[f"optimizer-{name}.{key}"] = value
-    return tensors
+    return tensors | {f"objective.{name}": v for name, v in state.objective.memory.items()}
 
 
 def _networks(state: TrainState) -> dict[str, torch.nn.Module]:

@@ -104,14 +104,16 @@ def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]
     """Step until the end, or until a signal, whose number is returned."""
     state, config, world = built.state, built.state.config, built.state.world
     batch_size = config.train.batch_size
+    images_per_step = batch_size * config.train.discriminator_turns
     loader = build_loader(built)
     bad_steps, note = BadSteps(), ""
-    bar = log.progress(total, state.step, batch_size)
+    bar = log.progress(total, state.step, images_per_step)
     with Signals() as signals, loader, bar as progress:
         while state.step < total:
             if world.any(signals.received is not None):
                 return signals.received or SIGTERM
-            report = train_step(state, [loader.share(state.attempt, state.images_seen)])
+            positions = range(state.images_seen, state.images_seen + images_per_step, batch_size)
+            report = train_step(state, [loader.share(state.attempt, at) for at in positions])
             is_last = state.step == total
             bad_steps.note(state.is_finite, state.step, report)
             if state.step % every["log"] == 0 or is_last or not state.is_finite:
@@ -129,12 +131,12 @@ def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]
 
 def schedule(config: Config, num_rows: int) -> tuple[int, dict[str, int]]:
     """Steps of the whole run, and between things that are written."""
-    batch_size = config.train.batch_size
+    images = config.train.batch_size * config.train.discriminator_turns
     every = {
-        name: configs.count_steps(text, f"every.{name}", batch_size, num_rows)
+        name: configs.count_steps(text, f"every.{name}", images, num_rows)
         for name, text in vars(config.every).items()
     }
-    total = configs.count_steps(config.train.duration, "train.duration", batch_size, num_rows)
+    total = configs.count_steps(config.train.duration, "train.duration", images, num_rows)
     return total, every
 
 
@@ -188,7 +190,7 @@ def introduce(built: Built, run: Path, total: int, between: int) -> list[str]:
             f"{free / 1e9:.1f} GB free",
             "free some space, choose another --run, or save less often with --every.checkpoint",
         )
-    epochs = total * config.train.batch_size / len(built.rows)
+    epochs = total * config.train.batch_size * config.train.discriminator_turns / len(built.rows)
     return [
         *(f"notice: {note}" for note in built.pictures.notes),
         f"{config.model.architecture}: generator {generator / 1e6:.2f} M and discriminator "
@@ -211,7 +213,7 @@ def save(built: Built, run: Path, world: World) -> None:
             model=config.model,
             autoencoder=config.autoencoder,
             shape=state.autoencoder.shape,
-            class_names=built.pictures.class_names,
+            class_names=built.pictures.class_names if config.data.conditional else [],
             features=alignment.features if alignment.weight > 0 else 0,
             step=state.step,
             images_seen=state.images_seen,
@@ -226,7 +228,7 @@ def save(built: Built, run: Path, world: World) -> None:
 def draw_samples(built: Built, path: Path) -> None:
     """A row per class of the averaged generator's images; a column has one noise."""
     generator = built.state.average
-    count = len(built.pictures.class_names)
+    count = max(1, generator.num_classes)
     rows = torch.linspace(0, count - 1, min(count, GRID_CLASSES)).long()
     seeds = list(range(GRID_COLUMNS)) * len(rows)
     labels = rows.repeat_interleave(GRID_COLUMNS)

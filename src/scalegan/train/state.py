@@ -1,12 +1,14 @@
 """What training changes: networks, optimizers, average, counters; and how one turn moves them."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scalegan.interfaces import (
     Autoencoder,
@@ -77,15 +79,33 @@ class TrainState:
             for network in self.networks.values()
             for value in network.state_dict(keep_vars=True).values()
             if not isinstance(value, nn.Parameter)
-        ]
+        ] + list(self.objective.memory.values())
 
-    def autocast(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The precision of forward passes, and kernels that can be differentiated as needed."""
         is_reduced = self.config.train.precision == "bfloat16"
-        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=is_reduced)
+        objective = self.config.objective
+        is_twice = objective.penalty.kind == "exact" or objective.path_length.weight > 0
+        with ExitStack() as stack:
+            device = self.world.device.type
+            stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=is_reduced))
+            if is_twice:  # fused attention has no second derivative
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            yield
 
     def draw_noise(self, labels: Labels) -> Float[Tensor, "N *Z"]:
         z = torch.randn(len(labels), *self.generator.z_shape, generator=self.noise)
         return z.to(self.world.device)
+
+    def mix(self, w: Float[Tensor, "N *S"], labels: Labels) -> Float[Tensor, "N *S"]:
+        """With some probability, other styles from a random layer on; else w as it is."""
+        share = self.config.train.style_mixing
+        if share == 0 or torch.rand((), generator=self.noise) >= share:
+            return w
+        other = self.generator.map(self.draw_noise(labels), labels)
+        cut = torch.randint(1, self.generator.num_layers, (), generator=self.noise)
+        return self.generator.mix(w, other, int(cut))
 
     def track(self, w: Float[Tensor, "N *S"], labels: Labels) -> None:
         """Keep a micro-batch's styles for the running means, if the generator has them."""
@@ -116,7 +136,7 @@ class TrainState:
         """
         network, optimizer = self.networks[name], self.optimizers[name]
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        self.world.mean_([*gradients, *report.values()])
+        self.world.mean_([*gradients, *report.values(), *self.objective.memory.values()])
         norm = torch.nn.utils.get_total_norm(gradients)
         report = report | {f"{name[0]}/grad_norm": norm}
         self.is_finite = bool(torch.stack(list(report.values())).isfinite().all())
@@ -126,7 +146,9 @@ class TrainState:
             optimizer.step()
             if name == "generator":
                 self.track_kept()
-                update_average(self.average, network, self.config.train.ema_decay)
+                train = self.config.train
+                decay = train.ema_decay if self.step >= train.ema_start else 0.0
+                update_average(self.average, network, decay, train.ema_buffers)
         else:
             for buffer, before in zip(self.moving_buffers, self.before, strict=True):
                 buffer.copy_(before)

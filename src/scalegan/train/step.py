@@ -66,7 +66,9 @@ def generator_terms(state: TrainState, batch: Batch) -> Terms:
     kept = state.kept.pop(id(batch), None)
     w, fake = generate(state, batch) if kept is None else kept
     state.track(w, batch.labels)
-    return state.objective.generator_terms(state.discriminator, real(state, batch), fake, batch)
+    return state.objective.generator_terms(
+        state.generator, state.discriminator, real(state, batch), fake, batch, state.step
+    )
 
 
 def real(state: TrainState, batch: Batch) -> LevelsOrOne:
@@ -82,4 +84,4 @@ def real(state: TrainState, batch: Batch) -> LevelsOrOne:
 def generate(state: TrainState, batch: Batch) -> tuple[Tensor, Levels]:
     """Styles (N, *S) and levels (N, L, C, H, W) for the labels of a batch."""
     w = state.generator.map(state.draw_noise(batch.labels), batch.labels)
-    return w, state.generator.synthesize(w)
+    return w, state.generator.synthesize(state.mix(w, batch.labels))

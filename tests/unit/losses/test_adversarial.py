@@ -3,7 +3,14 @@ import math
 import pytest
 import torch
 
-from scalegan.losses.adversarial import relativistic_discriminator, relativistic_generator
+from scalegan.losses.adversarial import (
+    hinge_discriminator,
+    hinge_generator,
+    logistic_discriminator,
+    logistic_generator,
+    relativistic_discriminator,
+    relativistic_generator,
+)
 
 
 def test_equal_logits_cost_the_logarithm_of_two() -> None:
@@ -39,3 +46,18 @@ def test_large_differences_stay_finite() -> None:
     real, fake = torch.tensor([[1e4]]), torch.tensor([[-1e4]])
     assert relativistic_discriminator(real, fake).item() == 0
     assert relativistic_generator(real, fake).item() == 2e4
+
+
+def test_logistic_by_hand() -> None:
+    real, fake = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, -1.0]])
+    softplus = [math.log(1 + math.exp(v)) for v in (-2, 0, 0, -1)]
+    found = logistic_discriminator(real, fake).item()
+    assert found == pytest.approx(sum(softplus) / 2, abs=1e-6)
+    expected = (math.log(2) + math.log(1 + math.e)) / 2
+    assert logistic_generator(fake).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_hinge_by_hand() -> None:
+    real, fake = torch.tensor([[2.0, 0.5]]), torch.tensor([[-3.0, 1.0]])
+    assert hinge_discriminator(real, fake).item() == (0 + 0.5) / 2 + (0 + 2) / 2
+    assert hinge_generator(fake).item() == 1.0

@@ -9,7 +9,13 @@ from scalegan.interfaces import DiscriminatorOutput
 from scalegan.losses.objective import Objective
 from scalegan.models.gat import GATDiscriminator
 from scalegan.registry import ADVERSARIAL
-from scalegan.settings import AlignmentConfig, NoiseConfig, ObjectiveConfig, PenaltyConfig
+from scalegan.settings import (
+    AlignmentConfig,
+    NoiseConfig,
+    ObjectiveConfig,
+    PathLengthConfig,
+    PenaltyConfig,
+)
 from tests import tiny
 
 REAL, FAKE = torch.randn(4, 1, 1, 8, 8), torch.randn(4, 4, 1, 8, 8)
@@ -30,6 +36,11 @@ def discriminator(features: int = 0) -> GATDiscriminator:
 def terms(of: Objective, judge: GATDiscriminator, step: int = 0) -> tuple[dict, dict]:
     torch.manual_seed(1)
     return of.discriminator_terms(judge, REAL, FAKE, tiny.batch(with_images=True), step)
+
+
+def turn(of: Objective, judge: Any, real: Tensor, fake: Tensor, step: int = 0) -> tuple[dict, dict]:
+    """The generator's turn, of a generator that no term looks at."""
+    return of.generator_terms(None, judge, real, fake, tiny.batch(), step)
 
 
 class Recorder:
@@ -144,19 +155,113 @@ def test_alignment_is_weighted_and_of_the_real_view() -> None:
 def test_generator_terms_send_gradients_through_the_fake_alone() -> None:
     judge = discriminator().requires_grad_(False)
     real, fake = REAL.clone().requires_grad_(), FAKE.clone().requires_grad_()
-    losses, watched = objective(PenaltyConfig()).generator_terms(judge, real, fake, tiny.batch())
+    losses, watched = turn(objective(PenaltyConfig()), judge, real, fake)
     assert list(losses) == ["g/adversarial"] and not watched
     losses["g/adversarial"].sum().backward()
     assert real.grad is None
     assert (fake.grad.flatten(2).abs().amax(2) > 0).all(), "every level of every sample"
 
 
+def test_exact_penalties_are_taken_at_what_is_shown() -> None:
+    def slope_of(penalty: PenaltyConfig) -> tuple[dict, dict]:
+        torch.manual_seed(1)
+        return objective(penalty).discriminator_terms(Recorder(), REAL, FAKE, tiny.batch(), step=0)
+
+    losses, watched = slope_of(PenaltyConfig(kind="exact", r1=0.5, r2=0.0))
+    # The logit is the mean of the finest level's 64 values.
+    torch.testing.assert_close(watched["d/r1"], torch.full((4,), 1 / 64))
+    torch.testing.assert_close(losses["d/r1_penalty"], torch.full((4,), 0.25 / 64))
+    assert "d/r2" not in watched and "d/r2_penalty" not in losses
+    both = slope_of(PenaltyConfig(kind="exact", r1=0.5, r2=1.0))[0]
+    torch.testing.assert_close(both["d/r2_penalty"], torch.full((4,), 0.5 / 64))
+
+
+def test_lazy_penalties_make_up_for_the_steps_between() -> None:
+    penalties = [PenaltyConfig("exact", 0.5, 0.0, every, lazy=every > 1) for every in (1, 8)]
+    each, lazy = (
+        terms(objective(penalty), discriminator())[0]["d/r1_penalty"] for penalty in penalties
+    )
+    torch.testing.assert_close(lazy, 8 * each)
+    assert "d/r1_penalty" not in terms(objective(penalties[1]), discriminator(), step=7)[0]
+
+
+def test_exact_and_finite_differences_agree_on_a_linear_discriminator() -> None:
+    found = []
+    for kind in ("exact", "finite-difference"):
+        of = objective(PenaltyConfig(kind=kind), noise=NoiseConfig(1.0, 0.0))
+        still = replace(of.config.augment, color=0.0, translation=0.0, cutout=0.0, flip=0.0)
+        of.config = replace(of.config, augment=still)
+        torch.manual_seed(2)
+        draws = [
+            of.discriminator_terms(Recorder(), REAL, FAKE, tiny.batch(), 0)[1]["d/r1"].mean()
+            for _ in range(300)
+        ]
+        found.append(torch.stack(draws).mean().item())
+    assert found[0] == pytest.approx(found[1], rel=0.2)  # 1,200 draws of a squared normal
+
+
+def test_apart_real_and_fake_pass_one_after_the_other() -> None:
+    together, apart = Recorder(), Recorder()
+    for recorder, is_joint in ((together, True), (apart, False)):
+        terms(objective(joint_batch=is_joint), recorder)
+    assert [len(call[0]) for call in together.calls] == [8]
+    assert [len(call[0]) for call in apart.calls] == [4, 4]
+    torch.testing.assert_close(together.calls[0][0][:4], apart.calls[0][0])
+    torch.testing.assert_close(together.calls[0][0][4:], apart.calls[1][0])
+
+
+@pytest.mark.parametrize("name", ["logistic", "hinge"])
+def test_real_samples_are_judged_only_where_the_loss_looks_at_them(name: str) -> None:
+    recorder = Recorder()
+    of = Objective(ObjectiveConfig(), ADVERSARIAL[name], 4)
+    assert list(turn(of, recorder, REAL, FAKE)[0]) == ["g/adversarial"]
+    assert len(recorder.calls) == 1
+
+
+class Painter(torch.nn.Module):
+    """A generator whose image is its style, twice as large: every path has the same length."""
+
+    z_shape = (64,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(2, 3))
+
+    def map(self, z: Tensor, labels: Tensor) -> Tensor:
+        return z * self.weight.mean()
+
+    def synthesize(self, w: Tensor) -> Tensor:
+        return 2 * w.view(-1, 1, 1, 8, 8)
+
+    def orthogonal_weights(self) -> list[Tensor]:
+        return [self.weight]
+
+
+def test_path_lengths_are_compared_with_their_running_mean() -> None:
+    of = objective(path_length=PathLengthConfig(weight=2.0, every=4, decay=0.5, share=0.5))
+    args = (Painter(), Recorder(), REAL, FAKE, tiny.batch())
+    losses, watched = of.generator_terms(*args, 0)
+    mean = of.memory["path_length"].clone()
+    assert mean.item() == pytest.approx(watched["g/path_length"][0].item() / 2)
+    assert losses["g/path_length_penalty"].shape == (4,) and losses["g/path_length_penalty"][0] > 0
+    assert list(of.generator_terms(*args, 1)[0]) == ["g/adversarial"], "due every fourth step"
+    assert torch.equal(of.memory["path_length"], mean)
+
+
+def test_the_orthogonal_term_is_of_the_weights_that_the_generator_names() -> None:
+    losses, watched = objective(orthogonal=0.5).generator_terms(
+        Painter(), Recorder(), REAL, FAKE, tiny.batch(), 0
+    )
+    assert watched["g/orthogonality"].tolist() == [9.0] * 4  # the product of the rows is 3
+    assert losses["g/orthogonal"].tolist() == [4.5] * 4
+
+
 def test_generator_is_rewarded_for_a_higher_fake_logit() -> None:
     fake = FAKE.clone().requires_grad_()
-    losses, _ = objective().generator_terms(Recorder(), REAL, fake, tiny.batch())
+    losses, _ = turn(objective(), Recorder(), REAL, fake)
     losses["g/adversarial"].sum().backward()
     still = fake.grad[:, -1].sum(dim=(1, 2, 3))
-    lowers = objective().generator_terms(Recorder(), REAL + 10, FAKE, tiny.batch())[0]
-    raises = objective().generator_terms(Recorder(), REAL, FAKE + 10, tiny.batch())[0]
+    lowers = turn(objective(), Recorder(), REAL + 10, FAKE)[0]
+    raises = turn(objective(), Recorder(), REAL, FAKE + 10)[0]
     assert raises["g/adversarial"].sum() < lowers["g/adversarial"].sum()
     assert still.isfinite().all()

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from scalegan.losses.penalties import finite_difference, nearby
+from scalegan.losses.penalties import (
+    exact,
+    finite_difference,
+    nearby,
+    orthogonality,
+    path_lengths,
+)
 
 
 def test_finite_difference_by_hand() -> None:
@@ -38,3 +44,48 @@ def test_both_passes_are_differentiated() -> None:
     moved = torch.tensor([[1.0]], requires_grad=True)
     finite_difference(logits, moved, 1.0).sum().backward()
     assert (logits.grad.item(), moved.grad.item()) == (2, -2)
+
+
+def test_exact_slope_by_hand() -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 0.0]], requires_grad=True)
+    logits = torch.stack([x[:, 0] ** 2, 3 * x[:, 1]], dim=1)  # the sum slopes by (2 x0, 3)
+    slope = exact(logits, x)
+    assert slope.tolist() == [4 + 9, 36 + 9]
+    slope.sum().backward()  # d/dx0 of (2 x0)^2
+    assert x.grad.tolist() == [[8, 0], [24, 0]]
+
+
+def test_path_lengths_by_hand() -> None:
+    w = torch.tensor([[[1.0, 2.0], [0.0, 1.0]]], requires_grad=True)  # (1, 2 rows, 2)
+    images = (w[:, 0, 0] * 3 + w[:, 1, 1] * 4).view(1, 1, 1, 1)
+    lengths = path_lengths(images, w, torch.full((1, 1, 1, 1), 2.0))
+    # Slopes (6, 0) and (0, 8): the root of the mean of their squared norms.
+    assert lengths.item() == pytest.approx(((36 + 64) / 2) ** 0.5)
+
+
+def test_path_lengths_do_not_grow_with_the_picture() -> None:
+    torch.manual_seed(0)
+    found = []
+    for side in (8, 32):
+        w = torch.randn(64, 6, requires_grad=True)
+        slopes = torch.randn(6, side, side)
+        images = torch.einsum("ns,shw->nhw", w, slopes)[:, None]
+        found.append(path_lengths(images, w, torch.randn(images.shape)).mean().item())
+    assert found[0] == pytest.approx(found[1], rel=0.15)
+
+
+def test_only_products_of_different_rows_are_penalized() -> None:
+    assert orthogonality([torch.eye(3) * 5, torch.eye(2)]).item() == 0
+    weight = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    value = orthogonality([weight])
+    assert value.item() == 11**2  # twice the product 1*3 + 2*4, squared, halved
+    value.backward()
+    products = weight @ weight.T
+    expected = 2 * (products - products.diag().diag()) @ weight  # as BigGAN's code adds it
+    torch.testing.assert_close(weight.grad, expected.detach())
+
+
+def test_a_convolution_counts_as_a_matrix_of_its_output_channels() -> None:
+    kernel = torch.zeros(2, 1, 2, 2)
+    kernel[0, 0, 0, 0] = kernel[1, 0, 0, 0] = 2
+    assert orthogonality([kernel]).item() == 16

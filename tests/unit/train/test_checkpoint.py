@@ -160,7 +160,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     write_json(path / "state.json", read_json(path / "state.json") | {"format": 1})
     manifest = read_json(path / MANIFEST) | {"state.json": digest(path / "state.json")}
     write_json(path / MANIFEST, manifest)
-    with pytest.raises(CheckpointError, match=r"has format 1; this version reads 2$"):
+    with pytest.raises(CheckpointError, match=r"has format 1; this version reads 3$"):
         restore(path, tiny.state(), NAMES)
 
 

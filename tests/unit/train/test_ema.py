@@ -36,3 +36,14 @@ def test_no_decay_is_a_copy() -> None:
     update_average(average, network, 0.0)
     assert torch.equal(average.weight, network.weight)
     assert average.weight is not network.weight
+
+
+def test_buffers_may_be_averaged_like_weights() -> None:
+    network = Network()
+    network.register_buffer("count", torch.tensor(3))
+    average = copy.deepcopy(network).requires_grad_(False)
+    network.kept += 5
+    network.count += 4
+    update_average(average, network, 0.9, buffers="average")
+    torch.testing.assert_close(average.kept, torch.tensor([1.5]))
+    assert average.count.item() == 7, "counters are copied"

@@ -1,21 +1,54 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from scalegan.settings import OptimConfig
+from scalegan.settings import (
+    Config,
+    GATConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    PathLengthConfig,
+    PenaltyConfig,
+)
 from scalegan.train.optim import build_optimizer, learning_rate
+
+
+def config(width: int = 768, **optim: Any) -> Config:
+    return Config(model=GATConfig(width=width), optim=OptimConfig(**optim))
 
 
 @pytest.mark.parametrize(
     ("width", "factor"), [(768, 1), (384, 2), (1024, 0.75), (1152, 2 / 3), (96, 8)]
 )
 def test_wider_networks_take_smaller_steps(width: int, factor: float) -> None:
-    assert learning_rate(2e-4, width) == pytest.approx(2e-4 * factor)
+    scaled, as_stated = config(width), config(width, base_width=0)
+    assert learning_rate("generator", scaled) == pytest.approx(2e-4 * factor)
+    assert learning_rate("generator", as_stated) == 2e-4
+
+
+def test_the_discriminator_may_have_a_rate_of_its_own() -> None:
+    own = config(discriminator_learning_rate=4e-4)
+    assert [learning_rate(name, own) for name in ("generator", "discriminator")] == [2e-4, 4e-4]
+
+
+def test_rates_and_betas_are_adjusted_for_terms_that_come_every_few_steps() -> None:
+    objective = ObjectiveConfig(
+        penalty=PenaltyConfig(kind="exact", every=16, lazy=True),
+        path_length=PathLengthConfig(every=4),
+    )
+    lazy = replace(config(learning_rate=2e-3, betas=(0.5, 0.99)), objective=objective)
+    for name, share in (("discriminator", 16 / 17), ("generator", 4 / 5)):
+        group = build_optimizer(name, nn.Linear(2, 2), lazy).param_groups[0]
+        assert group["lr"] == pytest.approx(2e-3 * share)
+        assert group["betas"] == pytest.approx((0.5**share, 0.99**share))
 
 
 def test_every_setting_reaches_the_optimizer() -> None:
-    config = OptimConfig(learning_rate=1e-3, betas=(0.1, 0.9), eps=1e-7, weight_decay=0.01)
-    group = build_optimizer(nn.Linear(2, 2), 384, config).param_groups[0]
+    given = config(384, learning_rate=1e-3, betas=(0.1, 0.9), eps=1e-7, weight_decay=0.01)
+    group = build_optimizer("generator", nn.Linear(2, 2), given).param_groups[0]
     assert group["lr"] == pytest.approx(2e-3)
     assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.1, 0.9), 1e-7, 0.01)
 
@@ -23,7 +56,7 @@ def test_every_setting_reaches_the_optimizer() -> None:
 def test_the_first_step_is_the_learning_rate_against_the_gradient() -> None:
     layer = nn.Linear(2, 1, bias=False)
     before = layer.weight.detach().clone()
-    optimizer = build_optimizer(layer, 768, OptimConfig(learning_rate=1e-3))
+    optimizer = build_optimizer("generator", layer, config(learning_rate=1e-3))
     layer(torch.tensor([[3.0, -0.1]])).sum().backward()
     optimizer.step()
     expected = torch.tensor([[-1e-3, 1e-3]])

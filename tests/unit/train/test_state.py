@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from scalegan.interfaces import Terms
-from scalegan.losses.adversarial import Pair
-from scalegan.settings import OptimConfig, TrainConfig
+from scalegan.settings import ObjectiveConfig, OptimConfig, PenaltyConfig, TrainConfig
 from scalegan.train.checkpoint import state_tensors
 from scalegan.train.state import TrainState
 from scalegan.train.step import train_step
@@ -34,6 +33,32 @@ def trained(steps: int = 2) -> TrainState:
 
 def poison(loss: Callable[[Tensor, Tensor], Tensor], value: float) -> Callable:
     return lambda real, fake: loss(real, fake) * value
+
+
+def test_an_exact_penalty_trains_gat_too() -> None:
+    exact = ObjectiveConfig(penalty=PenaltyConfig(kind="exact"))
+    state = tiny.state(tiny.config(objective=exact))
+    report = train_step(state, [[tiny.batch()]])  # fused attention would have no derivative
+    assert state.is_finite and report["d/r1"] > 0 and report["d/grad_norm"] > 0
+
+
+def test_several_turns_of_the_discriminator() -> None:
+    turns = TrainConfig(discriminator_turns=3, share_noise=False)
+    state = tiny.state(tiny.config(train=turns))
+    train_step(state, [[tiny.batch()] for _ in range(3)])
+    assert (state.step, state.images_seen) == (1, 12)
+    moves = {n: next(iter(o.state.values()))["step"].item() for n, o in state.optimizers.items()}
+    assert moves == {"generator": 1, "discriminator": 3}
+
+
+def test_the_average_is_the_generator_itself_until_it_starts() -> None:
+    state = tiny.state(tiny.config(train=TrainConfig(ema_start=2)))
+    same = []
+    for _ in range(3):
+        train_step(state, [[tiny.batch()]])
+        pairs = zip(state.average.parameters(), state.generator.parameters(), strict=True)
+        same.append(all(torch.equal(mine, other) for mine, other in pairs))
+    assert same == [True, True, False]
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2])
@@ -82,7 +107,7 @@ def test_a_step_moves_everything_and_counts() -> None:
 def test_a_bad_discriminator_turn_moves_nothing(value: float) -> None:
     state = trained()
     before, losses = copies(state), state.objective.adversarial
-    state.objective.adversarial = Pair(poison(losses.discriminator, value), losses.generator)
+    state.objective.adversarial = losses._replace(discriminator=poison(losses.discriminator, value))
     report = train_step(state, [[tiny.batch()]])
     assert moved(state, before) == set()
     assert not state.is_finite and "g/adversarial" not in report, "the rest is left out"
@@ -93,7 +118,7 @@ def test_a_bad_discriminator_turn_moves_nothing(value: float) -> None:
 def test_a_bad_generator_turn_moves_no_generator(value: float) -> None:
     state = trained()
     before, losses = copies(state), state.objective.adversarial
-    state.objective.adversarial = Pair(losses.discriminator, poison(losses.generator, value))
+    state.objective.adversarial = losses._replace(generator=poison(losses.generator, value))
     train_step(state, [[tiny.batch()]])
     assert moved(state, before) == {"discriminator", "optimizer-discriminator"}
     assert not state.is_finite
