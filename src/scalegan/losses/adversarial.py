@@ -1,6 +1,7 @@
 """Adversarial losses, from logits of pairs. Each returns one value per sample.
 
-Real and fake of a pair share the label; logits are compared position by position.
+Real and fake of a pair share the label; logits are compared position by position. Of several logits
+per sample the mean counts.
 """
 
 from collections.abc import Callable
@@ -29,3 +30,13 @@ def relativistic_discriminator(real_logits: Logits, fake_logits: Logits) -> Floa
 def relativistic_generator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
     """The fake sample should look more real than its real partner."""
     return F.softplus(real_logits - fake_logits).mean(dim=1)
+
+
+def logistic_discriminator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
+    """Real samples should get positive logits, fake ones negative (arXiv 1406.2661)."""
+    return (F.softplus(-real_logits) + F.softplus(fake_logits)).mean(dim=1)
+
+
+def logistic_generator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
+    """Fake samples should get positive logits, whatever real ones get: the non-saturating form."""
+    return F.softplus(-fake_logits).mean(dim=1)
