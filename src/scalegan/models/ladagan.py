@@ -212,10 +212,9 @@ class LadaGANDiscriminator(nn.Module):
             x = F.leaky_relu(self.wide(x.float()), 0.2)  # (N, E, G / 2, G / 2)
             logits = self.verdict(x)
             if self.labels is not None:  # projection on the piece that each logit is about
-                label_vector = self.labels(labels)[:, :, None, None]
                 pieces = F.avg_pool2d(x, WINDOW, stride=1)
-                scale = x.shape[1] ** -0.5
-                logits = logits + scale * (label_vector * pieces).sum(dim=1, keepdim=True)
+                label_vector = self.labels(labels)[:, :, None, None] * x.shape[1] ** -0.5
+                logits = logits + (label_vector * pieces).sum(dim=1, keepdim=True)
         return DiscriminatorOutput(logits.flatten(1), None)
 
 
@@ -223,11 +222,9 @@ def feedforward(width: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
-def normalized(
-    convolution: nn.Conv2d, eps: float = 1e-5, momentum: float = 0.1
-) -> tuple[nn.Module, ...]:
+def normalized(convolution: nn.Conv2d, eps: float = 1e-5, momentum: float = 0.1) -> list[nn.Module]:
     norm = nn.BatchNorm2d(convolution.out_channels, eps=eps, momentum=momentum)
-    return convolution, norm, nn.LeakyReLU(0.2)
+    return [convolution, norm, nn.LeakyReLU(0.2)]
 
 
 def decoder(into: int, widths: tuple[int, ...], channels: int) -> nn.Sequential:
@@ -257,9 +254,7 @@ def _check_generator(config: LadaGANConfig, shape: tuple[int, int, int]) -> int:
     for name in ("num_heads", "hidden_widths"):
         if len(getattr(config, name)) != stages:
             raise ConfigError(
-                f"`model.{name}` has {len(getattr(config, name))} entries but `model.widths` has "
-                f"{stages}",
-                "a stage needs one of each",
+                f"`model.{name}` and `model.widths` differ in their number of entries"
             )
     grid = config.base * 2 ** (stages - 1)
     if height != width or height % grid:

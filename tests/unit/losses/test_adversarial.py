@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from scalegan.losses.adversarial import relativistic_discriminator, relativistic_generator
+from scalegan.losses.adversarial import (
+    logistic_discriminator,
+    logistic_generator,
+    relativistic_discriminator,
+    relativistic_generator,
+)
 
 
 def test_equal_logits_cost_the_logarithm_of_two() -> None:
@@ -39,3 +44,20 @@ def test_large_differences_stay_finite() -> None:
     real, fake = torch.tensor([[1e4]]), torch.tensor([[-1e4]])
     assert relativistic_discriminator(real, fake).item() == 0
     assert relativistic_generator(real, fake).item() == 2e4
+
+
+def test_logistic_by_hand() -> None:
+    real, fake = torch.tensor([[2.0, 0.0]]), torch.tensor([[-1.0, 3.0]])
+    soft = [math.log(1 + math.exp(x)) for x in (-2, 0, -1, 3, 1, -3)]
+    expected = (soft[0] + soft[2] + soft[1] + soft[3]) / 2
+    assert logistic_discriminator(real, fake).item() == pytest.approx(expected, abs=1e-6)
+    assert logistic_generator(real, fake).item() == pytest.approx(sum(soft[4:]) / 2, abs=1e-6)
+
+
+def test_logistic_discriminator_lifts_real_logits_and_lowers_fake_ones() -> None:
+    real = torch.zeros(1, 1, requires_grad=True)
+    fake = torch.zeros(1, 1, requires_grad=True)
+    logistic_discriminator(real, fake).sum().backward()
+    assert (real.grad.item(), fake.grad.item()) == (-0.5, 0.5)
+    (lost,) = torch.autograd.grad(logistic_generator(real, fake - 1e3).sum(), fake)
+    assert lost.item() == -1  # the gradient does not vanish where the discriminator wins
