@@ -182,6 +182,11 @@ def resolve(config: Config) -> Config:
     if objective.alignment.weight > 0:
         objective = replace(objective, alignment=_with_width(objective.alignment))
         config = replace(config, objective=objective)
+    if objective.augment.in_turn and not objective.augment.color:
+        raise ConfigError(
+            "`objective.augment.in_turn` is set but `objective.augment.color` is 0",
+            "it says in which order colors change; leave it out",
+        )
     noise = objective.noise
     if noise.min_information <= noise.floor:
         raise ConfigError(

@@ -13,7 +13,7 @@ from scalegan.data import archives, folders, sources, tables
 from scalegan.features import dinov2
 from scalegan.interfaces import Autoencoder
 from scalegan.losses import adversarial
-from scalegan.models import gat
+from scalegan.models import gat, ladagan
 from scalegan.settings import AutoencoderConfig
 
 
@@ -24,7 +24,10 @@ class Architecture(NamedTuple):
     discriminator: Callable[..., nn.Module]
 
 
-ARCHITECTURES = {"gat": Architecture(gat.GATGenerator, gat.GATDiscriminator)}
+ARCHITECTURES = {
+    "gat": Architecture(gat.GATGenerator, gat.GATDiscriminator),
+    "ladagan": Architecture(ladagan.LadaGANGenerator, ladagan.LadaGANDiscriminator),
+}
 
 ADVERSARIAL = {
     "relativistic": adversarial.Pair(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Annotated, Literal, NamedTuple
 
-from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 
 Count = Annotated[int, Ge(1)]
 Amount = Annotated[float, Ge(0), Lt(inf)]
@@ -72,10 +72,39 @@ class GATConfig:
     """Decay of the running class means of the style."""
 
 
-Model = GATConfig
+@dataclass(frozen=True)
+class LadaGANConfig:
+    """A LadaGAN generator and discriminator (arXiv 2401.09596), by default for 32 pixels."""
+
+    architecture: Literal["ladagan"] = "ladagan"
+    """Which pair of networks."""
+    z_width: Count = 128
+    """Length of the noise vector, and of a class's vector where there are classes."""
+    base: Count = 8
+    """Side of the generator's first token grid; it doubles from stage to stage."""
+    widths: Annotated[tuple[Count, ...], MinLen(1)] = (1024, 256, 64)
+    """Channels of a token, stage by stage; all but the last are multiples of four."""
+    num_heads: tuple[Count, ...] = (4, 4, 4)
+    """Attention heads of the generator, stage by stage."""
+    hidden_widths: tuple[Count, ...] = (512, 512, 512)
+    """Feed-forward widths of the generator, stage by stage."""
+    decoder_widths: tuple[Count, ...] = ()
+    """Channels of convolutions that double the side behind the last stage; empty = channels of the
+    last stage are spread over pixels instead."""
+    encoder_widths: Annotated[tuple[Count, ...], MinLen(1)] = (128, 256)
+    """Channels of the discriminator; each entry but the first halves the side, down to 16x16."""
+    discriminator_heads: Count = 4
+    """Attention heads of the discriminator; a divisor of the last of encoder_widths."""
+    discriminator_hidden: Count = 512
+    """Feed-forward width of the discriminator."""
+    out_widths: tuple[Count, Count] = (512, 1024)
+    """Channels of the two convolutions before the discriminator's logits."""
+
+
+Model = GATConfig | LadaGANConfig
 """The sizes of any architecture."""
 
-MODELS: dict[str, type[Model]] = {"gat": GATConfig}
+MODELS: dict[str, type[Model]] = {"gat": GATConfig, "ladagan": LadaGANConfig}
 """By the name that `model.architecture` has."""
 
 
@@ -204,6 +233,9 @@ class AugmentConfig:
     """Side of the square that is cut out, as a fraction of the side."""
     flip: Share = 0.4
     """Probability of a mirror image; the official code has 0.4, not 0.5."""
+    in_turn: bool = False
+    """Each change of color starts from what the one before has left, as in DiffAugment and LadaGAN;
+    else all pull towards the means of the untouched sample, as in GAT."""
 
 
 @dataclass(frozen=True)

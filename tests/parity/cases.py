@@ -27,13 +27,19 @@ class Case:
 
 
 def read(path: Path) -> Case:
-    """The case of a `NAME.safetensors` and the `NAME.json` beside it."""
+    """The case of a `NAME.safetensors` and the `NAME.json` beside it.
+
+    Settings stand under `config`, or beside everything else; a tolerance is sentences by name, or
+    two numbers for all.
+    """
     tensors = load_file(path)
     about = json.loads(path.with_suffix(".json").read_text())
     parts = (under(tensors, part) for part in ("weights.", "in.", "out."))
-    return Case(
-        path.stem, about["config"], about.get("tolerance", {}), *parts, about.get("case", "")
-    )
+    tolerance = about.get("tolerance", {})
+    if isinstance(tolerance.get("rtol"), float):
+        tolerance = {"everything else": f"rtol {tolerance['rtol']}, atol {tolerance['atol']}"}
+    config = about.get("config", about)
+    return Case(path.stem, config, tolerance, *parts, about.get("case", ""))
 
 
 def under(tensors: Outputs, prefix: str) -> Outputs:

@@ -112,6 +112,13 @@ def test_a_teacher_s_name_tells_its_width(teacher: str, width: int) -> None:
     assert resolve(resolved) == resolved
 
 
+def test_an_order_of_color_changes_without_any_is_refused() -> None:
+    augment = {"in_turn": True, "color": 0.0}
+    config = parse({"model": {"size": "S"}, "objective": {"augment": augment}})
+    with pytest.raises(ConfigError, match=r"^`objective\.augment\.in_turn` is set but `objective"):
+        resolve(config)
+
+
 @pytest.mark.parametrize("floor", [0.05, 0.09])
 def test_a_level_of_noise_alone_is_refused(floor: float) -> None:
     noise = {"min_information": 0.05, "floor": floor}

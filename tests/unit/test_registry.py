@@ -6,10 +6,14 @@ import pytest
 from scalegan import registry, settings
 
 
+def test_every_architecture_has_its_settings() -> None:
+    kinds = (settings.GATConfig, settings.LadaGANConfig)
+    assert {kind().architecture for kind in kinds} == set(registry.ARCHITECTURES)
+
+
 @pytest.mark.parametrize(
     ("table", "kind", "field"),
     [
-        (registry.ARCHITECTURES, settings.GATConfig, "architecture"),
         (registry.AUTOENCODERS, settings.AutoencoderConfig, "kind"),
         (registry.ADVERSARIAL, settings.ObjectiveConfig, "adversarial"),
         ({"": None} | registry.FEATURES, settings.AlignmentConfig, "teacher"),

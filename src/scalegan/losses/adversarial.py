@@ -1,6 +1,7 @@
 """Adversarial losses, from logits of pairs. Each returns one value per sample.
 
-Real and fake of a pair share the label; logits are compared position by position.
+Real and fake of a pair share the label; logits are compared position by position. Of several logits
+per sample the mean counts.
 """
 
 from collections.abc import Callable

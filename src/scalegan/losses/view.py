@@ -31,7 +31,9 @@ class View:
     def __call__(self, samples: LevelsOrOne) -> Levels:
         """Show samples; one level that stands for all becomes L of them."""
         if self.config.color > 0:
-            samples = augment.color(samples, self.dice, self.config.color, self.means)
+            samples = augment.color(
+                samples, self.dice, self.config.color, self.means, self.config.in_turn
+            )
         if self.movement is not None:
             samples = augment.move(samples, self.movement)
         return mng.perturb(samples, self.noise, self.shares)

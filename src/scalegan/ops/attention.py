@@ -1,4 +1,4 @@
-"""Self-attention with normalised queries and keys and axial rotary positions."""
+"""Attention: of every token to every other with rotary positions, and additive in linear time."""
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,37 @@ class SelfAttention(nn.Module):
 
     def _heads(self, x: Float[Tensor, "N S D"]) -> Float[Tensor, "N heads S head"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class AdditiveAttention(nn.Module):
+    """Every token meets one query per head that all tokens make together: linear in their number.
+
+    Source: LadaGAN (arXiv 2401.09596), after Fastformer (arXiv 2108.09084), which also pools keys.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.into = nn.Linear(width, 3 * width)  # rows: all of q, all of k, all of v
+        self.score = nn.Linear(width, num_heads)  # reads all heads' channels for each head
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Float[Tensor, "N T D"]) -> Float[Tensor, "N T D"]:
+        q, k, v = self.into(x).chunk(3, dim=-1)
+        query = self.pool(q, self.weigh(q)).flatten(1)[:, None]  # (N, 1, D)
+        return self.out(query * k * v)
+
+    def weigh(self, q: Float[Tensor, "N T D"]) -> Float[Tensor, "N T heads"]:
+        """The share of every token in its head's query; they add up to one over the tokens."""
+        head_width = q.shape[-1] // self.num_heads
+        return (self.score(q) * head_width**-0.5).softmax(dim=1)
+
+    def pool(
+        self, q: Float[Tensor, "N T D"], shares: Float[Tensor, "N T heads"]
+    ) -> Float[Tensor, "N heads head"]:
+        """One query per head."""
+        q = q.unflatten(-1, (self.num_heads, -1))
+        return torch.einsum("nth,nthd->nhd", shares.to(q.dtype), q)
 
 
 def rotate(

@@ -67,19 +67,26 @@ def color(
     dice: Dice,
     probability: float,
     means: tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 1 1"]],
+    in_turn: bool = False,
 ) -> Float[Tensor, "N L C H W"]:
     """Change brightness, saturation and contrast, with the same numbers for all levels.
 
     The means belong to one untouched image and serve all levels; gradients flow through them
     (the official behavior, kept: GAT spec, quirk A3).
+
+    Args:
+        in_turn: let each change pull towards the means of what the one before has left, as
+            DiffAugment does. Brightness moves both means by what it adds and saturation leaves the
+            mean as it is, so this is to add the brightness last.
     """
     grey, mean = (m[:, None] for m in means)
     brightness, saturation, contrast = (
         u.view(-1, 1, 1, 1, 1) for u in (dice.brightness, dice.saturation, dice.contrast)
     )
-    changed = x + (brightness - 0.5)
+    changed = x if in_turn else x + (brightness - 0.5)
     changed = (changed - grey) * (2 * saturation) + grey
     changed = (changed - mean) * (contrast + 0.5) + mean
+    changed = changed + (brightness - 0.5) if in_turn else changed
     return torch.where(dice.color_gate.view(-1, 1, 1, 1, 1) < probability, changed, x)
 
 

@@ -95,3 +95,14 @@ def unpatchify(x: Float[Tensor, "N T F"], patch: int) -> Float[Tensor, "N C H W"
     grid = math.isqrt(x.shape[1])
     x = x.unflatten(1, (grid, grid)).unflatten(-1, (patch, patch, -1))  # (N, G, G, p, p, C)
     return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+
+
+def to_map(x: Float[Tensor, "N T D"]) -> Float[Tensor, "N D G G"]:
+    """Tokens, row by row, as a square map."""
+    grid = math.isqrt(x.shape[1])
+    return x.mT.unflatten(2, (grid, grid))
+
+
+def to_tokens(x: Float[Tensor, "N D G G"]) -> Float[Tensor, "N T D"]:
+    """A square map as tokens, row by row."""
+    return x.flatten(2).mT

@@ -57,6 +57,15 @@ def test_logistic_by_hand() -> None:
     assert logistic_generator(fake).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_logistic_discriminator_lifts_real_logits_and_lowers_fake_ones() -> None:
+    real = torch.zeros(1, 1, requires_grad=True)
+    fake = torch.zeros(1, 1, requires_grad=True)
+    logistic_discriminator(real, fake).sum().backward()
+    assert (real.grad.item(), fake.grad.item()) == (-0.5, 0.5)
+    (lost,) = torch.autograd.grad(logistic_generator(fake - 1e3).sum(), fake)
+    assert lost.item() == -1  # the gradient does not vanish where the discriminator wins
+
+
 def test_hinge_by_hand() -> None:
     real, fake = torch.tensor([[2.0, 0.5]]), torch.tensor([[-3.0, 1.0]])
     assert hinge_discriminator(real, fake).item() == (0 + 0.5) / 2 + (0 + 2) / 2

@@ -1,5 +1,8 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from scalegan.losses.penalties import (
     exact,
@@ -89,3 +92,54 @@ def test_a_convolution_counts_as_a_matrix_of_its_output_channels() -> None:
     kernel = torch.zeros(2, 1, 2, 2)
     kernel[0, 0, 0, 0] = kernel[1, 0, 0, 0] = 2
     assert orthogonality([kernel]).item() == 16
+
+
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 2**16))
+def test_exact_slope_of_a_linear_discriminator_is_that_of_its_summed_logits(
+    count: int, num_logits: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    weight = torch.randn(num_logits, 12)
+    x = torch.randn(count, 1, 3, 2, 2, requires_grad=True)
+    expected = weight.sum(dim=0).square().sum().expand(count)
+    torch.testing.assert_close(exact(x.flatten(1) @ weight.T, x), expected)
+    # The mean of the logits would be weaker by the square of their number.
+    of_mean = exact(x.flatten(1) @ weight.T / num_logits, x)
+    torch.testing.assert_close(of_mean * num_logits**2, expected)
+
+
+def small_discriminator() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 3)).double()
+
+
+def slope(network: nn.Sequential, x: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    return exact(network(x), x)
+
+
+def test_exact_slope_is_the_limit_of_central_differences() -> None:
+    network, x, step = small_discriminator(), torch.randn(4, 6, dtype=torch.float64), 1e-5
+    slopes = [
+        (network(x + move).sum(dim=1) - network(x - move).sum(dim=1)) / (2 * step)
+        for move in step * torch.eye(6, dtype=torch.float64)
+    ]
+    torch.testing.assert_close(slope(network, x), torch.stack(slopes).square().sum(dim=0))
+
+
+def test_exact_slope_of_a_sample_is_its_own_and_does_not_depend_on_the_batch() -> None:
+    network, x = small_discriminator(), torch.randn(4, 6, dtype=torch.float64)
+    torch.testing.assert_close(slope(network, x)[1:3], slope(network, x[1:3]))
+
+
+def test_exact_slope_can_be_differentiated() -> None:
+    network, x = small_discriminator(), torch.randn(2, 6, dtype=torch.float64)
+    weight, step = network[0].weight, 1e-6
+    slope(network, x).sum().backward()
+    found = weight.grad[2, 3].item()
+    with torch.no_grad():
+        weight[2, 3] += step
+    above = slope(network, x).sum().item()
+    with torch.no_grad():
+        weight[2, 3] -= 2 * step
+    assert found == pytest.approx((above - slope(network, x).sum().item()) / (2 * step), rel=1e-5)

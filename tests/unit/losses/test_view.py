@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -102,3 +104,14 @@ def test_levels_that_fit_neither_one_nor_all_are_refused() -> None:
     samples = torch.randn(2, 3, 1, 8, 8)
     with pytest.raises((RuntimeError, TypeError)):
         view(samples, OFF)(samples)
+
+
+def test_colors_that_change_in_turn_end_with_the_brightness() -> None:
+    samples = torch.randn(3, 1, 3, 8, 8)
+    config = AugmentConfig(color=1.0, translation=0.0, cutout=0.0, flip=0.0)
+    of_them = view(samples, config, torch.zeros(1))
+    in_turn = view(samples, replace(config, in_turn=True), torch.zeros(1))
+    mean = in_turn(samples).mean(dim=(1, 2, 3, 4))
+    brightness = of_them.dice.brightness - 0.5
+    torch.testing.assert_close(mean, samples.mean(dim=(1, 2, 3, 4)) + brightness)
+    assert not torch.allclose(of_them(samples), in_turn(samples))

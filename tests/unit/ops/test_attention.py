@@ -2,9 +2,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from scalegan.ops.attention import SelfAttention, rotate
+from scalegan.ops.attention import AdditiveAttention, SelfAttention, rotate
 from scalegan.ops.layers import rotary_table
 
 
@@ -83,3 +86,51 @@ def test_scores_depend_on_relative_positions_alone() -> None:
             moved = token + grid + 1
             torch.testing.assert_close(scores[token, 1 + grid - 1], scores[token, grid])
             torch.testing.assert_close(scores[0, grid + 1], scores[token, moved])
+
+
+def random_additive(width: int = 12, num_heads: int = 3) -> AdditiveAttention:
+    torch.manual_seed(0)
+    return AdditiveAttention(width, num_heads).double()
+
+
+def test_additive_attention_is_the_loop_over_samples_heads_and_tokens() -> None:
+    attention = random_additive()
+    x = torch.randn(2, 5, 12, dtype=torch.float64)
+    rows = x @ attention.into.weight.T + attention.into.bias
+    expected = torch.zeros_like(x)
+    for sample in range(2):
+        for head in range(3):
+            channels = slice(4 * head, 4 * head + 4)
+            q, k, v = rows[sample].split(12, dim=1)
+            scores = q @ attention.score.weight[head] + attention.score.bias[head]  # all channels
+            shares = (scores / math.sqrt(4)).exp()
+            shares = shares / shares.sum()
+            query = sum(shares[token] * q[token, channels] for token in range(5))
+            for token in range(5):
+                expected[sample, token, channels] = query * k[token, channels] * v[token, channels]
+    expected = expected @ attention.out.weight.T + attention.out.bias
+    torch.testing.assert_close(attention(x), expected)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 9), st.integers(0, 2**16))
+def test_additive_attention_knows_no_order_and_its_shares_add_up_to_one(
+    tokens: int, seed: int
+) -> None:
+    attention = random_additive()
+    x = torch.randn(2, tokens, 12, dtype=torch.float64, generator=torch.manual_seed(seed))
+    order = torch.randperm(tokens)
+    torch.testing.assert_close(attention(x[:, order]), attention(x)[:, order])
+    shares = attention.weigh(attention.into(x).chunk(3, dim=-1)[0])
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(2, 3, dtype=torch.float64))
+    assert (shares > 0).all()
+
+
+def test_additive_attention_needs_operations_in_proportion_to_the_tokens() -> None:
+    def operations(tokens: int) -> int:
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            AdditiveAttention(12, 3)(torch.empty(1, tokens, 12))
+        return counter.get_total_flops()
+
+    assert operations(64) == 64 * 2 * (4 * 12**2 + 12 * 3 + 12)
+    assert operations(4096) == 64 * operations(64)

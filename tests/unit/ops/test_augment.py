@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from scalegan.ops import augment
@@ -57,6 +59,22 @@ def test_color_by_hand() -> None:
     # contrast makes the way from 0.4 one and a half times as long.
     expected = torch.tensor([0.4375, 0.7375])
     torch.testing.assert_close(augment.color(x, dice, 1.0, means).flatten(), expected)
+
+
+@given(st.lists(st.floats(0, 1, exclude_max=True, width=32), min_size=3, max_size=3))
+def test_changes_in_turn_start_from_what_the_one_before_has_left(draws: list[float]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 1, 3, 4, 4)
+    names = ("brightness", "saturation", "contrast")
+    dice = still(2, **{name: [draw] * 2 for name, draw in zip(names, draws, strict=True)})
+    brightness, saturation, contrast = draws
+    expected = x + (brightness - 0.5)
+    grey = expected.mean(dim=2, keepdim=True)
+    expected = (expected - grey) * (2 * saturation) + grey
+    mean = expected.mean(dim=(2, 3, 4), keepdim=True)
+    expected = (expected - mean) * (contrast + 0.5) + mean
+    found = augment.color(x, dice, 1.0, augment.color_means(x[:, -1]), in_turn=True)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_color_means_are_of_channels_and_of_everything() -> None:

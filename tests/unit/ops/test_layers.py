@@ -10,6 +10,8 @@ from scalegan.ops.layers import (
     normalize_second_moment,
     position_table,
     rotary_table,
+    to_map,
+    to_tokens,
     unpatchify,
 )
 
@@ -109,3 +111,10 @@ def test_unpatchify_has_channels_fastest() -> None:
     image = unpatchify(tokens, 2)[0]
     assert torch.equal(image[:, 0, 1], torch.tensor([3.0, 4.0, 5.0]))
     assert torch.equal(image[1], torch.tensor([[1.0, 4.0], [7.0, 10.0]]))
+
+
+def test_tokens_lie_row_by_row_on_their_map() -> None:
+    tokens = torch.arange(18.0).view(1, 9, 2)
+    on_map = to_map(tokens)
+    assert on_map[0, :, 1, 2].tolist() == tokens[0, 5].tolist()
+    assert torch.equal(to_tokens(on_map), tokens)
