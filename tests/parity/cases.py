@@ -31,9 +31,11 @@ def read(path: Path) -> Case:
     tensors = load_file(path)
     about = json.loads(path.with_suffix(".json").read_text())
     parts = (under(tensors, part) for part in ("weights.", "in.", "out."))
-    return Case(
-        path.stem, about["config"], about.get("tolerance", {}), *parts, about.get("case", "")
-    )
+    tolerance = about.get("tolerance", {})
+    if "rtol" in tolerance:  # two numbers for the whole file
+        tolerance = {"out.*": f"rtol {tolerance['rtol']}, atol {tolerance['atol']}"}
+    config = about.get("config", about)  # some files have their settings at the top
+    return Case(path.stem, config, tolerance, *parts, about.get("case", ""))
 
 
 def under(tensors: Outputs, prefix: str) -> Outputs:
