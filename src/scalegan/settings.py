@@ -236,8 +236,9 @@ class AlignmentConfig:
 class ObjectiveConfig:
     """The loss terms of both networks."""
 
-    adversarial: Literal["relativistic"] = "relativistic"
-    """relativistic: pairs of one real and one fake sample (arXiv 1807.00734)."""
+    adversarial: Literal["relativistic", "hinge", "logistic"] = "relativistic"
+    """relativistic: pairs of one real and one fake sample (arXiv 1807.00734). hinge, logistic: each
+    sample by itself, the latter non-saturating."""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

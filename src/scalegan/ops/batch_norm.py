@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.interfaces import Samples
-
+Maps = Float[Tensor, "N C H W"]
 Statistics = Float[Tensor, " C"]
 MOMENTUM = 0.1
 
 
-def batch_statistics(x: Samples) -> tuple[Statistics, Statistics, int]:
+def batch_statistics(x: Maps) -> tuple[Statistics, Statistics, int]:
     """Mean and biased variance of every channel, and of how many values.
 
     All batch norms take them from here; what synchronises ranks belongs here.
@@ -42,15 +41,13 @@ class BatchNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("variance", torch.ones(width))
 
-    def normalize(
-        self, x: Samples, gain: Float[Tensor, "M C"], bias: Float[Tensor, "M C"]
-    ) -> Samples:
+    def normalize(self, x: Maps, gain: Float[Tensor, "M C"], bias: Float[Tensor, "M C"]) -> Maps:
         mean, variance = self.statistics(x)
         scale = gain.float() * (variance + self.eps).rsqrt()  # (M, C)
         shift = bias.float() - mean * scale
         return (x * scale[..., None, None] + shift[..., None, None]).to(x.dtype)
 
-    def statistics(self, x: Samples) -> tuple[Statistics, Statistics]:
+    def statistics(self, x: Maps) -> tuple[Statistics, Statistics]:
         """Mean and biased variance to normalise with."""
         if not self.training and self.standing is None:
             return self.mean, self.variance
@@ -71,7 +68,7 @@ class PlainNorm(BatchNorm):
         self.gain = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Samples, condition: Float[Tensor, "N B"] | None = None) -> Samples:
+    def forward(self, x: Maps, condition: Float[Tensor, "N B"] | None = None) -> Maps:
         return self.normalize(x, self.gain[None], self.bias[None])
 
 

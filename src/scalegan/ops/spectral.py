@@ -7,10 +7,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from scalegan.interfaces import Labels, Samples
 from scalegan.ops.layers import float32_island
 
 
@@ -56,7 +55,7 @@ def power_iteration(
     left: list[Tensor] = []
     right: list[Tensor] = []
     for row in u.unbind():
-        right.append(F.normalize(_without(row @ matrix, right), dim=0, eps=eps))
+        right.append(F.normalize(_without(matrix.mT @ row, right), dim=0, eps=eps))
         left.append(F.normalize(_without(matrix @ right[-1], left), dim=0, eps=eps))
     return torch.stack(left), torch.stack(right)
 
@@ -81,7 +80,7 @@ class Conv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
         self.normal = normal(outputs)
 
-    def forward(self, x: Samples) -> Float[Tensor, "N O H W"]:
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N O H W"]:
         return F.conv2d(x, self.normal(self.weight), self.bias, padding=self.kernel_size[0] // 2)
 
 
@@ -103,7 +102,7 @@ class Embedding(nn.Embedding):
         super().__init__(num_classes, width)
         self.normal = normal(num_classes)
 
-    def forward(self, labels: Labels) -> Float[Tensor, "N O"]:
+    def forward(self, labels: Int64[Tensor, " N"]) -> Float[Tensor, "N O"]:
         return F.embedding(labels, self.normal(self.weight))
 
 

@@ -3,7 +3,15 @@ import math
 import pytest
 import torch
 
-from scalegan.losses.adversarial import relativistic_discriminator, relativistic_generator
+from scalegan.losses.adversarial import (
+    Loss,
+    hinge_discriminator,
+    hinge_generator,
+    logistic_discriminator,
+    logistic_generator,
+    relativistic_discriminator,
+    relativistic_generator,
+)
 
 
 def test_equal_logits_cost_the_logarithm_of_two() -> None:
@@ -39,3 +47,31 @@ def test_large_differences_stay_finite() -> None:
     real, fake = torch.tensor([[1e4]]), torch.tensor([[-1e4]])
     assert relativistic_discriminator(real, fake).item() == 0
     assert relativistic_generator(real, fake).item() == 2e4
+
+
+def test_hinge_by_hand() -> None:
+    real, fake = torch.tensor([[0.5], [1.5], [-2.0]]), torch.tensor([[-0.5], [-1.5], [2.0]])
+    assert hinge_discriminator(real, fake).tolist() == [1.0, 0.0, 6.0]
+    assert hinge_generator(real, fake).tolist() == [0.5, 1.5, -2.0]
+
+
+def test_logistic_by_hand() -> None:
+    real, fake = torch.tensor([[2.0]]), torch.tensor([[-1.0]])
+    both = math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1))
+    assert logistic_discriminator(real, fake).item() == pytest.approx(both, abs=1e-6)
+    wanted = math.log(1 + math.exp(1))
+    assert logistic_generator(real, fake).item() == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [hinge_discriminator, logistic_discriminator])
+def test_several_logits_are_averaged(loss: Loss) -> None:
+    real, fake = torch.tensor([[0.0, 0.5]]), torch.tensor([[0.0, -0.5]])
+    alone = [loss(real[:, i : i + 1], fake[:, i : i + 1]).item() for i in range(2)]
+    assert loss(real, fake).item() == pytest.approx(sum(alone) / 2)
+
+
+@pytest.mark.parametrize("loss", [hinge_generator, logistic_generator])
+def test_generators_of_single_verdicts_do_not_look_at_real_ones(loss: Loss) -> None:
+    fake = torch.tensor([[0.3]], requires_grad=True)
+    loss(torch.full_like(fake, torch.nan), fake).sum().backward()
+    assert fake.grad.item() < 0

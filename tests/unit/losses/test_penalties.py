@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from scalegan.losses.penalties import finite_difference, nearby
+from scalegan.losses.penalties import finite_difference, nearby, orthogonality
 
 
 def test_finite_difference_by_hand() -> None:
@@ -38,3 +38,20 @@ def test_both_passes_are_differentiated() -> None:
     moved = torch.tensor([[1.0]], requires_grad=True)
     finite_difference(logits, moved, 1.0).sum().backward()
     assert (logits.grad.item(), moved.grad.item()) == (2, -2)
+
+
+def test_orthogonality_by_hand() -> None:
+    weight = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0]])
+    # Products of rows: 3, 2 and 0, each twice; lengths squared 5, 9 and 1.
+    assert orthogonality([("a", weight)]).item() == 13
+    assert orthogonality([("a", weight)], with_diagonal=True).item() == 13 + (16 + 64) / 2
+    assert orthogonality([("a", weight), ("b", weight)], skipped=["a"]).item() == 13
+    assert orthogonality([("a", torch.ones(3)), ("b", torch.tensor(2.0))]).item() == 0
+    assert orthogonality([("a", torch.ones(2, 3, 2, 2))]).item() == 12**2
+
+
+def test_the_gradient_of_orthogonality_is_what_the_authors_add() -> None:
+    weight = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    orthogonality([("a", weight)]).backward()
+    products = (weight @ weight.mT).detach().fill_diagonal_(0)
+    torch.testing.assert_close(weight.grad, 2 * products @ weight.detach())

@@ -1,5 +1,6 @@
 import copy
 
+import pytest
 import torch
 from torch import nn
 
@@ -36,3 +37,17 @@ def test_no_decay_is_a_copy() -> None:
     update_average(average, network, 0.0)
     assert torch.equal(average.weight, network.weight)
     assert average.weight is not network.weight
+
+
+def test_buffers_are_averaged_where_asked() -> None:
+    network = Network()
+    network.register_buffer("count", torch.tensor(1))
+    average = copy.deepcopy(network).requires_grad_(False)
+    with torch.no_grad():
+        network.kept += 10
+        network.count += 5
+    update_average(average, network, 0.9, with_buffers=True)
+    assert average.kept.item() == pytest.approx(2)
+    assert average.count.item() == 6  # whole numbers cannot be averaged
+    update_average(average, network, 0.0, with_buffers=True)  # pegged, before an average starts
+    assert average.kept.item() == 11
