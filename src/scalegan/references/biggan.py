@@ -217,6 +217,8 @@ def hub_generator(
         ConfigError: if a setting is missing or not one we can build.
         CheckpointError: if a tensor is missing, unknown or of the wrong shape.
     """
+    if not 0 <= truncation <= 1:
+        raise ConfigError(f"a truncation of {truncation} is not between 0 and 1")
     model, layers = hub_config(config)
     side, num_classes = config["output_dim"], config["num_classes"]
     weights = dict(weights)
