@@ -11,7 +11,7 @@ FLOORS = [
     ["models", "losses", "data", "autoencoders", "features", "metrics", "sample", "doctor"],
     ["registry", "references"],
     ["config"],
-    ["cost"],
+    ["cost", "references"],
     ["snapshot", "prepare", "plan"],
     ["unpickle"],
     ["train", "info", "convert"],

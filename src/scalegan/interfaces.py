@@ -149,3 +149,19 @@ class GuidesStyle(Protocol):
         z: Float[Tensor, "N *Z"],
         scale: float | Float[Tensor, " N"],
     ) -> Float[Tensor, "N *S"]: ...
+
+
+@runtime_checkable
+class TruncatesNoise(Protocol):
+    """Turns normal noise into noise from the truncated normal: each row from that row alone."""
+
+    def truncate_noise(
+        self, z: Float[Tensor, "N *Z"], threshold: float
+    ) -> Float[Tensor, "N *Z"]: ...
+
+
+@runtime_checkable
+class Calibrates(Protocol):
+    """Sets batch statistics by the noise that will be sampled; once per snapshot and threshold."""
+
+    def calibrate(self, z: Float[Tensor, "N *Z"], labels: Labels, batch_size: int = 64) -> None: ...

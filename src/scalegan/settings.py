@@ -101,10 +101,53 @@ class LadaGANConfig:
     """Channels of the two convolutions before the discriminator's logits."""
 
 
-Model = GATConfig | LadaGANConfig
+@dataclass(frozen=True)
+class BigGANConfig:
+    """A BigGAN or BigGAN-deep generator and discriminator (arXiv 1809.11096)."""
+
+    architecture: Literal["biggan"] = "biggan"
+    """Which pair of networks."""
+    is_deep: bool = False
+    """BigGAN-deep: bottlenecks, two blocks where BigGAN has one, all of z to every block."""
+    channels: Count = 64
+    """Unit of the widths: a block has 1 to 16 times as many. Published: 96, deep 128; CIFAR 64."""
+    z_width: Count = 120
+    """Length of the noise vector; hierarchical: a multiple of the number of blocks plus one."""
+    shared_width: Annotated[int, Ge(0)] = 128
+    """Length of the class embedding that all norms share; 0 = each norm has tables of its own."""
+    is_hierarchical: bool = True
+    """Whether every block gets a part of the noise."""
+    generator_attention: tuple[Count, ...] = ()
+    """Sides of feature maps that a generator's block makes and attention follows."""
+    discriminator_attention: tuple[Count, ...] = ()
+    """The same for the discriminator."""
+    blocks_per_stage: Count = 2
+    """Blocks of BigGAN-deep per resolution."""
+    is_wide: bool = True
+    """Whether the inner width of BigGAN's discriminator blocks is that of their output."""
+    has_tanh: bool = True
+    """Whether samples are squashed into [-1, 1]; switch it off for latents, which have no bound."""
+    norm_eps: Positive = 1e-5
+    """Added to the variance by the conditional batch norms."""
+    has_spectral_norm: bool = True
+    """Whether weights are divided by their largest singular value; off in converted hub weights,
+    which hold the quotients."""
+    spectral_eps: Positive = 1e-6
+    """Least length that a vector of the power iteration is divided by."""
+    power_iterations: Count = 1
+    """Per training forward and weight."""
+    num_singular_values: Count = 1
+    """Singular values that are tracked per weight; only the largest one acts."""
+
+
+Model = GATConfig | LadaGANConfig | BigGANConfig
 """The sizes of any architecture."""
 
-MODELS: dict[str, type[Model]] = {"gat": GATConfig, "ladagan": LadaGANConfig}
+MODELS: dict[str, type[Model]] = {
+    "gat": GATConfig,
+    "ladagan": LadaGANConfig,
+    "biggan": BigGANConfig,
+}
 """By the name that `model.architecture` has."""
 
 
@@ -314,7 +357,7 @@ class TrainConfig:
     ema_decay: Decay = 0.999
     """Decay of the moving average of the generator, which is the one that is sampled."""
     ema_start: Annotated[int, Ge(0)] = 0
-    """Step up to which the average is the generator itself."""
+    """Step from which on it averages; before, it is the generator itself."""
     ema_buffers: Literal["copy", "average"] = "copy"
     """Whether running statistics are copied into the average, or averaged like weights."""
     precision: Literal["float32", "bfloat16"] = "float32"

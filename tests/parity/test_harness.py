@@ -1,12 +1,14 @@
 """The harness itself: which handler a case gets, how tolerances are read, what counts as wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from . import handlers, test_parity
-from .cases import Case
+from . import biggan, handlers, test_parity
+from .cases import Case, read
 from .compare import Close, CloseNorm, Mostly, Tolerance, faults, judge_all, read_rule
 
 
@@ -26,7 +28,24 @@ def test_a_handler_is_found_by_name_then_title_then_outputs() -> None:
 
 
 def test_every_kind_of_case_has_a_sign() -> None:
-    assert set(handlers.SIGNS) == set(handlers.HANDLERS)
+    for system in test_parity.SYSTEMS.values():
+        assert set(system.SIGNS) == set(system.HANDLERS)
+
+
+def test_a_biggan_handler_is_found_by_what_is_recorded() -> None:
+    assert biggan.handler(case("x", "", ("img_eval", "shared_y"))) is biggan.whole_generator
+    assert biggan.handler(case("x", "", ("eval", "train"))) is biggan.discriminator_block
+    with pytest.raises(LookupError, match=r"no handler for the case `x` with outputs \['foo'\]"):
+        biggan.handler(case("x", "", ("foo",)))
+
+
+def test_two_numbers_are_a_tolerance_for_the_whole_file(tmp_path: Path) -> None:
+    save_file({"out.y": torch.zeros(1)}, tmp_path / "a.safetensors")
+    about = {"tolerance": {"rtol": 1e-4, "atol": 2e-5}, "sn_eps": 0.5}
+    (tmp_path / "a.json").write_text(json.dumps(about))
+    found = read(tmp_path / "a.safetensors")
+    assert Tolerance(found.tolerance).rule("y") == Close(1e-4, 2e-5)
+    assert found.config["sn_eps"] == 0.5
 
 
 def test_tolerances_are_read_from_their_sentences() -> None:

@@ -22,3 +22,8 @@ def test_every_architecture_has_its_settings() -> None:
 def test_settings_allow_what_the_tables_hold(table: dict[str, Any], kind: type, field: str) -> None:
     allowed = typing.get_args(typing.get_type_hints(kind)[field])
     assert set(allowed) == set(table)
+
+
+def test_every_architecture_has_a_config_of_its_own() -> None:
+    kinds = (settings.GATConfig, settings.BigGANConfig)
+    assert {kind().architecture for kind in kinds} == set(registry.ARCHITECTURES)

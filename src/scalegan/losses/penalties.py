@@ -53,15 +53,20 @@ def path_lengths(
     return slope.square().sum(dim=-1).view(len(w), -1).mean(dim=1).sqrt()
 
 
-def orthogonality(weights: Iterable[Tensor]) -> Float[Tensor, ""]:
+def orthogonality(weights: Iterable[Tensor], with_diagonal: bool = False) -> Float[Tensor, ""]:
     """Half the sum of squared products of different rows, over all weights as matrices.
 
     BigGAN's regularizer (arXiv 1809.11096, eq. 3). The half is the authors': their code adds
     2 (W W^T * (1 - I)) W to the gradient.
+
+    Args:
+        weights: of two axes or more.
+        with_diagonal: also ask for rows of length one, as the classic form does.
     """
     total = torch.zeros(())
     for weight in weights:
         matrix = weight.flatten(1)
         products = matrix @ matrix.mT
-        total = total.to(weight.device) + (products - products.diag().diag()).square().sum() / 2
+        wanted = torch.eye(len(matrix)).to(products) if with_diagonal else products.diag().diag()
+        total = total.to(weight.device) + (products - wanted).square().sum() / 2
     return total

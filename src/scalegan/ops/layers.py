@@ -48,6 +48,18 @@ def normalize_second_moment(x: Float[Tensor, "..."], dim: int = -1) -> Float[Ten
     return x * torch.rsqrt(x.square().mean(dim=dim, keepdim=True) + 1e-8)
 
 
+def truncated_normal(z: Float[Tensor, "..."], threshold: float) -> Float[Tensor, "..."]:
+    """Normal noise made to lie within +-threshold > 0; what does already stays as it is.
+
+    What lies beyond is redrawn, as a function of itself: given |z| > t, the share of the tail that
+    lies beyond |z| is uniform, and it becomes a quantile of the truncated normal.
+    """
+    tail = torch.special.ndtr(torch.tensor(-threshold, dtype=torch.float64, device=z.device))
+    uniform = torch.special.ndtr(-z.double().abs()) / tail
+    redrawn = torch.special.ndtri(tail + uniform * (1 - 2 * tail))
+    return torch.where(z.abs() > threshold, redrawn.to(z.dtype), z)
+
+
 def float32_island(device: torch.device) -> AbstractContextManager[None]:
     """Where autocast is off, for what must not be rounded to 16 bits."""
     if device.type == "meta":  # shapes alone know no autocast

@@ -147,7 +147,7 @@ class TrainState:
             if name == "generator":
                 self.track_kept()
                 train = self.config.train
-                decay = train.ema_decay if self.step >= train.ema_start else 0.0
+                decay = train.ema_decay if self.step + 1 >= train.ema_start else 0.0
                 update_average(self.average, network, decay, train.ema_buffers)
         else:
             for buffer, before in zip(self.moving_buffers, self.before, strict=True):

@@ -79,6 +79,8 @@ def test_path_lengths_do_not_grow_with_the_picture() -> None:
 
 def test_only_products_of_different_rows_are_penalized() -> None:
     assert orthogonality([torch.eye(3) * 5, torch.eye(2)]).item() == 0
+    of_lengths = orthogonality([2 * torch.eye(3)], with_diagonal=True)
+    assert of_lengths.item() == 3 * (4 - 1) ** 2 / 2
     weight = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     value = orthogonality([weight])
     assert value.item() == 11**2  # twice the product 1*3 + 2*4, squared, halved

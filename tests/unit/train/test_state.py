@@ -52,7 +52,7 @@ def test_several_turns_of_the_discriminator() -> None:
 
 
 def test_the_average_is_the_generator_itself_until_it_starts() -> None:
-    state = tiny.state(tiny.config(train=TrainConfig(ema_start=2)))
+    state = tiny.state(tiny.config(train=TrainConfig(ema_start=3)))
     same = []
     for _ in range(3):
         train_step(state, [[tiny.batch()]])

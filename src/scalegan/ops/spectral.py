@@ -1,0 +1,113 @@
+"""Spectral normalisation (arXiv 1802.05957), as BigGAN has it (arXiv 1809.11096).
+
+O rows and A columns of a weight as a matrix, R tracked singular values.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from scalegan.ops.layers import float32_island
+
+
+class SpectralNorm(nn.Module):
+    """Divides a weight, seen as a matrix, by an estimate of its largest singular value.
+
+    A training forward makes a power iteration and keeps it; an evaluation forward makes the same
+    one and forgets it. The vectors carry no gradient, the singular value does.
+
+    Args:
+        rows: of the matrix.
+        eps: least length that a vector is divided by.
+        iterations: per training forward.
+        num_values: singular values that are tracked; only the largest one divides.
+    """
+
+    u: Float[Tensor, "R O"]
+    sigma: Float[Tensor, " R"]
+
+    def __init__(self, rows: int, eps: float, iterations: int = 1, num_values: int = 1) -> None:
+        super().__init__()
+        self.eps, self.iterations = eps, iterations
+        self.register_buffer("u", torch.randn(num_values, rows))
+        self.register_buffer("sigma", torch.ones(num_values))
+
+    def forward(self, weight: Float[Tensor, "O *A"]) -> Float[Tensor, "O *A"]:
+        matrix, u = weight.flatten(1), self.u
+        with float32_island(weight.device):
+            for _ in range(self.iterations if self.training else 1):
+                u, v = power_iteration(matrix.detach(), u, self.eps)
+            # Products with vectors: what is counted as a cost per image has none of these.
+            sigma = torch.stack([left @ (matrix @ right) for left, right in zip(u, v, strict=True)])
+        if self.training:
+            self.u.copy_(u)
+            self.sigma.copy_(sigma.detach())
+        return weight / sigma[0]
+
+
+def power_iteration(
+    matrix: Float[Tensor, "O A"], u: Float[Tensor, "R O"], eps: float
+) -> tuple[Float[Tensor, "R O"], Float[Tensor, "R A"]]:
+    """Left vectors, each moved once towards its singular vector, and the right ones."""
+    left: list[Tensor] = []
+    right: list[Tensor] = []
+    for row in u.unbind():
+        right.append(F.normalize(_without(matrix.mT @ row, right), dim=0, eps=eps))
+        left.append(F.normalize(_without(matrix @ right[-1], left), dim=0, eps=eps))
+    return torch.stack(left), torch.stack(right)
+
+
+def _without(x: Float[Tensor, " A"], directions: list[Tensor]) -> Float[Tensor, " A"]:
+    """x less its parts along unit vectors (Gram and Schmidt)."""
+    for direction in directions:
+        x = x - (x @ direction) * direction
+    return x
+
+
+Normalizer = Callable[[int], nn.Module]
+"""Makes what divides a weight of so many rows: a `SpectralNorm`, or the identity."""
+
+
+class Conv(nn.Conv2d):
+    """Convolution that keeps height and width, its weight normalised."""
+
+    def __init__(
+        self, normal: Normalizer, inputs: int, outputs: int, kernel: int, bias: bool = True
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+        self.normal = normal(outputs)
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N O H W"]:
+        return F.conv2d(x, self.normal(self.weight), self.bias, padding=self.kernel_size[0] // 2)
+
+
+class Linear(nn.Linear):
+    """Affine map, its weight normalised."""
+
+    def __init__(self, normal: Normalizer, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, bias)
+        self.normal = normal(outputs)
+
+    def forward(self, x: Float[Tensor, "N B"]) -> Float[Tensor, "N O"]:
+        return F.linear(x, self.normal(self.weight), self.bias)
+
+
+class Embedding(nn.Embedding):
+    """A vector per class, all of them normalised as one matrix."""
+
+    def __init__(self, normal: Normalizer, num_classes: int, width: int) -> None:
+        super().__init__(num_classes, width)
+        self.normal = normal(num_classes)
+
+    def forward(self, labels: Int64[Tensor, " N"]) -> Float[Tensor, "N O"]:
+        return F.embedding(labels, self.normal(self.weight))
+
+
+class Table(nn.Embedding):
+    """A vector per class, not normalised, of which mixtures are taken: (N, classes) shares."""
+
+    def forward(self, shares: Float[Tensor, "N B"]) -> Float[Tensor, "N O"]:
+        return shares @ self.weight

@@ -1,0 +1,312 @@
+"""BigGAN's networks from weights of the authorised PyTorch port, and of the released hub files.
+
+Sources: keys, sizes and defaults of the port of arXiv 1809.11096; the hub's BigGAN-deep generators
+(128, 256, 512), whose config.json names their layers. What differs there is folded into weights.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scalegan.errors import CheckpointError, ConfigError
+from scalegan.models.biggan import (
+    GENERATOR_WIDTHS,
+    BigGANDiscriminator,
+    BigGANGenerator,
+    Layer,
+)
+from scalegan.settings import BigGANConfig
+
+# The port's names of its settings and their values where a config is silent.
+DEFAULTS: dict[str, Any] = {
+    "model": "BigGAN",
+    "resolution": 128,
+    "n_classes": 1000,
+    "G_ch": 64,
+    "D_ch": 64,
+    "G_depth": 2,
+    "D_depth": 2,
+    "G_attn": "64",
+    "D_attn": "64",
+    "D_wide": True,
+    "dim_z": 128,
+    "G_shared": True,
+    "shared_dim": 0,
+    "hier": False,
+    "SN_eps": 1e-12,
+    "BN_eps": 1e-5,
+    "num_G_SVs": 1,
+    "num_D_SVs": 1,
+    "num_G_SV_itrs": 1,
+    "num_D_SV_itrs": 1,
+}
+ROLES = {"generator": "G", "discriminator": "D"}
+
+# Parts of a dotted name, theirs and ours; what is not here has the same name.
+PARTS = {
+    "theta": "query", "phi": "key", "g": "value", "o": "out", "conv_sc": "shortcut",
+    "bn1": "norm1", "bn2": "norm2", "bn3": "norm3", "bn4": "norm4",
+    "stored_mean": "mean", "stored_var": "variance",
+}  # fmt: skip
+FIRST = {
+    "generator": {"linear": "stem", "output_layer.0": "norm", "output_layer.2": "head"},
+    "discriminator": {"linear": "head", "embed": "classes", "input_conv": "stem"},
+}
+HUB_FIRST = {"generator.gen_z": "stem", "generator.bn": "norm", "generator.conv_to_rgb": "head"}
+HUB_PARTS = {
+    "scale": "gain", "offset": "bias", "running_means": "mean", "running_vars": "variance",
+    "snconv1x1_theta": "query", "snconv1x1_phi": "key", "snconv1x1_g": "value",
+    "snconv1x1_o_conv": "out",
+}  # fmt: skip
+HUB_PARTS |= {f"bn_{i}": f"norm{i + 1}" for i in range(4)}
+HUB_PARTS |= {f"conv_{i}": f"conv{i + 1}" for i in range(4)}
+
+Named = dict[str, Tensor]
+
+
+def generator(config: Mapping[str, Any], weights: Named) -> nn.Module:
+    """The port's generator, or the hub's where the config lists `layers`, in evaluation mode.
+
+    Args:
+        config: settings under the reference's names; `model` is "BigGAN" or "BigGAN-deep".
+        weights: every tensor of the network, under the reference's keys.
+
+    Raises:
+        ConfigError: if a setting is not one we can build.
+        CheckpointError: if a tensor is missing, unknown or of the wrong shape.
+    """
+    if "layers" in config:
+        return hub_generator(config, weights)
+    model = model_config(config, "generator")
+    shape, num_classes = _task(config)
+    found = renamed("generator", model, weights)
+    return filled(lambda: BigGANGenerator(model, shape, num_classes), found)
+
+
+def discriminator(config: Mapping[str, Any], weights: Named) -> nn.Module:
+    """The port's discriminator in evaluation mode; arguments and errors as for `generator`."""
+    model = model_config(config, "discriminator")
+    shape, num_classes = _task(config)
+    found = renamed("discriminator", model, weights)
+    return filled(lambda: BigGANDiscriminator(model, shape, num_classes), found)
+
+
+def model_config(config: Mapping[str, Any], role: str) -> BigGANConfig:
+    """The port's settings as ours; one config fits both networks where G and D agree in width.
+
+    Raises:
+        ConfigError: if a setting is of the wrong kind.
+    """
+    sizes = DEFAULTS | {key: config[key] for key in DEFAULTS if key in config}
+    for key, default in DEFAULTS.items():
+        value, kind = sizes[key], (int, float) if isinstance(default, float) else type(default)
+        is_number = isinstance(default, int | float) and not isinstance(default, bool)
+        least = 0 if key in ("shared_dim", "SN_eps", "BN_eps") else 1
+        if (is_number and isinstance(value, bool)) or not isinstance(value, kind):
+            raise ConfigError(f"`{key}` is {value!r} but the port has, for example, {default!r}")
+        if is_number and not least <= value < math.inf:
+            raise ConfigError(f"`{key}` is {value!r} but must be at least {least}")
+    letter, side, is_deep = ROLES[role], sizes["resolution"], sizes["model"] == "BigGAN-deep"
+    if sizes["model"] not in ("BigGAN", "BigGAN-deep"):
+        raise ConfigError(f"`model` is {sizes['model']!r} but must be BigGAN or BigGAN-deep")
+    z_width = sizes["dim_z"]
+    if sizes["hier"] and not is_deep:  # rounded down without a word
+        z_width -= z_width % len(GENERATOR_WIDTHS.get(side, (1,)))
+    return BigGANConfig(
+        is_deep=is_deep,
+        channels=sizes[f"{letter}_ch"],
+        z_width=z_width,
+        shared_width=(sizes["shared_dim"] or sizes["dim_z"]) if sizes["G_shared"] else 0,
+        is_hierarchical=sizes["hier"] or is_deep,
+        generator_attention=_attended(
+            sizes["G_attn"], [8 << i for i in range(8) if 8 << i <= side]
+        ),
+        discriminator_attention=_attended(
+            sizes["D_attn"],
+            [side >> i for i in range(1, 8) if side >> i >= 4],
+            is_discriminator=True,
+        ),
+        blocks_per_stage=sizes[f"{letter}_depth"],
+        is_wide=sizes["D_wide"],
+        norm_eps=float(sizes["BN_eps"]),
+        spectral_eps=float(sizes["SN_eps"]),
+        power_iterations=sizes[f"num_{letter}_SV_itrs"],
+        num_singular_values=sizes[f"num_{letter}_SVs"],
+    )
+
+
+def _attended(text: str, sides: list[int], is_discriminator: bool = False) -> tuple[int, ...]:
+    """The port's list of sides, "32_64", without those that no block has ("0" is none)."""
+    asked = {int(number) for number in re.findall(r"\d+", text)}
+    if is_discriminator and sides[:1] == [16]:
+        # Its table for 32 pixels says 16 of every block, whose sides are 16, 8, 8 and 8.
+        return (16, 8) if 16 in asked else ()
+    return tuple(side for side in sides if side in asked)
+
+
+def _task(config: Mapping[str, Any]) -> tuple[tuple[int, int, int], int]:
+    side = config.get("resolution", DEFAULTS["resolution"])
+    return (3, side, side), config.get("n_classes", DEFAULTS["n_classes"])
+
+
+def rename(role: str, key: str, model: BigGANConfig) -> tuple[str, int | None]:
+    """Our name of a port's tensor, and for spectral norm's buffers which of their rows it is."""
+    key = _with_first(key, FIRST[role])
+    depth = model.blocks_per_stage if model.is_deep and role == "discriminator" else 1
+    if match := re.match(r"blocks\.(\d+)\.(\d+)\.", key):
+        stage, place = int(match[1]), int(match[2])
+        is_attention = place == depth  # it comes after the blocks of its stage
+        block = stage * depth + min(place, depth - 1)
+        key = f"blocks.{block}.{'attention.' if is_attention else ''}{key[match.end() :]}"
+    row = None
+    if match := re.fullmatch(r"(.*)\b(u|sv)(\d+)", key):
+        key, row = f"{match[1]}normal.{'u' if match[2] == 'u' else 'sigma'}", int(match[3])
+    return ".".join(PARTS.get(part, part) for part in key.split(".")), row
+
+
+def renamed(role: str, model: BigGANConfig, weights: Named) -> Named:
+    """The port's tensors under our names."""
+    found: Named = {}
+    for key in sorted(weights):  # rows of spectral norm's buffers come in order
+        name, row = rename(role, key, model)
+        found[name] = torch.cat([found[name], weights[key]]) if row else weights[key]
+    return found
+
+
+def filled(make: Callable[[], nn.Module], found: Named) -> nn.Module:
+    """A network with these tensors, in evaluation mode.
+
+    Raises:
+        CheckpointError: if one is missing, unexpected or of another shape.
+    """
+    with torch.device("meta"):  # a config that does not fit its weights allocates nothing
+        expected = make().state_dict()
+    for name in sorted(expected.keys() | found.keys()):
+        ours, theirs = expected.get(name), found.get(name)
+        if ours is None or theirs is None:
+            what = "has no place in the network" if ours is None else "is missing"
+            raise CheckpointError(f"the weights do not fit this config: `{name}` {what}")
+        if ours.shape != theirs.shape or not theirs.is_floating_point():
+            raise CheckpointError(
+                f"`{name}` has shape {tuple(theirs.shape)} of {theirs.dtype} but this config asks "
+                f"for floats of {tuple(ours.shape)}"
+            )
+    network = make()
+    network.load_state_dict(found)
+    return network.eval()
+
+
+def hub_generator(
+    config: Mapping[str, Any], weights: Named, truncation: float = 1.0, official: bool = False
+) -> nn.Module:
+    """The hub's BigGAN-deep generator with the batch statistics of one truncation.
+
+    Weights hold their quotients by the stored singular values, so the network has no spectral norm
+    of its own; `calibrate` serves truncations beside the stored ones.
+
+    Args:
+        truncation: from 0 to 1.
+        official: between two stored truncations weigh their statistics the wrong way round, as the
+            released code does.
+
+    Raises:
+        ConfigError: if a setting is missing or not one we can build.
+        CheckpointError: if a tensor is missing, unknown or of the wrong shape.
+    """
+    if not 0 <= truncation <= 1:
+        raise ConfigError(f"a truncation of {truncation} is not between 0 and 1")
+    model, layers = hub_config(config)
+    side, num_classes = config["output_dim"], config["num_classes"]
+    weights = dict(weights)
+    try:
+        # A linear map of one-hot classes is an embedding.
+        found = {"shared.weight": weights.pop("embeddings.weight").T}
+        for key in [key for key in weights if key.endswith(".weight_orig")]:
+            stem = key.removesuffix("_orig")
+            matrix = weights.pop(key)
+            left, right = weights.pop(f"{stem}_u"), weights.pop(f"{stem}_v")
+            weights[stem] = matrix / (left @ (matrix.flatten(1) @ right))
+        for key in [key for key in weights if key.endswith((".running_means", ".running_vars"))]:
+            weights[key] = _row(weights[key], truncation, official)
+        found |= {_hub_name(key, config): value for key, value in weights.items()}
+        found["stem.weight"] = _to_channels_first(found["stem.weight"])
+        found["stem.bias"] = _to_channels_first(found["stem.bias"])
+        # Three of the channels it makes are looked at.
+        found |= {f"head.{part}": found[f"head.{part}"][:3] for part in ("weight", "bias")}
+        found["norm.variance"] = found["norm.variance"] + (model.norm_eps - 1e-5)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"the tensors are not those of a hub generator: {error}") from None
+    for name, value in found.items():
+        if name == "stem.weight" or ".gain." in name or ".bias.weight" in name:
+            z, classes = value[:, : model.z_width], value[:, model.z_width :]
+            found[name] = torch.cat([classes, z], dim=1)  # theirs: noise first
+        if name.endswith(".gamma"):
+            found[name] = value.reshape(())
+    return filled(lambda: BigGANGenerator(model, (3, side, side), num_classes, layers), found)
+
+
+def hub_config(config: Mapping[str, Any]) -> tuple[BigGANConfig, list[Layer]]:
+    """The hub's settings as ours, and the blocks they list.
+
+    Raises:
+        ConfigError: if one is missing.
+    """
+    try:
+        unit, place = config["channel_width"], config["attention_layer_position"]
+        layers = [
+            Layer(unit * inputs, unit * outputs, bool(is_up), attends=i == place - 1)
+            for i, (is_up, inputs, outputs) in enumerate(config["layers"])
+        ]
+        attended = 4 * 2 ** sum(layer.resizes for layer in layers[:place])
+        return BigGANConfig(
+            is_deep=True,
+            channels=unit,
+            z_width=config["z_dim"],
+            shared_width=config["class_embed_dim"],
+            generator_attention=(attended,),
+            norm_eps=config["eps"],
+            spectral_eps=config["eps"],
+            has_spectral_norm=False,
+        ), layers
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"this is not the config of a hub generator: {error!r}") from None
+
+
+def _hub_name(key: str, config: Mapping[str, Any]) -> str:
+    """Our name of a hub generator's tensor."""
+    place = config["attention_layer_position"]
+    key = _with_first(key, HUB_FIRST)
+    if match := re.match(r"generator\.layers\.(\d+)\.", key):
+        index = int(match[1])
+        block = f"blocks.{index - (index >= place)}."
+        key = block + ("attention." if index == place else "") + key[match.end() :]
+    key = "norm.gain" if key == "norm.weight" else key
+    return ".".join(HUB_PARTS.get(part, part) for part in key.split("."))
+
+
+def _with_first(key: str, names: dict[str, str]) -> str:
+    """A key whose beginning is one of these, with our name of it."""
+    for theirs, ours in names.items():
+        if key.startswith(f"{theirs}."):
+            return ours + key[len(theirs) :]
+    return key
+
+
+def _row(table: Tensor, truncation: float, official: bool) -> Tensor:
+    """Statistics for a truncation; row i is for i / (rows - 1)."""
+    if official:
+        share, below = math.modf(truncation / (1 / (len(table) - 1)))
+        row = int(below)
+        return share * table[row] + (1 - share) * table[row + 1] if share else table[row]
+    place = truncation * (len(table) - 1)
+    row = min(int(place), len(table) - 2)
+    return torch.lerp(table[row], table[row + 1], place - row)
+
+
+def _to_channels_first(rows: Tensor) -> Tensor:
+    """Outputs of the first layer, theirs ordered by row, column and channel of the 4x4 map."""
+    return rows.unflatten(0, (16, -1)).transpose(0, 1).flatten(0, 1)

@@ -1,0 +1,237 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scalegan.errors import CheckpointError, ConfigError
+from scalegan.models.biggan import BigGANDiscriminator, BigGANGenerator, generator_layers
+from scalegan.references.biggan import (
+    discriminator,
+    generator,
+    hub_config,
+    hub_generator,
+    model_config,
+    rename,
+)
+from scalegan.settings import BigGANConfig
+
+PORT = {
+    "model": "BigGAN", "resolution": 32, "n_classes": 5, "G_ch": 2, "D_ch": 2, "dim_z": 18,
+    "G_attn": "16", "D_attn": "0", "G_shared": True, "shared_dim": 6, "hier": True,
+    "SN_eps": 1e-6, "BN_eps": 1e-5,
+}  # fmt: skip
+DEEP = PORT | {"model": "BigGAN-deep", "hier": True}
+HUB = {
+    "output_dim": 16, "z_dim": 3, "class_embed_dim": 2, "channel_width": 4, "num_classes": 5,
+    "layers": [[False, 4, 4], [True, 4, 4], [True, 4, 2]], "attention_layer_position": 2,
+    "eps": 1e-4, "n_stats": 5,
+}  # fmt: skip
+
+
+def port_weights(config: dict[str, Any]) -> dict[str, Tensor]:
+    """Weights under the port's names, of a generator without blocks' attention at work."""
+    names = {
+        "stem": "linear", "norm.": "output_layer.0.", "head": "output_layer.2",
+        ".query": ".theta", ".key": ".phi", ".value": ".g", ".out": ".o",
+        "attention": "1", "shortcut": "conv_sc", "normal.u": "u0", "normal.sigma": "sv0",
+        ".mean": ".stored_mean", ".variance": ".stored_var",
+    }  # fmt: skip
+    torch.manual_seed(0)
+    network = BigGANGenerator(model_config(config, "generator"), (3, 32, 32), 5)
+    weights = {}
+    for key, value in network.state_dict().items():
+        if key.startswith("blocks."):
+            parts = key.split(".", 2)
+            rest = parts[2].replace("norm1", "bn1").replace("norm2", "bn2")
+            key = f"blocks.{parts[1]}." + ("" if rest.startswith("attention") else "0.") + rest
+        for ours, theirs in names.items():
+            starts = key.startswith(ours) and not ours.startswith(".")
+            if starts or (not ours.startswith(("stem", "norm.", "head")) and ours in key):
+                key = key.replace(ours, theirs, 1)
+        weights[key] = value
+    return weights
+
+
+def hub_weights() -> dict[str, Tensor]:
+    """Random weights in the layout of the hub's files."""
+    rng = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=rng) / 3
+
+    weights = {"embeddings.weight": draw(2, 5)}
+
+    def normalised(key: str, *shape: int, bias: bool = True) -> None:
+        columns = math.prod(shape[1:])
+        key = f"generator.{key}"
+        weights[f"{key}.weight_orig"] = draw(*shape)
+        weights[f"{key}.weight_u"], weights[f"{key}.weight_v"] = draw(shape[0]), draw(columns)
+        if bias:
+            weights[f"{key}.bias"] = draw(shape[0])
+
+    def statistics(key: str, width: int) -> None:
+        weights[f"generator.{key}.running_means"] = draw(5, width)
+        weights[f"generator.{key}.running_vars"] = 0.5 + draw(5, width).abs()
+
+    normalised("gen_z", 16 * 16, 5)
+    for index, inputs, outputs in ((0, 16, 16), (1, 16, 16), (3, 16, 8)):
+        hidden = inputs // 4
+        for i, (a, b, kernel) in enumerate(
+            [(inputs, hidden, 1), (hidden, hidden, 3), (hidden, hidden, 3), (hidden, outputs, 1)]
+        ):
+            normalised(f"layers.{index}.conv_{i}", b, a, kernel, kernel)
+            statistics(f"layers.{index}.bn_{i}", a)
+            normalised(f"layers.{index}.bn_{i}.scale", a, 5, bias=False)
+            normalised(f"layers.{index}.bn_{i}.offset", a, 5, bias=False)
+    for part, b, a in (("theta", 2, 16), ("phi", 2, 16), ("g", 8, 16), ("o_conv", 16, 8)):
+        normalised(f"layers.2.snconv1x1_{part}", b, a, 1, 1, bias=False)
+    weights["generator.layers.2.gamma"] = torch.tensor([0.6])
+    statistics("bn", 8)
+    weights |= {"generator.bn.weight": 1 + draw(8), "generator.bn.bias": draw(8)}
+    normalised("conv_to_rgb", 8, 8, 3, 3)
+    return weights
+
+
+def test_a_ports_generator_is_loaded() -> None:
+    weights = port_weights(PORT)
+    network = generator(PORT, weights)
+    assert isinstance(network, BigGANGenerator) and not network.training
+    assert torch.equal(network.stem.weight, weights["linear.weight"])
+    assert torch.equal(network.blocks[1].attention.key.normal.u, weights["blocks.1.1.phi.u0"])
+    assert torch.equal(network.norm.variance, weights["output_layer.0.stored_var"])
+
+
+def test_names_of_both_networks() -> None:
+    plain, deep = model_config(PORT, "generator"), model_config(DEEP, "discriminator")
+    assert rename("generator", "linear.u0", plain) == ("stem.normal.u", 0)
+    assert rename("discriminator", "linear.sv1", plain) == ("head.normal.sigma", 1)
+    assert rename("discriminator", "embed.weight", plain) == ("classes.weight", None)
+    assert rename("generator", "blocks.2.1.o.weight", plain)[0] == "blocks.2.attention.out.weight"
+    # The deep discriminator's stages hold two blocks and attention.
+    assert rename("discriminator", "blocks.1.1.conv_sc.bias", deep)[0] == "blocks.3.shortcut.bias"
+    assert rename("discriminator", "blocks.1.2.gamma", deep)[0] == "blocks.3.attention.gamma"
+
+
+def test_settings_of_the_port() -> None:
+    found = model_config(PORT, "generator")
+    assert found.z_width == 16  # rounded down to a multiple of four parts
+    assert found == BigGANConfig(
+        channels=2, z_width=16, shared_width=6, generator_attention=(16,), spectral_eps=1e-6
+    )
+    assert model_config(DEEP, "generator").z_width == 18
+    # Its discriminators of 32 pixels attend everywhere or nowhere; unknown sides are passed over.
+    for text, sides in (("16", (16, 8)), ("8_64", ()), ("0", ())):
+        found = model_config(PORT | {"D_attn": text}, "discriminator")
+        assert found.discriminator_attention == sides
+    large = model_config({"resolution": 128, "D_attn": "64_256"}, "discriminator")
+    assert large.discriminator_attention == (64,)
+    assert model_config({"G_shared": False}, "generator").shared_width == 0
+    assert model_config({}, "generator").shared_width == 128  # as wide as z where it is 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"G_ch": 0}, "`G_ch` is 0 but must be at least 1"),
+        ({"dim_z": True}, "`dim_z` is True but the port has, for example, 128"),
+        ({"G_attn": 64}, "`G_attn` is 64 but the port has, for example, '64'"),
+        ({"SN_eps": float("nan")}, "`SN_eps` is nan but must be at least 0"),
+        ({"model": "SNGAN"}, "`model` is 'SNGAN' but must be BigGAN or BigGAN-deep"),
+        ({"resolution": 48}, "BigGAN makes no samples of 48x48"),
+    ],
+)
+def test_wrong_settings_are_named(wrong: dict[str, Any], message: str) -> None:
+    for build in (generator, discriminator):
+        with pytest.raises(ConfigError) as error:
+            build(PORT | {"D_ch": 2} | wrong, {})
+        assert str(error.value) == message
+
+
+def test_wrong_weights_are_named() -> None:
+    weights = port_weights(PORT)
+    for change, message in (
+        ({"what": torch.ones(1)}, r"`what` has no place in the network$"),
+        ({"linear.bias": torch.ones(3)}, r"`stem.bias` has shape \(3,\) of torch.float32 but"),
+        ({"linear.bias": torch.ones(128).int()}, r"`stem.bias` has shape \(128,\) of torch.int32"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            generator(PORT, weights | change)
+    del weights["blocks.0.0.bn1.stored_mean"]
+    with pytest.raises(CheckpointError, match=r"`blocks.0.norm1.mean` is missing$"):
+        generator(PORT, weights)
+
+
+def test_the_hubs_layout_is_loaded() -> None:
+    weights = hub_weights()
+    network = generator(HUB, weights)
+    labels, z = torch.tensor([1, 4]), torch.randn(2, 3, generator=torch.Generator().manual_seed(5))
+    assert network(z, labels).shape == (2, 1, 3, 16, 16)
+    # The first layer by hand: noise before class, quotients, rows ordered (row, column, channel).
+    key = "generator.gen_z"
+    matrix = weights[f"{key}.weight_orig"]
+    matrix = matrix / (weights[f"{key}.weight_u"] @ matrix @ weights[f"{key}.weight_v"])
+    condition = torch.cat([z, weights["embeddings.weight"].T[labels]], dim=1)
+    first = condition @ matrix.T + weights[f"{key}.bias"]
+    expected = first.view(2, 4, 4, 16).permute(0, 3, 1, 2)
+    mine = network.stem(network.map(z, labels)).view(2, 16, 4, 4)
+    torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5)
+    variance = weights["generator.bn.running_vars"][4]
+    torch.testing.assert_close(network.norm.variance + 1e-5, variance + 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("truncation", "shares", "official"),
+    [
+        (1.0, (0, 0, 0, 0, 1), (0, 0, 0, 0, 1)),
+        (0.0, (1, 0, 0, 0, 0), (1, 0, 0, 0, 0)),
+        (0.5, (0, 0, 1, 0, 0), (0, 0, 1, 0, 0)),
+        (0.3, (0, 0.8, 0.2, 0, 0), (0, 0.2, 0.8, 0, 0)),
+    ],
+)
+def test_statistics_of_a_truncation(
+    truncation: float, shares: tuple[float, ...], official: tuple[float, ...]
+) -> None:
+    weights = hub_weights()
+    means = weights["generator.bn.running_means"]
+    for is_official, expected in ((False, shares), (True, official)):
+        network = hub_generator(HUB, weights, truncation, official=is_official)
+        torch.testing.assert_close(network.norm.mean, torch.tensor(expected).float() @ means)
+
+
+def test_a_hubs_generator_is_calibrated_for_other_truncations() -> None:
+    network = hub_generator(HUB, hub_weights())
+    rng = torch.Generator().manual_seed(0)
+    z, labels = torch.randn(32, 3, generator=rng), torch.arange(32) % 5
+    before = network(z, labels)
+    network.calibrate(network.truncate_noise(z, 0.3), labels, batch_size=16)
+    assert not torch.allclose(before, network(z, labels), atol=1e-3)
+
+
+def test_the_hubs_published_layers_are_ours() -> None:
+    layers = [[False, 16, 16], [True, 16, 16], [False, 16, 16], [True, 16, 8], [False, 8, 8],
+              [True, 8, 4], [False, 4, 4], [True, 4, 2], [False, 2, 2], [True, 2, 1]]  # fmt: skip
+    published = HUB | {"layers": layers, "attention_layer_position": 8, "channel_width": 128}
+    model, found = hub_config(published)
+    assert found == generator_layers(model, (3, 128, 128))
+    assert model.generator_attention == (64,)
+
+
+def test_a_hubs_wrong_files_are_named() -> None:
+    with pytest.raises(ConfigError, match="is not the config of a hub generator"):
+        generator({"layers": []}, {})
+    weights = hub_weights()
+    with pytest.raises(ConfigError, match=r"a truncation of 1.5 is not between 0 and 1$"):
+        hub_generator(HUB, weights, 1.5)
+    del weights["generator.gen_z.weight_u"]
+    with pytest.raises(CheckpointError, match=r"are not those of a hub generator: 'generator\.gen"):
+        generator(HUB, weights)
+
+
+def test_a_deep_discriminator_wants_its_own_weights() -> None:
+    with torch.device("meta"):
+        network = BigGANDiscriminator(model_config(DEEP, "discriminator"), (3, 32, 32), 5)
+    assert len(network.blocks) == 6
+    with pytest.raises(CheckpointError, match="this config asks for"):
+        discriminator(DEEP, port_weights(PORT))
