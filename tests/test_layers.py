@@ -9,7 +9,7 @@ FLOORS = [
     ["errors", "settings"],
     ["interfaces", "runtime", "ops"],
     ["models", "losses", "data", "autoencoders", "features", "metrics", "sample", "doctor"],
-    ["registry"],
+    ["registry", "references"],
     ["config"],
     ["cost"],
     ["snapshot", "prepare", "plan"],

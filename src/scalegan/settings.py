@@ -73,6 +73,71 @@ class GATConfig:
 
 
 @dataclass(frozen=True)
+class GANsformerConfig:
+    """A GANsformer generator and discriminator of one size (arXiv 2103.01209).
+
+    The defaults are the published model's, but for its learning without classes.
+    """
+
+    architecture: Literal["gansformer"] = "gansformer"
+    """Which pair of networks."""
+    num_components: Annotated[int, Ge(0)] = 16
+    """Local latent vectors beside the global one; 0 = none and no attention: StyleGAN2."""
+    latent_width: Annotated[int, Ge(4), MultipleOf(4)] = 32
+    """Channels of each latent vector, a multiple of twice grid_directions."""
+    z_width: Annotated[int, Ge(0)] = 0
+    """Channels of each noise vector; 0 = latent_width."""
+    channel_base: Count = 32768
+    """Channels at side r are channel_base / r, but no more than channel_max."""
+    channel_max: Count = 512
+    """Most channels of a feature map."""
+    attention: Literal["simplex", "duplex"] = "duplex"
+    """simplex: pixels look at latents. duplex: pixels look at learned centroids, as published."""
+    num_heads: Count = 1
+    """Attention heads; divides the channels of every map with attention."""
+    min_attention_side: Count = 4
+    """Side of the smallest maps with attention."""
+    max_attention_side: Count = 128
+    """Side of the largest maps with attention."""
+    integration: Literal["multiply", "add", "both"] = "multiply"
+    """What the attended latents do to a pixel: scale it, are added, or both (paper)."""
+    norm: Literal["layer", "instance", "none"] = "layer"
+    """Pixels are normalised over channels, over positions, or not."""
+    component_gate: bool = False
+    """Whether each component has a gate on all attention to it."""
+    pixel_gate: bool = False
+    """Whether each pixel has a gate on all its attention."""
+    clusterings: Count = 1
+    """Duplex: rounds of assigning pixels to centroids; from the second, centroids are means."""
+    carries_assignments: bool = False
+    """Duplex: whether centroids are the means of the preceding layer's assignments."""
+    attention_dropout: Decay = 0.12
+    """Share of the attention that is dropped in training, half of it by whole components."""
+    grid_directions: Count = 2
+    """Directions along which positions of pixels are encoded."""
+    component_positions: bool = True
+    """Whether components have learned positions."""
+    component_attention: bool = True
+    """Whether components look at each other in the mapping network."""
+    mapping: Literal["residual", "plain"] = "residual"
+    """Layers of the mapping networks: pairs with a skip, or one after the other."""
+    mapping_depth: Count = 8
+    """Layers of the mapping networks, without the last."""
+    mapping_heads: Count = 1
+    """Heads of the components' attention to each other; divides latent_width."""
+    synthesis: Literal["residual", "skip", "plain"] = "residual"
+    """Generator: skips between features, a sum of images (StyleGAN2), or neither."""
+    is_styled: bool = True
+    """Whether the global latent modulates the convolutions (not so for CLEVR)."""
+    discriminator: Literal["residual", "skip", "plain"] = "residual"
+    """Discriminator: skips between features, the image at every side, or neither."""
+    deviation_group: Count = 4
+    """Images whose features' standard deviation the discriminator sees; less if fewer come."""
+    style_decay: Decay = 0.995
+    """Decay of the running mean of the latents."""
+
+
+@dataclass(frozen=True)
 class AutoencoderConfig:
     """What a sample is made of."""
 

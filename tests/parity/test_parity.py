@@ -2,12 +2,14 @@
 
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from . import gansformer, handlers
 from .cases import Case, read
 from .compare import (
     Close,
@@ -21,9 +23,10 @@ from .compare import (
     judge,
     judge_all,
 )
-from .handlers import handler
 
-BUILT = ("gat",)
+SYSTEMS: dict[str, ModuleType] = {"gat": handlers, "gansformer": gansformer}
+"""The handlers of every system that is built."""
+BUILT = tuple(SYSTEMS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -51,7 +54,7 @@ def files_of(folder: Path, systems: set[str] | None) -> list[Any]:
 def computed(path: Path) -> tuple[Case, Outputs, Tolerance]:
     """A case, what our code makes of it, and how closely they must agree."""
     case = read(path)
-    ours = handler(case)(case)
+    ours = SYSTEMS[path.parent.name].handler(case)(case)
     return case, ours, Tolerance(case.tolerance, case.config.get("lr_generator", 0.0))
 
 

@@ -29,3 +29,13 @@ def relativistic_discriminator(real_logits: Logits, fake_logits: Logits) -> Floa
 def relativistic_generator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
     """The fake sample should look more real than its real partner."""
     return F.softplus(real_logits - fake_logits).mean(dim=1)
+
+
+def logistic_discriminator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
+    """Real samples should look real and fake ones fake, each for itself (arXiv 1406.2661)."""
+    return (F.softplus(fake_logits) + F.softplus(-real_logits)).mean(dim=1)
+
+
+def logistic_generator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
+    """The fake sample should look real; non-saturating, and real samples play no part."""
+    return F.softplus(-fake_logits).mean(dim=1)
