@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from scalegan.errors import ConfigError
 from scalegan.interfaces import DiscriminatorOutput, Labels, Levels
-from scalegan.ops.bipartite import Assignments, Attention, BipartiteAttention
+from scalegan.ops.bipartite import Assignments, Attention, BipartiteAttention, Carried
 from scalegan.ops.layers import (
     ScaledLinear,
     direction_table,
@@ -85,7 +85,7 @@ class Branch(nn.Module):
             x = leaky(layers[0](x))
             if self.is_residual:
                 x = leaky(layers[1](x) + skip, gain=1.0)
-        return self.out(x)
+        return leaky(self.out(x))
 
 
 class Mapping(nn.Module):
@@ -187,7 +187,7 @@ class SynthesisLayer(nn.Module):
         positions: Float[Tensor, "k D"] | None,
         noise: Float[Tensor, "#N 1 H2 W2"],
         keep: Attention | None,
-        carried: Assignments | None,
+        carried: Carried | None,
     ) -> tuple[Float[Tensor, "N B H2 W2"], Attention | None, Assignments | None]:
         x, attention = self.conv(x, w[:, -1]), None
         if self.attention is not None:
@@ -254,7 +254,7 @@ class SynthesisBlock(nn.Module):
         positions: Float[Tensor, "k D"] | None,
         noise: Sequence[Tensor],
         keep: Sequence[Attention | None],
-        carried: Assignments | None = None,
+        carried: Carried | None = None,
     ) -> tuple[Tensor, Tensor | None, list[Attention], Assignments | None]:
         """Features, image and assignments of the block before become this one's.
 

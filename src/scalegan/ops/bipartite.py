@@ -16,6 +16,8 @@ from scalegan.settings import GANsformerConfig
 
 Attention = Float[Tensor, "N A T k"]
 Assignments = Float[Tensor, "N A k T"]
+Carried = Float[Tensor, "N A k U"]
+"""Assignments of another layer, whose map may have fewer positions."""
 
 
 class Gate(nn.Module):
@@ -98,7 +100,7 @@ class BipartiteAttention(nn.Module):
         grid: Float[Tensor, "T P"] | None,
         positions: Float[Tensor, "k P"] | None,
         keep: Attention | None = None,
-        carried: Assignments | None = None,
+        carried: Carried | None = None,
         mask: Float[Tensor, "N k"] | None = None,
     ) -> tuple[Float[Tensor, "N T C"], Attention, Assignments | None]:
         """Modulate x.
@@ -152,7 +154,7 @@ class BipartiteAttention(nn.Module):
         self,
         elements: Float[Tensor, "N A T h"],
         queries: Float[Tensor, "N T C"],
-        carried: Assignments | None,
+        carried: Carried | None,
     ) -> Float[Tensor, "#N A k h"]:
         """The centroids that clustering starts from."""
         if self.centroids is not None:
