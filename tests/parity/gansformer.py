@@ -1,12 +1,10 @@
 """GANsformer's vectors: our code on the inputs of a case, one handler per kind."""
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scalegan.losses.adversarial import logistic_discriminator, logistic_generator
@@ -16,6 +14,7 @@ from scalegan.ops import resample
 from scalegan.ops.bipartite import BipartiteAttention
 from scalegan.ops.layers import direction_table
 from scalegan.references import gansformer as reference
+from scalegan.settings import GANsformerConfig
 
 from .cases import Case, under
 from .compare import Outputs
@@ -157,6 +156,11 @@ def modulated_conv(case: Case) -> Outputs:
     }
 
 
+def attending(ctor: dict[str, Any]) -> GANsformerConfig:
+    """The settings of a part of a generator, which has attention where its arguments say so."""
+    return reference.config_of(ctor if ctor.get("transformer") else ctor | {"k": 1})
+
+
 def noise_of(layer: SynthesisLayer, mode: str) -> Tensor:
     return layer.noise[None, None] * (mode == "const")
 
@@ -164,17 +168,11 @@ def noise_of(layer: SynthesisLayer, mode: str) -> Tensor:
 @torch.no_grad()
 def synthesis_layer(case: Case) -> Outputs:
     ctor, given = case.config["ctor"], case.inputs
-    config, side = reference.config_of(ctor), ctor["out_resolution"]
+    side, up = ctor["out_resolution"], "up" if ctor.get("up", 1) == 2 else ""
+    config = attending(ctor)
 
     def build() -> SynthesisLayer:
-        look = None
-        if ctor.get("transformer"):
-            look = BipartiteAttention(
-                config, ctor["out_channels"], ctor["y_dim"], ctor["y_dim"], ctor["k"] - 1, side**2,
-                has_positions=config.component_positions,
-            )  # fmt: skip
-        up = "up" if ctor.get("up", 1) == 2 else ""
-        return SynthesisLayer(config, ctor["in_channels"], ctor["out_channels"], side, up, look)
+        return SynthesisLayer(config, ctor["in_channels"], ctor["out_channels"], side, up, True)
 
     names = lambda key: reference.rename_by(reference.LAYER, key)  # noqa: E731
     layer = reference.load(build, case.weights, names, config)
@@ -188,13 +186,12 @@ def synthesis_layer(case: Case) -> Outputs:
 def synthesis_block(case: Case) -> Outputs:
     ctor, given = case.config["ctor"], case.inputs
     side, inputs = ctor["resolution"], ctor["in_channels"]
-    config = reference.config_of(ctor | ({} if ctor.get("transformer") else {"k": 1}))
+    config = attending(ctor)
 
     def build() -> SynthesisBlock:
         return SynthesisBlock(
-            config, inputs, ctor["out_channels"], side, ctor["img_channels"], ctor["is_last"],
-            config.component_positions, is_first_attention=True,
-        )  # fmt: skip
+            config, inputs, ctor["out_channels"], side, ctor["img_channels"], ctor["is_last"], True
+        )
 
     weights = {key: value for key, value in case.weights.items() if key != "const"}
     block = reference.load(

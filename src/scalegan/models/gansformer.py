@@ -7,8 +7,8 @@ Y layers that read a style of their own, A heads, T positions of a map, P channe
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from scalegan.errors import ConfigError
 from scalegan.interfaces import DiscriminatorOutput, Labels, Levels
-from scalegan.ops.bipartite import Assignments, Attention, BipartiteAttention, Carried
+from scalegan.ops.bipartite import Assignments, Attention, BipartiteAttention, MappingNetwork
 from scalegan.ops.layers import (
     ScaledLinear,
     direction_table,
@@ -26,66 +26,20 @@ from scalegan.ops.layers import (
     minibatch_deviation,
     normalize_second_moment,
 )
-from scalegan.ops.resample import Resample, ScaledConv, StyledConv, downsample, upsample
+from scalegan.ops.resample import (
+    HalvingBlock,
+    Resample,
+    ScaledConv,
+    StyledConv,
+    downsample,
+    upsample,
+)
 from scalegan.settings import GANsformerConfig
 
-MAPPING_MULTIPLIER = 0.01  # of the mapping networks' learning rate
+Styles = Float[Tensor, "N R Y D"]
+Keep = Sequence[Attention | None]
+"""Dropout of each layer's attention."""
 HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
-
-class Branch(nn.Module):
-    """A mapping network: of the global latent, or of all components alike.
-
-    Args:
-        inputs: channels that come in.
-        num_latents: components that look at each other before every layer; 0 = none do.
-    """
-
-    def __init__(self, config: GANsformerConfig, inputs: int, num_latents: int) -> None:
-        super().__init__()
-        width, multiplier = config.latent_width, MAPPING_MULTIPLIER
-        self.is_residual = config.mapping == "residual"
-        # Deviation: the reference cannot build a residual network whose input is wider (quirk 4).
-        has_stem = self.is_residual and inputs != width
-        self.stem = ScaledLinear(inputs, width, multiplier) if has_stem else None
-        depth = (config.mapping_depth + 1) // 2 if self.is_residual else config.mapping_depth
-        widths = [width if self.is_residual else inputs, *[width] * (depth - 1)]
-        per_layer = 2 if self.is_residual else 1
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                ScaledLinear(first if i == 0 else width, width, multiplier)
-                for i in range(per_layer)
-            )
-            for first in widths
-        )
-        look = replace(
-            config, attention="simplex", integration="add", norm="none", component_gate=False,
-            num_heads=config.mapping_heads, pixel_gate=False,
-        )  # fmt: skip
-        has = config.component_positions
-        self.attention = nn.ModuleList(
-            BipartiteAttention(look, w, w, width, num_latents, num_latents, has, has)
-            for w in (widths if num_latents else [])
-        )
-        self.out = ScaledLinear(width, width, multiplier)
-
-    def forward(
-        self,
-        x: Float[Tensor, "N k Z"],
-        positions: Float[Tensor, "k D"] | None,
-        keep: Sequence[Attention | None] | None = None,
-        mask: Float[Tensor, "N k"] | None = None,
-    ) -> Float[Tensor, "N k D"]:
-        if self.stem is not None:
-            x = leaky(self.stem(x))
-        for i, layers in enumerate(self.layers):
-            skip = x  # past the attention too
-            if self.attention:
-                kept = keep[i] if keep is not None else None
-                x, *_ = self.attention[i](x, x, positions, positions, kept, mask=mask)
-            x = leaky(layers[0](x))
-            if self.is_residual:
-                x = leaky(layers[1](x) + skip, gain=1.0)
-        return leaky(self.out(x))
 
 
 class Mapping(nn.Module):
@@ -101,10 +55,10 @@ class Mapping(nn.Module):
         self.labels = ScaledLinear(num_classes, inputs) if num_classes else None
         self.for_global, self.for_components = None, None
         if config.is_styled:
-            self.for_global = Branch(config, inputs * (2 if num_classes else 1), 0)
+            self.for_global = MappingNetwork(config, inputs * (2 if num_classes else 1), 0)
         if config.num_components:
             num_looking = config.num_components if config.component_attention else 0
-            self.for_components = Branch(config, inputs, num_looking)
+            self.for_components = MappingNetwork(config, inputs, num_looking)
         self.register_buffer("mean", torch.zeros(config.latent_width))
         self.register_buffer("updates", torch.zeros(()))
 
@@ -113,7 +67,7 @@ class Mapping(nn.Module):
         z: Float[Tensor, "N R Z"],
         labels: Labels,
         positions: Float[Tensor, "k D"] | None,
-        keep: Sequence[Attention | None] | None = None,
+        keep: Keep | None = None,
         mask: Float[Tensor, "N k"] | None = None,
     ) -> Float[Tensor, "N R D"]:
         rows = []
@@ -136,15 +90,16 @@ class Mapping(nn.Module):
         """Dropout of the components' attention to each other."""
         if self.for_components is None:
             return []
-        return [layer.draw(count) for layer in self.for_components.attention]
+        layers = cast(list[BipartiteAttention], self.for_components.attention)
+        return [layer.draw(count) for layer in layers]
 
     @torch.no_grad()
-    def track(self, w: Float[Tensor, "N R Y D"]) -> None:
+    def track(self, w: Styles) -> None:
         mean = w.flatten(0, -2).mean(dim=0).to(self.mean.dtype)
         self.mean.lerp_(mean, 1 - self.decay)
         self.updates += 1
 
-    def truncate(self, w: Float[Tensor, "N R Y D"], psi: float) -> Float[Tensor, "N R Y D"]:
+    def truncate(self, w: Styles, psi: float) -> Styles:
         # Deviation: the mean starts at zero; dividing by what it has seen mends it.
         mean = self.mean / (1 - self.decay**self.updates).clamp(min=1e-8)
         return torch.where(self.updates > 0, torch.lerp(mean.expand_as(w), w, psi), w)
@@ -154,8 +109,9 @@ class SynthesisLayer(nn.Module):
     """Convolution in the style of the global latent, attention to the others, noise, bias.
 
     Args:
+        inputs, width, side: channels that come in; channels and side of what goes out.
         resample: "up" doubles the side.
-        attention: None where there is none.
+        is_first: whether no layer before this one has attention.
     """
 
     noise: Float[Tensor, "H W"]
@@ -167,14 +123,18 @@ class SynthesisLayer(nn.Module):
         width: int,
         side: int,
         resample: Resample,
-        attention: BipartiteAttention | None,
+        is_first: bool,
     ) -> None:
         super().__init__()
-        style = config.latent_width if config.is_styled else 0
-        self.conv = StyledConv(inputs, width, 3, style, resample)
-        self.attention = attention
-        if attention is not None:
-            grid = direction_table(config.latent_width, side, config.grid_directions)
+        latent = config.latent_width
+        self.conv = StyledConv(inputs, width, 3, latent if config.is_styled else 0, resample)
+        self.attention = None
+        if has_attention_at(config, side):
+            self.attention = BipartiteAttention(
+                config, width, latent, latent, config.num_components, side**2,
+                has_positions=config.component_positions, is_first=is_first,
+            )  # fmt: skip
+            grid = direction_table(latent, side, config.grid_directions)
             self.register_buffer("grid", grid, persistent=False)
         self.register_buffer("noise", torch.randn(side, side))
         self.noise_strength = nn.Parameter(torch.zeros(()))
@@ -187,7 +147,7 @@ class SynthesisLayer(nn.Module):
         positions: Float[Tensor, "k D"] | None,
         noise: Float[Tensor, "#N 1 H2 W2"],
         keep: Attention | None,
-        carried: Carried | None,
+        carried: Assignments | None,
     ) -> tuple[Float[Tensor, "N B H2 W2"], Attention | None, Assignments | None]:
         x, attention = self.conv(x, w[:, -1]), None
         if self.attention is not None:
@@ -206,7 +166,7 @@ class SynthesisBlock(nn.Module):
         inputs: channels of the block before; 0 = this is the first one.
         width, side, channels: of the maps, and of the image.
         is_last: whether the image is complete after this block.
-        is_first_attention: whether no block before this one has any.
+        is_first: whether no block before this one has attention.
     """
 
     def __init__(
@@ -217,44 +177,33 @@ class SynthesisBlock(nn.Module):
         side: int,
         channels: int,
         is_last: bool,
-        has_positions: bool,
-        is_first_attention: bool,
+        is_first: bool,
     ) -> None:
         super().__init__()
-        latent, style = config.latent_width, config.latent_width if config.is_styled else 0
-        has_attention = has_attention_at(config, side)
-        steps: list[tuple[int, Resample]] = (
-            [(inputs, "up"), (width, "")] if inputs else [(width, "")]
+        style, into = config.latent_width if config.is_styled else 0, inputs or width
+        self.layers = nn.ModuleList(
+            [SynthesisLayer(config, into, width, side, "up" if inputs else "", is_first)]
         )
-        self.layers = nn.ModuleList()
-        for i, (into, resample) in enumerate(steps):
-            attention = None
-            if has_attention:
-                attention = BipartiteAttention(
-                    config, width, latent, latent, config.num_components, side**2,
-                    has_positions=has_positions, is_first=is_first_attention and i == 0,
-                )  # fmt: skip
-            self.layers.append(SynthesisLayer(config, into, width, side, resample, attention))
-        self.skip = None
-        if inputs and config.synthesis == "residual":
-            self.skip = ScaledConv(inputs, width, 1, "up", is_linear=True)
+        if inputs:
+            self.layers.append(SynthesisLayer(config, width, width, side, "", is_first=False))
+        has_skip = inputs > 0 and config.synthesis == "residual"
+        self.skip = ScaledConv(inputs, width, 1, "up", is_linear=True) if has_skip else None
         self.last = StyledConv(width, width, 3, style) if is_last else None
-        self.to_image, self.image_bias = None, None
+        self.to_image = None
         if is_last or config.synthesis == "skip":
-            self.to_image = StyledConv(width, channels, 1, style, demodulate=False)
-            self.image_bias = nn.Parameter(torch.zeros(channels))
-        # Maps to the image with a style that the next block's first layer reads too (quirk 11).
+            self.to_image = StyledConv(width, channels, 1, style, is_image=True)
+        # The image's style is not counted: the next block's first layer reads it too (quirk 11).
         self.num_styles = len(self.layers) + is_last
 
     def forward(
         self,
         x: Float[Tensor, "N C H W"],
         image: Float[Tensor, "N B H W"] | None,
-        w: Float[Tensor, "N R Y D"],
+        w: Styles,
         positions: Float[Tensor, "k D"] | None,
         noise: Sequence[Tensor],
-        keep: Sequence[Attention | None],
-        carried: Carried | None = None,
+        keep: Keep,
+        carried: Assignments | None = None,
     ) -> tuple[Tensor, Tensor | None, list[Attention], Assignments | None]:
         """Features, image and assignments of the block before become this one's.
 
@@ -268,14 +217,13 @@ class SynthesisBlock(nn.Module):
         start, maps = x, []
         for i, layer in enumerate(self.layers):
             x, attention, carried = layer(x, w[:, :, i], positions, noise[i], keep[i], carried)
-            maps += [attention] if attention is not None else []
+            maps += [] if attention is None else [attention]
         if self.skip is not None:
             x = (x + self.skip(start)) * HALF
         if self.last is not None:
             x = self.last(x, w[:, -1, len(self.layers)])
         if self.to_image is not None:
             detail = self.to_image(x, w[:, -1, self.num_styles]).float()
-            detail = detail + self.image_bias[:, None, None]
             image = detail if image is None else upsample(image) + detail
         return x, image, maps, carried
 
@@ -305,24 +253,21 @@ class GANsformerGenerator(nn.Module):
         self.z_shape = (k + 1, config.z_width or config.latent_width)
         self.num_classes = num_classes
         self.mapping = Mapping(config, num_classes)
-        # Duplex attention does not read them.
-        has_positions = config.component_positions and k > 0
-        is_seen = config.attention == "simplex" or config.component_gate
         self.positions = None
-        if has_positions and (is_seen or config.component_attention):
+        # Duplex attention does not read them.
+        is_read = config.attention == "simplex" or config.component_gate
+        if k and config.component_positions and (is_read or config.component_attention):
             self.positions = nn.Parameter(torch.rand(k, config.latent_width))
         self.constant = nn.Parameter(torch.randn(channels_at(config, 4), 4, 4))
         self.blocks = nn.ModuleList()
         inputs, is_first = 0, True
         for side in sides(shape):
-            width = channels_at(config, side)
+            width, is_last = channels_at(config, side), side == shape[1]
             self.blocks.append(
-                SynthesisBlock(
-                    config, inputs, width, side, shape[0], side == shape[1], has_positions, is_first
-                )
+                SynthesisBlock(config, inputs, width, side, shape[0], is_last, is_first)
             )
             inputs, is_first = width, is_first and not has_attention_at(config, side)
-        self.num_styles = sum(block.num_styles for block in self.blocks) + 1
+        self.num_styles = len(self.layers()) + 2  # one before the image, and the image's
 
     def forward(self, z: Float[Tensor, "N R Z"], labels: Labels) -> Levels:
         return self.synthesize(self.map(z, labels))
@@ -331,8 +276,8 @@ class GANsformerGenerator(nn.Module):
         self,
         z: Float[Tensor, "N R Z"],
         labels: Labels,
-        keep: Sequence[Attention | None] | None = None,
-    ) -> Float[Tensor, "N R Y D"]:
+        keep: Keep | None = None,
+    ) -> Styles:
         """One row of latents for every layer; `keep` replaces what is drawn in training."""
         if keep is None and self.training:
             keep = self.mapping.draw(len(z))
@@ -341,20 +286,24 @@ class GANsformerGenerator(nn.Module):
 
     def synthesize(
         self,
-        w: Float[Tensor, "N R Y D"],
+        w: Styles,
         noise: Sequence[Tensor] | None = None,
-        keep: Sequence[Attention | None] | None = None,
+        keep: Keep | None = None,
     ) -> Levels:
         """The image; `noise` and `keep` replace what is drawn in training or stored for later."""
+        if noise is None:
+            noise = self.draw_noise(len(w)) if self.training else self.constant_noise()
+        if keep is None:
+            keep = self.draw_keep(len(w)) if self.training else [None] * len(noise)
         return self._paint(w, noise, keep)[0]
 
-    def attention_maps(self, w: Float[Tensor, "N R Y D"]) -> Float[Tensor, "N k B A H W"]:
+    def attention_maps(self, w: Styles) -> Float[Tensor, "N k B A H W"]:
         """How much each position attends to each component, by layer and head, at full side.
 
         Raises:
             ConfigError: if the network has no attention.
         """
-        levels, maps = self._paint(w, None, None)
+        levels, maps = self._paint(w, self.constant_noise(), [None] * len(self.layers()))
         if not maps:
             raise ConfigError("the generator has no attention", "set `model.num_components`")
         side, found = levels.shape[-1], []
@@ -366,24 +315,18 @@ class GANsformerGenerator(nn.Module):
         return torch.stack(found, dim=2)
 
     def _paint(
-        self,
-        w: Tensor,
-        noise: Sequence[Tensor] | None,
-        keep: Sequence[Attention | None] | None,
+        self, w: Tensor, noise: Sequence[Tensor], keep: Keep
     ) -> tuple[Levels, list[Attention]]:
-        if noise is None:
-            noise = self.draw_noise(len(w)) if self.training else self.constant_noise()
-        if keep is None:
-            keep = self.draw_keep(len(w)) if self.training else [None] * len(noise)
-        x: Tensor = self.constant.expand(len(w), -1, -1, -1)
-        image, maps, carried, layer, row = None, [], None, 0, 0
-        for block in self.blocks:
-            mine = slice(layer, layer + len(block.layers))
+        x: Any = self.constant.expand(len(w), -1, -1, -1)
+        image: Any = None
+        maps, carried, layer, row = [], None, 0, 0
+        for block in cast(list[SynthesisBlock], self.blocks):
+            own = slice(layer, layer + len(block.layers))
             x, image, seen, carried = block(
-                x, image, w[:, :, row:], self.positions, noise[mine], keep[mine], carried
+                x, image, w[:, :, row:], self.positions, noise[own], keep[own], carried
             )
             maps += seen
-            layer, row = mine.stop, row + block.num_styles
+            layer, row = own.stop, row + block.num_styles
         return image[:, None], maps
 
     def draw_noise(self, count: int) -> list[Float[Tensor, "N 1 H W"]]:
@@ -399,35 +342,18 @@ class GANsformerGenerator(nn.Module):
         return [None if attention is None else attention.draw(count) for attention in attentions]
 
     def layers(self) -> list[SynthesisLayer]:
-        return [layer for block in self.blocks for layer in block.layers]
+        blocks = cast(list[SynthesisBlock], self.blocks)
+        return [cast(SynthesisLayer, layer) for block in blocks for layer in block.layers]
 
-    def track(self, w: Float[Tensor, "N R Y D"], labels: Labels) -> None:
+    def track(self, w: Styles, labels: Labels) -> None:
         self.mapping.track(w)
 
-    def truncate(
-        self, w: Float[Tensor, "N R Y D"], labels: Labels, psi: float
-    ) -> Float[Tensor, "N R Y D"]:
+    def truncate(self, w: Styles, labels: Labels, psi: float) -> Styles:
         return self.mapping.truncate(w, psi)
 
-    def mix(
-        self, w: Float[Tensor, "N R Y D"], other: Float[Tensor, "N R Y D"], cut: int
-    ) -> Float[Tensor, "N R Y D"]:
+    def mix(self, w: Styles, other: Styles, cut: int) -> Styles:
         """Rows of w for the first `cut` layers, all vectors of them, and the other's after."""
         return torch.cat([w[:, :, :cut], other[:, :, cut:]], dim=2)
-
-
-class DiscriminatorBlock(nn.Module):
-    """Two convolutions, the second of which halves the side."""
-
-    def __init__(self, inputs: int, outputs: int, is_residual: bool) -> None:
-        super().__init__()
-        self.first = ScaledConv(inputs, inputs, 3)
-        self.second = ScaledConv(inputs, outputs, 3, "down")
-        self.skip = ScaledConv(inputs, outputs, 1, "down", is_linear=True) if is_residual else None
-
-    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N B H2 W2"]:
-        y = self.second(self.first(x))
-        return y if self.skip is None else (y + self.skip(x)) * HALF
 
 
 class GANsformerDiscriminator(nn.Module):
@@ -464,7 +390,7 @@ class GANsformerDiscriminator(nn.Module):
             ScaledConv(shape[0], width, 1) for width in (widths if self.is_skip else widths[:1])
         )
         self.blocks = nn.ModuleList(
-            DiscriminatorBlock(inputs, outputs, config.discriminator == "residual")
+            HalvingBlock(inputs, outputs, config.discriminator == "residual")
             for inputs, outputs in pairwise(widths)
         )
         self.conv = ScaledConv(widths[-1] + 1, widths[-1], 3)
@@ -508,46 +434,32 @@ def has_attention_at(config: GANsformerConfig, side: int) -> bool:
 def check(config: GANsformerConfig, shape: tuple[int, int, int], num_classes: int) -> None:
     """Raise ConfigError where the sizes do not fit together."""
     _, height, width = shape
-    if height != width or height < 8 or height & (height - 1):
-        raise ConfigError(
-            f"samples of {height}x{width} do not fit GANsformer",
-            "samples must be square, their side a power of two and at least 8",
-        )
-    if config.channel_base < height:
-        raise ConfigError(
-            f"`model.channel_base` {config.channel_base} leaves no channels at side {height}"
-        )
-    if config.latent_width % (2 * config.grid_directions):
-        raise ConfigError(
-            f"`model.latent_width` {config.latent_width} is not a multiple of twice "
-            f"`model.grid_directions` {config.grid_directions}",
-            "positions are a sine and a cosine per direction",
-        )
-    attended = [side for side in sides(shape) if has_attention_at(config, side)]
-    for side in attended:
-        if channels_at(config, side) % config.num_heads:
-            raise ConfigError(
-                f"`model.num_heads` {config.num_heads} does not divide the "
-                f"{channels_at(config, side)} channels at side {side}"
-            )
-    if config.num_components and not attended:
-        raise ConfigError(
-            "`model.num_components` is set but no side has attention",
-            "see `model.min_attention_side` and `model.max_attention_side`",
-        )
-    if (config.z_width or config.latent_width) % config.mapping_heads or (
-        config.latent_width % config.mapping_heads
-    ):
-        raise ConfigError(
-            f"`model.mapping_heads` {config.mapping_heads} does not divide `model.latent_width` "
-            f"{config.latent_width}"
-        )
-    if config.attention == "simplex" and (config.clusterings > 1 or config.carries_assignments):
-        raise ConfigError(
-            "`model.clusterings` and `model.carries_assignments` have no effect on simplex attention"
-        )
-    if not config.is_styled and (num_classes or not config.num_components):
-        raise ConfigError(
-            "without `model.is_styled` nothing reads the global latent, which labels act through",
-            "leave it on, or train without classes and with components",
-        )
+    latent, heads = config.latent_width, config.num_heads
+    attended = [channels_at(config, s) for s in sides(shape) if has_attention_at(config, s)]
+    odd = [number for number in attended if number % heads]
+    has_clusters = config.clusterings > 1 or config.carries_assignments
+    faults = [
+        (height != width or height < 8 or height & (height - 1),
+         f"samples of {height}x{width} do not fit GANsformer",
+         "samples must be square, their side a power of two and at least 8"),
+        (config.channel_base < height,
+         f"`model.channel_base` {config.channel_base} leaves no channels at side {height}", ""),
+        (latent % (2 * config.grid_directions),
+         f"`model.latent_width` {latent} is not a multiple of twice `model.grid_directions` "
+         f"{config.grid_directions}", "positions are a sine and a cosine per direction"),
+        (odd, f"`model.num_heads` {heads} does not divide a map of {odd[:1]} channels", ""),
+        (latent % config.mapping_heads or config.z_width % config.mapping_heads,
+         f"`model.mapping_heads` {config.mapping_heads} does not divide the latents' width", ""),
+        (config.num_components and not attended,
+         "`model.num_components` is set but no side of the maps has attention",
+         "see `model.min_attention_side` and `model.max_attention_side`"),
+        (config.attention == "simplex" and has_clusters,
+         "`model.clusterings` and `model.carries_assignments` have no effect on simplex attention",
+         "leave them out, or set `model.attention` to duplex"),
+        (not config.is_styled and (num_classes or not config.num_components),
+         "without `model.is_styled` nothing reads the global latent, which labels act through",
+         "leave it on, or train without classes and with components"),
+    ]  # fmt: skip
+    for is_wrong, message, hint in faults:
+        if is_wrong:
+            raise ConfigError(message, hint)

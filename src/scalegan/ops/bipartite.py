@@ -1,23 +1,26 @@
 """Bipartite attention: the positions of a map look at a few latents, which modulate them.
 
+Also the mapping network, in which the latents look at each other by the same layer.
+
 Source: GANsformer, arXiv 2103.01209, and its authors' PyTorch code. k latents of width D, A heads,
 T positions of a map, P channels of a position.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.ops.layers import ScaledLinear
+from scalegan.ops.layers import ScaledLinear, leaky
 from scalegan.settings import GANsformerConfig
 
 Attention = Float[Tensor, "N A T k"]
-Assignments = Float[Tensor, "N A k T"]
-Carried = Float[Tensor, "N A k U"]
-"""Assignments of another layer, whose map may have fewer positions."""
+Assignments = Float[Tensor, "N A k _"]
+"""Of positions to centroids; another layer's map may have fewer positions."""
 
 
 class Gate(nn.Module):
@@ -100,7 +103,7 @@ class BipartiteAttention(nn.Module):
         grid: Float[Tensor, "T P"] | None,
         positions: Float[Tensor, "k P"] | None,
         keep: Attention | None = None,
-        carried: Carried | None = None,
+        carried: Assignments | None = None,
         mask: Float[Tensor, "N k"] | None = None,
     ) -> tuple[Float[Tensor, "N T C"], Attention, Assignments | None]:
         """Modulate x.
@@ -154,7 +157,7 @@ class BipartiteAttention(nn.Module):
         self,
         elements: Float[Tensor, "N A T h"],
         queries: Float[Tensor, "N T C"],
-        carried: Carried | None,
+        carried: Assignments | None,
     ) -> Float[Tensor, "#N A k h"]:
         """The centroids that clustering starts from."""
         if self.centroids is not None:
@@ -177,13 +180,11 @@ class BipartiteAttention(nn.Module):
         mask: Float[Tensor, "N k"] | None,
     ) -> tuple[Attention, Assignments]:
         """Assign elements to centroids softly, and move those to the means in between."""
-        attention, assignments = None, None
-        for _ in range(self.config.clusterings):
-            if assignments is not None:
-                centroids = assignments @ elements
-            attention = self.attend(elements * self.element_weight, centroids, mask)
-            assignments = (attention / (attention.sum(dim=2, keepdim=True) + 1e-8)).mT
-        return attention, assignments
+        seekers = elements * self.element_weight
+        attention = self.attend(seekers, centroids, mask)
+        for _ in range(self.config.clusterings - 1):
+            attention = self.attend(seekers, assign(attention) @ elements, mask)
+        return attention, assign(attention)
 
     def integrate(
         self, x: Float[Tensor, "N T C"], context: Float[Tensor, "N T C"]
@@ -210,3 +211,61 @@ class BipartiteAttention(nn.Module):
         elements = torch.rand(*shape, self.num_pixels, self.num_latents, device=device) >= rate
         latents = torch.rand(*shape, 1, self.num_latents, device=device) >= rate
         return (elements & latents).float() / (1 - rate) ** 2
+
+
+def assign(attention: Attention) -> Assignments:
+    """Attention to centroids as weights of positions that sum to one for each centroid."""
+    return (attention / (attention.sum(dim=2, keepdim=True) + 1e-8)).mT
+
+
+class MappingNetwork(nn.Module):
+    """Layers for one latent, or for all components alike, which look at each other in between.
+
+    Args:
+        inputs: channels that come in.
+        num_latents: components that look at each other before every layer; 0 = none do.
+    """
+
+    multiplier = 0.01  # of the learning rate
+
+    def __init__(self, config: GANsformerConfig, inputs: int, num_latents: int) -> None:
+        super().__init__()
+        width, is_residual = config.latent_width, config.mapping == "residual"
+        depth = (config.mapping_depth + 1) // 2 if is_residual else config.mapping_depth
+        # Deviation: the reference cannot build a residual network whose input is wider (quirk 4).
+        has_stem = is_residual and inputs != width
+        self.stem = ScaledLinear(inputs, width, self.multiplier) if has_stem else None
+        widths = [width if is_residual else inputs, *[width] * (depth - 1)]
+        self.first = nn.ModuleList(ScaledLinear(w, width, self.multiplier) for w in widths)
+        self.second = nn.ModuleList(
+            ScaledLinear(width, width, self.multiplier) for _ in (widths if is_residual else [])
+        )
+        look = replace(
+            config, attention="simplex", integration="add", norm="none", component_gate=False,
+            num_heads=config.mapping_heads, pixel_gate=False,
+        )  # fmt: skip
+        has = config.component_positions
+        self.attention = nn.ModuleList(
+            BipartiteAttention(look, w, w, width, num_latents, num_latents, has, has)
+            for w in (widths if num_latents else [])
+        )
+        self.out = ScaledLinear(width, width, self.multiplier)
+
+    def forward(
+        self,
+        x: Float[Tensor, "N k Z"],
+        positions: Float[Tensor, "k D"] | None,
+        keep: Sequence[Attention | None] | None = None,
+        mask: Float[Tensor, "N k"] | None = None,
+    ) -> Float[Tensor, "N k D"]:
+        if self.stem is not None:
+            x = leaky(self.stem(x))
+        for i, first in enumerate(self.first):
+            skip = x  # past the attention too (quirk 12)
+            if self.attention:
+                kept = keep[i] if keep is not None else None
+                x, *_ = self.attention[i](x, x, positions, positions, kept, mask=mask)
+            x = leaky(first(x))
+            if self.second:
+                x = leaky(self.second[i](x) + skip, gain=1.0)
+        return leaky(self.out(x))

@@ -112,10 +112,11 @@ class ScaledConv(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """Convolution whose kernel a style modulates; without bias and activation.
+    """Convolution whose kernel a style modulates, without activation.
 
     Args:
         style: channels of the style; 0 = a plain convolution.
+        is_image: not demodulated, and with a bias.
     """
 
     def __init__(
@@ -125,20 +126,36 @@ class StyledConv(nn.Module):
         kernel: int,
         style: int,
         resample: Resample = "",
-        demodulate: bool = True,
+        is_image: bool = False,
     ) -> None:
         super().__init__()
-        self.resample, self.demodulate = resample, demodulate
+        self.resample = resample
         self.gain = 1 / math.sqrt(inputs * kernel**2)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.affine = ScaledLinear(style, inputs, start=1.0) if style else None
+        self.bias = nn.Parameter(torch.zeros(outputs)) if is_image else None
 
     def forward(
         self, x: Float[Tensor, "N C H W"], w: Float[Tensor, "N D"]
     ) -> Float[Tensor, "N B H2 W2"]:
         if self.affine is None:
-            return convolve(x, self.weight * self.gain, self.resample)
-        style = self.affine(w)
-        if not self.demodulate:  # which makes the gain of no effect
-            style = style * self.gain
-        return modulated_convolve(x, self.weight, style, self.resample, self.demodulate)
+            x = convolve(x, self.weight * self.gain, self.resample)
+        elif self.bias is None:  # demodulation undoes any gain
+            x = modulated_convolve(x, self.weight, self.affine(w), self.resample)
+        else:
+            x = modulated_convolve(x, self.weight, self.affine(w) * self.gain, "", demodulate=False)
+        return x if self.bias is None else x + self.bias[:, None, None]
+
+
+class HalvingBlock(nn.Module):
+    """Two convolutions, the second of which halves the side; StyleGAN2's discriminator block."""
+
+    def __init__(self, inputs: int, outputs: int, is_residual: bool) -> None:
+        super().__init__()
+        self.first = ScaledConv(inputs, inputs, 3)
+        self.second = ScaledConv(inputs, outputs, 3, "down")
+        self.skip = ScaledConv(inputs, outputs, 1, "down", is_linear=True) if is_residual else None
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N B H2 W2"]:
+        y = self.second(self.first(x))
+        return y if self.skip is None else (y + self.skip(x)) * math.sqrt(0.5)

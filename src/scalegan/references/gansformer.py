@@ -40,8 +40,8 @@ MAPPING: Rules = [
     *ATTENTION,
     (r"^global_mlp\.", "for_global."),
     (r"^mlp\.", "for_components."),
-    (r"\.l(\d+)\.fc([01])\.", r".layers.\1.\2."),
-    (r"\.l(\d+)\.", r".layers.\1.0."),
+    (r"\.l(\d+)\.fc1\.", r".second.\1."),
+    (r"\.l(\d+)(\.fc0)?\.", r".first.\1."),
     (r"\.sa(\d+)\.", r".attention.\1."),
     (r"\.out_layer\.", ".out."),
     (r"^embed\.", "labels."),
@@ -226,8 +226,8 @@ def rename_block(key: str, is_first: bool) -> str:
     """Our name of a synthesis block's tensor; the first block lacks the up-sampling layer."""
     if match := re.fullmatch(r"conv([01])\.(.*)", key):
         return f"layers.{int(match[1]) - is_first}.{rename_by(LAYER, match[2])}"
-    rules = [(r"^conv_last\.", "last."), (r"^torgb\.biasAct\.bias", "image_bias")]
-    return rename_by([*rules, (r"^torgb\.", "to_image.")], key)
+    rules = [(r"^conv_last\.", "last."), (r"^torgb\.(biasAct\.)?", "to_image.")]
+    return rename_by(rules, key)
 
 
 def rename_discriminator(key: str, side: int) -> str:
