@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    ["errors", "settings"],
+    ["errors", "sizes"],
+    ["settings"],
     ["interfaces", "runtime", "ops"],
     ["models", "losses", "data", "autoencoders", "features", "metrics", "sample", "doctor"],
     ["registry", "references"],
@@ -23,7 +24,7 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SOURCE = Path(__file__).parents[1] / "src" / "scalegan"
 # Without PyTorch, so that `--help` and a mistake in a config answer at once.
-LIGHT = ["errors", "settings", "config", "options", "cli", "__init__", "__main__"]
+LIGHT = ["errors", "sizes", "settings", "config", "options", "cli", "__init__", "__main__"]
 
 
 def room(path: Path) -> str:

@@ -9,7 +9,8 @@ from scalegan.autoencoders.base import Identity
 from scalegan.data.rows import Rows
 from scalegan.interfaces import Batch, Teacher
 from scalegan.runtime.world import World
-from scalegan.settings import Config, GATConfig
+from scalegan.settings import Config
+from scalegan.sizes import GATConfig
 from scalegan.train.build import build_state
 from scalegan.train.state import TrainState
 

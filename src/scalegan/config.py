@@ -12,18 +12,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from scalegan.errors import ConfigError
 from scalegan.settings import (
-    GAT_SIZES,
-    MODELS,
     TEACHER_WIDTHS,
     AlignmentConfig,
     AutoencoderConfig,
     Config,
     FitConfig,
-    GATConfig,
-    Model,
     ObjectiveConfig,
-    Size,
 )
+from scalegan.sizes import GAT_SIZES, MODELS, GATConfig, Model, Size
 
 RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")

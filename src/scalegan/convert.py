@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.gat import GATDiscriminator, GATGenerator
 from scalegan.runtime.files import load_tensors
-from scalegan.settings import AutoencoderConfig, GATConfig
+from scalegan.settings import AutoencoderConfig
+from scalegan.sizes import GATConfig
 from scalegan.snapshot import Card, save
 from scalegan.unpickle import NEEDS_TRUST
 

@@ -13,7 +13,7 @@ from scalegan.data import archives, folders, sources, tables
 from scalegan.features import dinov2
 from scalegan.interfaces import Autoencoder
 from scalegan.losses import adversarial
-from scalegan.models import biggan, gat, ladagan
+from scalegan.models import biggan, gansformer, gat, ladagan
 from scalegan.settings import AutoencoderConfig
 
 
@@ -28,6 +28,7 @@ ARCHITECTURES = {
     "gat": Architecture(gat.GATGenerator, gat.GATDiscriminator),
     "ladagan": Architecture(ladagan.LadaGANGenerator, ladagan.LadaGANDiscriminator),
     "biggan": Architecture(biggan.BigGANGenerator, biggan.BigGANDiscriminator),
+    "gansformer": Architecture(gansformer.GANsformerGenerator, gansformer.GANsformerDiscriminator),
 }
 
 ADVERSARIAL = {

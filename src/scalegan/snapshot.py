@@ -27,7 +27,8 @@ from scalegan.runtime.files import (
     write_json,
 )
 from scalegan.sample import labels_for, paint, sample, styles_for
-from scalegan.settings import AutoencoderConfig, Model
+from scalegan.settings import AutoencoderConfig
+from scalegan.sizes import Model
 
 FORMAT = 2
 

@@ -7,7 +7,8 @@ from scalegan.autoencoders.base import Identity
 from scalegan.config import resolve
 from scalegan.interfaces import Batch
 from scalegan.runtime.world import World
-from scalegan.settings import Config, GATConfig, TrainConfig
+from scalegan.settings import Config, TrainConfig
+from scalegan.sizes import GATConfig
 from scalegan.train.build import build_state
 from scalegan.train.checkpoint import state_tensors
 from scalegan.train.step import train_step

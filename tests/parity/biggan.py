@@ -23,7 +23,7 @@ from scalegan.references.biggan import (
     renamed,
 )
 from scalegan.registry import ADVERSARIAL
-from scalegan.settings import BigGANConfig
+from scalegan.sizes import BigGANConfig
 from scalegan.train.ema import update_average
 
 from .cases import Case, under

@@ -20,13 +20,13 @@ from scalegan.settings import (
     AlignmentConfig,
     AugmentConfig,
     Config,
-    GATConfig,
     NoiseConfig,
     ObjectiveConfig,
     OptimConfig,
     PenaltyConfig,
     TrainConfig,
 )
+from scalegan.sizes import GATConfig
 from scalegan.train import step
 from scalegan.train.optim import build_optimizer
 from scalegan.train.state import Report, TrainState

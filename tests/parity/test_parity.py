@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from . import biggan, handlers, ladagan
+from . import biggan, gansformer, handlers, ladagan
 from .cases import Case, read
 from .compare import (
     Close,
@@ -23,7 +23,7 @@ from .compare import (
     judge_all,
 )
 
-SYSTEMS = {"gat": handlers, "ladagan": ladagan, "biggan": biggan}
+SYSTEMS = {"gat": handlers, "ladagan": ladagan, "biggan": biggan, "gansformer": gansformer}
 """By folder; each has `handler(case)`, which finds our code for a case."""
 BUILT = tuple(SYSTEMS)
 

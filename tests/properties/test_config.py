@@ -10,20 +10,19 @@ from hypothesis import strategies as st
 from scalegan.config import parse, resolve, setting_names, write
 from scalegan.errors import ConfigError
 from scalegan.settings import (
-    GAT_SIZES,
     AlignmentConfig,
     AugmentConfig,
     Config,
     DataConfig,
     EvaluateConfig,
     EveryConfig,
-    GATConfig,
     NoiseConfig,
     ObjectiveConfig,
     OptimConfig,
     PenaltyConfig,
     TrainConfig,
 )
+from scalegan.sizes import GAT_SIZES, GATConfig
 
 COUNT = st.integers(1, 10**6)
 SHARE = st.floats(0, 1)

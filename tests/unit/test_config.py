@@ -16,7 +16,8 @@ from scalegan.config import (
     write,
 )
 from scalegan.errors import ConfigError
-from scalegan.settings import GAT_SIZES, AlignmentConfig, Config, GATConfig
+from scalegan.settings import AlignmentConfig, Config
+from scalegan.sizes import GAT_SIZES, GATConfig
 
 
 @pytest.mark.parametrize(

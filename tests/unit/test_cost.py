@@ -5,15 +5,8 @@ import torch
 from torch import Tensor
 
 from scalegan.cost import Counts, Task, activations, count
-from scalegan.settings import (
-    GAT_SIZES,
-    AlignmentConfig,
-    Config,
-    GATConfig,
-    ObjectiveConfig,
-    PenaltyConfig,
-    TrainConfig,
-)
+from scalegan.settings import AlignmentConfig, Config, ObjectiveConfig, PenaltyConfig, TrainConfig
+from scalegan.sizes import GAT_SIZES, GATConfig
 from tests import tiny
 
 LATENTS = Task((4, 32, 32), 1000, 1_281_167, 256)

@@ -54,23 +54,3 @@ def hinge_generator(fake_logits: Logits) -> Float[Tensor, " N"]:
 def relativistic_generator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
     """The fake sample should look more real than its real partner."""
     return F.softplus(real_logits - fake_logits).mean(dim=1)
-
-
-def hinge_discriminator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
-    """Real logits above 1 and fake ones below -1 are good enough (arXiv 1705.02894)."""
-    return (F.relu(1 - real_logits) + F.relu(1 + fake_logits)).mean(dim=1)
-
-
-def hinge_generator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
-    """The fake sample should look real, without a limit."""
-    return -fake_logits.mean(dim=1)
-
-
-def logistic_discriminator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
-    """Cross-entropy of the verdicts (arXiv 1406.2661)."""
-    return (F.softplus(-real_logits) + F.softplus(fake_logits)).mean(dim=1)
-
-
-def logistic_generator(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, " N"]:
-    """The same with the label turned, which does not saturate."""
-    return F.softplus(-fake_logits).mean(dim=1)

@@ -19,7 +19,7 @@ from scalegan.interfaces import DiscriminatorOutput, Labels, Levels, Samples
 from scalegan.ops.batch_norm import BatchNorm, PlainNorm, standing_statistics
 from scalegan.ops.layers import float32_island, truncated_normal
 from scalegan.ops.spectral import Conv, Embedding, Linear, Normalizer, SpectralNorm, Table
-from scalegan.settings import BigGANConfig
+from scalegan.sizes import BigGANConfig
 
 # Widths in units of `channels`, from 4x4 to the side of a sample; sides below 32 are ours.
 GENERATOR_WIDTHS = {

@@ -21,7 +21,7 @@ from scalegan.ops.layers import (
     rotary_table,
     unpatchify,
 )
-from scalegan.settings import GATConfig
+from scalegan.sizes import GATConfig
 
 
 class GeneratorBlock(nn.Module):

@@ -17,7 +17,7 @@ from scalegan.errors import ConfigError
 from scalegan.interfaces import DiscriminatorOutput, Labels, Levels, Samples
 from scalegan.ops.attention import AdditiveAttention
 from scalegan.ops.layers import float32_island, to_map, to_tokens
-from scalegan.settings import LadaGANConfig
+from scalegan.sizes import LadaGANConfig
 
 WINDOW = 4
 """Side of the piece of the last map that one logit is about."""

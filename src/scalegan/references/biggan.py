@@ -19,7 +19,7 @@ from scalegan.models.biggan import (
     BigGANGenerator,
     Layer,
 )
-from scalegan.settings import BigGANConfig
+from scalegan.sizes import BigGANConfig
 
 # The port's names of its settings and their values where a config is silent.
 DEFAULTS: dict[str, Any] = {

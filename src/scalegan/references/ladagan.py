@@ -8,7 +8,7 @@ from torch import Tensor
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.ladagan import LadaGANDiscriminator, LadaGANGenerator
 from scalegan.references.tables import Names, fill
-from scalegan.settings import LadaGANConfig
+from scalegan.sizes import LadaGANConfig
 
 ATTENTION: Names = [
     (r"to_qkv\.(weight|bias)", r"into.\1"),

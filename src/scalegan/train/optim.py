@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from scalegan.settings import Config
+from scalegan.sizes import GATConfig
 
 
 def learning_rate(name: str, config: Config) -> float:
@@ -12,7 +13,10 @@ def learning_rate(name: str, config: Config) -> float:
     rate = optim.learning_rate
     if name == "discriminator":
         rate = optim.discriminator_learning_rate or rate
-    return rate * optim.base_width / config.model.width if optim.base_width else rate
+    if not optim.base_width:
+        return rate
+    assert isinstance(config.model, GATConfig), "checked when the config is resolved"
+    return rate * optim.base_width / config.model.width
 
 
 def lazy_share(name: str, config: Config) -> float:

@@ -25,7 +25,7 @@ from scalegan.models.biggan import (
     generator_layers,
 )
 from scalegan.ops.spectral import SpectralNorm
-from scalegan.settings import BigGANConfig
+from scalegan.sizes import BigGANConfig
 
 NUM_CLASSES = 3
 SMALL = BigGANConfig(channels=4, z_width=24, shared_width=5)

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scalegan.errors import ConfigError
 from scalegan.interfaces import GuidesStyle, TracksStyle, TruncatesStyle
 from scalegan.models.gat import GATDiscriminator, GATGenerator
-from scalegan.settings import GAT_SIZES, GATConfig
+from scalegan.sizes import GAT_SIZES, GATConfig
 from tests.tiny import MODEL
 
 IMAGENET = (4, 32, 32), 1000  # shape of the latents, classes

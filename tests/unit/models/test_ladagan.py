@@ -16,7 +16,7 @@ from scalegan.interfaces import Discriminator, Generator, TruncatesStyle
 from scalegan.losses.adversarial import logistic_discriminator, logistic_generator
 from scalegan.losses.penalties import exact
 from scalegan.models.ladagan import LadaGANDiscriminator, LadaGANGenerator
-from scalegan.settings import LadaGANConfig
+from scalegan.sizes import LadaGANConfig
 
 ENCODERS = {
     32: (128, 256),

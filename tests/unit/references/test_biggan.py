@@ -15,7 +15,7 @@ from scalegan.references.biggan import (
     model_config,
     rename,
 )
-from scalegan.settings import BigGANConfig
+from scalegan.sizes import BigGANConfig
 
 PORT = {
     "model": "BigGAN", "resolution": 32, "n_classes": 5, "G_ch": 2, "D_ch": 2, "dim_z": 18,

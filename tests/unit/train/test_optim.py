@@ -5,14 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from scalegan.settings import (
-    Config,
-    GATConfig,
-    ObjectiveConfig,
-    OptimConfig,
-    PathLengthConfig,
-    PenaltyConfig,
-)
+from scalegan.settings import Config, ObjectiveConfig, OptimConfig, PathLengthConfig, PenaltyConfig
+from scalegan.sizes import GATConfig
 from scalegan.train.optim import build_optimizer, learning_rate
 
 

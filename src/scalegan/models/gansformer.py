@@ -1,0 +1,465 @@
+"""GANsformer: a StyleGAN2 whose image regions attend to latent components of their own.
+
+Source: "Generative Adversarial Transformers", arXiv 2103.01209, and its authors' PyTorch code;
+StyleGAN2, arXiv 1912.04958. k components, R = k + 1 latent vectors (the last is global) of width D,
+Y layers that read a style of their own, A heads, T positions of a map, P channels of a position.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scalegan.errors import ConfigError
+from scalegan.interfaces import DiscriminatorOutput, Labels, Levels
+from scalegan.ops.bipartite import Assignments, Attention, BipartiteAttention, MappingNetwork
+from scalegan.ops.layers import (
+    ScaledLinear,
+    direction_table,
+    float32_island,
+    leaky,
+    minibatch_deviation,
+    normalize_second_moment,
+)
+from scalegan.ops.resample import (
+    HalvingBlock,
+    Resample,
+    ScaledConv,
+    StyledConv,
+    downsample,
+    upsample,
+)
+from scalegan.sizes import GANsformerConfig
+
+Styles = Float[Tensor, "N R Y D"]
+Keep = Sequence[Attention | None]
+"""Dropout of each layer's attention."""
+HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
+
+
+class Mapping(nn.Module):
+    """Noise to latents, and their running mean: one for all components (quirk 10)."""
+
+    mean: Float[Tensor, " D"]
+    updates: Float[Tensor, ""]
+
+    def __init__(self, config: GANsformerConfig, num_classes: int) -> None:
+        super().__init__()
+        inputs = config.z_width or config.latent_width
+        self.decay, self.width = config.style_decay, config.latent_width
+        self.labels = ScaledLinear(num_classes, inputs) if num_classes else None
+        self.for_global, self.for_components = None, None
+        if config.is_styled:
+            self.for_global = MappingNetwork(config, inputs * (2 if num_classes else 1), 0)
+        if config.num_components:
+            num_looking = config.num_components if config.component_attention else 0
+            self.for_components = MappingNetwork(config, inputs, num_looking)
+        self.register_buffer("mean", torch.zeros(config.latent_width))
+        self.register_buffer("updates", torch.zeros(()))
+
+    def forward(
+        self,
+        z: Float[Tensor, "N R Z"],
+        labels: Labels,
+        positions: Float[Tensor, "k D"] | None,
+        keep: Keep | None = None,
+        mask: Float[Tensor, "N k"] | None = None,
+    ) -> Float[Tensor, "N R D"]:
+        rows = []
+        if self.for_components is not None:
+            components = z[:, :-1]
+            # Over all components jointly, as the PyTorch code does (quirk 9).
+            x = normalize_second_moment(components.flatten(1)).view_as(components)
+            rows.append(self.for_components(x, positions, keep, mask))
+        if self.for_global is None:
+            rows.append(z.new_zeros(len(z), 1, self.width))  # read by nothing
+        else:
+            parts = [normalize_second_moment(z[:, -1])]
+            if self.labels is not None:
+                one_hot = F.one_hot(labels, self.labels.weight.shape[1]).to(z.dtype)
+                parts.append(normalize_second_moment(self.labels(one_hot)))
+            rows.append(self.for_global(torch.cat(parts, dim=-1)[:, None], None))
+        return torch.cat(rows, dim=1)
+
+    def draw(self, count: int) -> list[Attention | None]:
+        """Dropout of the components' attention to each other."""
+        if self.for_components is None:
+            return []
+        layers = cast(list[BipartiteAttention], self.for_components.attention)
+        return [layer.draw(count) for layer in layers]
+
+    @torch.no_grad()
+    def track(self, w: Styles) -> None:
+        mean = w.flatten(0, -2).mean(dim=0).to(self.mean.dtype)
+        self.mean.lerp_(mean, 1 - self.decay)
+        self.updates += 1
+
+    def truncate(self, w: Styles, psi: float) -> Styles:
+        # Deviation: the mean starts at zero; dividing by what it has seen mends it.
+        mean = self.mean / (1 - self.decay**self.updates).clamp(min=1e-8)
+        return torch.where(self.updates > 0, torch.lerp(mean.expand_as(w), w, psi), w)
+
+
+class SynthesisLayer(nn.Module):
+    """Convolution in the style of the global latent, attention to the others, noise, bias.
+
+    Args:
+        inputs, width, side: channels that come in; channels and side of what goes out.
+        resample: "up" doubles the side.
+        is_first: whether no layer before this one has attention.
+    """
+
+    noise: Float[Tensor, "H W"]
+
+    def __init__(
+        self,
+        config: GANsformerConfig,
+        inputs: int,
+        width: int,
+        side: int,
+        resample: Resample,
+        is_first: bool,
+    ) -> None:
+        super().__init__()
+        latent = config.latent_width
+        self.conv = StyledConv(inputs, width, 3, latent if config.is_styled else 0, resample)
+        self.attention = None
+        if has_attention_at(config, side):
+            self.attention = BipartiteAttention(
+                config, width, latent, latent, config.num_components, side**2,
+                has_positions=config.component_positions, is_first=is_first,
+            )  # fmt: skip
+            grid = direction_table(latent, side, config.grid_directions)
+            self.register_buffer("grid", grid, persistent=False)
+        self.register_buffer("noise", torch.randn(side, side))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(
+        self,
+        x: Float[Tensor, "N C H W"],
+        w: Float[Tensor, "N R D"],
+        positions: Float[Tensor, "k D"] | None,
+        noise: Float[Tensor, "#N 1 H2 W2"],
+        keep: Attention | None,
+        carried: Assignments | None,
+    ) -> tuple[Float[Tensor, "N B H2 W2"], Attention | None, Assignments | None]:
+        x, attention = self.conv(x, w[:, -1]), None
+        if self.attention is not None:
+            pixels, attention, carried = self.attention(
+                x.flatten(2).mT, w[:, :-1], self.grid, positions, keep, carried
+            )
+            x = pixels.mT.view_as(x)
+        x = x + noise * self.noise_strength + self.bias[:, None, None]
+        return leaky(x), attention, carried
+
+
+class SynthesisBlock(nn.Module):
+    """All layers of one side, and the image that they make.
+
+    Args:
+        inputs: channels of the block before; 0 = this is the first one.
+        width, side, channels: of the maps, and of the image.
+        is_last: whether the image is complete after this block.
+        is_first: whether no block before this one has attention.
+    """
+
+    def __init__(
+        self,
+        config: GANsformerConfig,
+        inputs: int,
+        width: int,
+        side: int,
+        channels: int,
+        is_last: bool,
+        is_first: bool,
+    ) -> None:
+        super().__init__()
+        style, into = config.latent_width if config.is_styled else 0, inputs or width
+        self.layers = nn.ModuleList(
+            [SynthesisLayer(config, into, width, side, "up" if inputs else "", is_first)]
+        )
+        if inputs:
+            self.layers.append(SynthesisLayer(config, width, width, side, "", is_first=False))
+        has_skip = inputs > 0 and config.synthesis == "residual"
+        self.skip = ScaledConv(inputs, width, 1, "up", is_linear=True) if has_skip else None
+        self.last = StyledConv(width, width, 3, style) if is_last else None
+        self.to_image = None
+        if is_last or config.synthesis == "skip":
+            self.to_image = StyledConv(width, channels, 1, style, is_image=True)
+        # The image's style is not counted: the next block's first layer reads it too (quirk 11).
+        self.num_styles = len(self.layers) + is_last
+
+    def forward(
+        self,
+        x: Float[Tensor, "N C H W"],
+        image: Float[Tensor, "N B H W"] | None,
+        w: Styles,
+        positions: Float[Tensor, "k D"] | None,
+        noise: Sequence[Tensor],
+        keep: Keep,
+        carried: Assignments | None = None,
+    ) -> tuple[Tensor, Tensor | None, list[Attention], Assignments | None]:
+        """Features, image and assignments of the block before become this one's.
+
+        Args:
+            w: rows from this block's first layer on.
+            noise, keep: one per layer.
+
+        Returns:
+            Features, image, the attention of the layers that have any, assignments.
+        """
+        start, maps = x, []
+        for i, layer in enumerate(self.layers):
+            x, attention, carried = layer(x, w[:, :, i], positions, noise[i], keep[i], carried)
+            maps += [] if attention is None else [attention]
+        if self.skip is not None:
+            x = (x + self.skip(start)) * HALF
+        if self.last is not None:
+            x = self.last(x, w[:, -1, len(self.layers)])
+        if self.to_image is not None:
+            detail = self.to_image(x, w[:, -1, self.num_styles]).float()
+            image = detail if image is None else upsample(image) + detail
+        return x, image, maps, carried
+
+
+class GANsformerGenerator(nn.Module):
+    """k + 1 noise vectors and a label in, one image out.
+
+    In training, pixel noise and dropout are drawn; in evaluation the noise is a stored constant.
+
+    Args:
+        config: sizes.
+        shape: (C, H, W) of a sample; H == W, a power of two, at least 8.
+        num_classes: 0 = unconditional.
+
+    Raises:
+        ConfigError: if the sizes do not fit together.
+    """
+
+    num_levels = 1
+
+    def __init__(
+        self, config: GANsformerConfig, shape: tuple[int, int, int], num_classes: int
+    ) -> None:
+        super().__init__()
+        check(config, shape, num_classes)
+        k = config.num_components
+        self.z_shape = (k + 1, config.z_width or config.latent_width)
+        self.num_classes = num_classes
+        self.mapping = Mapping(config, num_classes)
+        self.positions = None
+        # Duplex attention does not read them.
+        is_read = config.attention == "simplex" or config.component_gate
+        if k and config.component_positions and (is_read or config.component_attention):
+            self.positions = nn.Parameter(torch.rand(k, config.latent_width))
+        self.constant = nn.Parameter(torch.randn(channels_at(config, 4), 4, 4))
+        self.blocks = nn.ModuleList()
+        inputs, is_first = 0, True
+        for side in sides(shape):
+            width, is_last = channels_at(config, side), side == shape[1]
+            self.blocks.append(
+                SynthesisBlock(config, inputs, width, side, shape[0], is_last, is_first)
+            )
+            inputs, is_first = width, is_first and not has_attention_at(config, side)
+        self.num_styles = len(self.layers()) + 2  # one before the image, and the image's
+
+    def forward(self, z: Float[Tensor, "N R Z"], labels: Labels) -> Levels:
+        return self.synthesize(self.map(z, labels))
+
+    def map(
+        self,
+        z: Float[Tensor, "N R Z"],
+        labels: Labels,
+        keep: Keep | None = None,
+    ) -> Styles:
+        """One row of latents for every layer; `keep` replaces what is drawn in training."""
+        if keep is None and self.training:
+            keep = self.mapping.draw(len(z))
+        w = self.mapping(z, labels, self.positions, keep)
+        return w[:, :, None].expand(-1, -1, self.num_styles, -1)
+
+    def synthesize(
+        self,
+        w: Styles,
+        noise: Sequence[Tensor] | None = None,
+        keep: Keep | None = None,
+    ) -> Levels:
+        """The image; `noise` and `keep` replace what is drawn in training or stored for later."""
+        if noise is None:
+            noise = self.draw_noise(len(w)) if self.training else self.constant_noise()
+        if keep is None:
+            keep = self.draw_keep(len(w)) if self.training else [None] * len(noise)
+        return self._paint(w, noise, keep)[0]
+
+    def attention_maps(self, w: Styles) -> Float[Tensor, "N k B A H W"]:
+        """How much each position attends to each component, by layer and head, at full side.
+
+        Raises:
+            ConfigError: if the network has no attention.
+        """
+        levels, maps = self._paint(w, self.constant_noise(), [None] * len(self.layers()))
+        if not maps:
+            raise ConfigError("the generator has no attention", "set `model.num_components`")
+        side, found = levels.shape[-1], []
+        for attention in maps:  # (N, A, T, k)
+            own = math.isqrt(attention.shape[2])
+            small = attention.permute(0, 3, 1, 2).unflatten(-1, (own, own))  # (N, k, A, h, w)
+            times = side // own
+            found.append(small.repeat_interleave(times, -2).repeat_interleave(times, -1))
+        return torch.stack(found, dim=2)
+
+    def _paint(
+        self, w: Tensor, noise: Sequence[Tensor], keep: Keep
+    ) -> tuple[Levels, list[Attention]]:
+        x: Any = self.constant.expand(len(w), -1, -1, -1)
+        image: Any = None
+        maps, carried, layer, row = [], None, 0, 0
+        for block in cast(list[SynthesisBlock], self.blocks):
+            own = slice(layer, layer + len(block.layers))
+            x, image, seen, carried = block(
+                x, image, w[:, :, row:], self.positions, noise[own], keep[own], carried
+            )
+            maps += seen
+            layer, row = own.stop, row + block.num_styles
+        return image[:, None], maps
+
+    def draw_noise(self, count: int) -> list[Float[Tensor, "N 1 H W"]]:
+        """Standard normal noise for every layer, which scales it by its learned strength."""
+        return [torch.randn(count, 1, *s.noise.shape, device=s.noise.device) for s in self.layers()]
+
+    def constant_noise(self) -> list[Float[Tensor, "1 1 H W"]]:
+        return [layer.noise[None, None] for layer in self.layers()]
+
+    def draw_keep(self, count: int) -> list[Attention | None]:
+        """Dropout of the attention of every layer; None where there is nothing to drop."""
+        attentions = (layer.attention for layer in self.layers())
+        return [None if attention is None else attention.draw(count) for attention in attentions]
+
+    def layers(self) -> list[SynthesisLayer]:
+        blocks = cast(list[SynthesisBlock], self.blocks)
+        return [cast(SynthesisLayer, layer) for block in blocks for layer in block.layers]
+
+    def track(self, w: Styles, labels: Labels) -> None:
+        self.mapping.track(w)
+
+    def truncate(self, w: Styles, labels: Labels, psi: float) -> Styles:
+        return self.mapping.truncate(w, psi)
+
+    def mix(self, w: Styles, other: Styles, cut: int) -> Styles:
+        """Rows of w for the first `cut` layers, all vectors of them, and the other's after."""
+        return torch.cat([w[:, :, :cut], other[:, :, cut:]], dim=2)
+
+
+class GANsformerDiscriminator(nn.Module):
+    """StyleGAN2's: an image and a label in, one logit out, the label's.
+
+    Args:
+        config: sizes.
+        shape: (C, H, W) of a sample; H == W, a power of two, at least 8.
+        num_classes: 0 = unconditional.
+        features: of a teacher to align with; it has no such projector, so 0.
+
+    Raises:
+        ConfigError: if the sizes do not fit together.
+    """
+
+    def __init__(
+        self,
+        config: GANsformerConfig,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        features: int = 0,
+    ) -> None:
+        super().__init__()
+        check(config, shape, num_classes)
+        if features:
+            raise ConfigError(
+                "GANsformer's discriminator has no features to align",
+                "set `objective.alignment.weight` to 0",
+            )
+        self.num_classes, self.group = num_classes, config.deviation_group
+        self.is_skip = config.discriminator == "skip"
+        widths = [channels_at(config, side) for side in reversed(sides(shape))]  # down to side 4
+        self.from_image = nn.ModuleList(
+            ScaledConv(shape[0], width, 1) for width in (widths if self.is_skip else widths[:1])
+        )
+        self.blocks = nn.ModuleList(
+            HalvingBlock(inputs, outputs, config.discriminator == "residual")
+            for inputs, outputs in pairwise(widths)
+        )
+        self.conv = ScaledConv(widths[-1] + 1, widths[-1], 3)
+        self.hidden = ScaledLinear(widths[-1] * 16, widths[-1])
+        self.out = ScaledLinear(widths[-1], max(1, num_classes))
+
+    def forward(
+        self, samples: Levels, labels: Labels, with_features: bool = False
+    ) -> DiscriminatorOutput:
+        assert not with_features, "refused when the network is built"
+        image = samples[:, -1]
+        x = self.from_image[0](image)
+        for i, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if self.is_skip:
+                image = downsample(image)
+                x = x + self.from_image[i](image)
+        x = self.conv(minibatch_deviation(x, self.group))
+        with float32_island(x.device):
+            logits = self.out(leaky(self.hidden(x.float().flatten(1))))  # (N, classes or 1)
+        if self.num_classes:
+            logits = logits.gather(1, labels[:, None])
+        return DiscriminatorOutput(logits, None)
+
+
+def sides(shape: tuple[int, int, int]) -> list[int]:
+    """4, 8, ... up to the side of a sample."""
+    return [2**i for i in range(2, shape[1].bit_length())]
+
+
+def channels_at(config: GANsformerConfig, side: int) -> int:
+    return min(config.channel_base // side, config.channel_max)
+
+
+def has_attention_at(config: GANsformerConfig, side: int) -> bool:
+    return config.num_components > 0 and (
+        config.min_attention_side <= side <= config.max_attention_side
+    )
+
+
+def check(config: GANsformerConfig, shape: tuple[int, int, int], num_classes: int) -> None:
+    """Raise ConfigError where the sizes do not fit together."""
+    _, height, width = shape
+    latent, heads = config.latent_width, config.num_heads
+    attended = [channels_at(config, s) for s in sides(shape) if has_attention_at(config, s)]
+    odd = [number for number in attended if number % heads]
+    has_clusters = config.clusterings > 1 or config.carries_assignments
+    faults = [
+        (height != width or height < 8 or height & (height - 1),
+         f"samples of {height}x{width} do not fit GANsformer",
+         "samples must be square, their side a power of two and at least 8"),
+        (config.channel_base < height,
+         f"`model.channel_base` {config.channel_base} leaves no channels at side {height}", ""),
+        (latent % (2 * config.grid_directions),
+         f"`model.latent_width` {latent} is not a multiple of twice `model.grid_directions` "
+         f"{config.grid_directions}", "positions are a sine and a cosine per direction"),
+        (odd, f"`model.num_heads` {heads} does not divide a map of {odd[:1]} channels", ""),
+        (latent % config.mapping_heads or config.z_width % config.mapping_heads,
+         f"`model.mapping_heads` {config.mapping_heads} does not divide the latents' width", ""),
+        (config.num_components and not attended,
+         "`model.num_components` is set but no side of the maps has attention",
+         "see `model.min_attention_side` and `model.max_attention_side`"),
+        (config.attention == "simplex" and has_clusters,
+         "`model.clusterings` and `model.carries_assignments` have no effect on simplex attention",
+         "leave them out, or set `model.attention` to duplex"),
+        (not config.is_styled and (num_classes or not config.num_components),
+         "without `model.is_styled` nothing reads the global latent, which labels act through",
+         "leave it on, or train without classes and with components"),
+    ]  # fmt: skip
+    for is_wrong, message, hint in faults:
+        if is_wrong:
+            raise ConfigError(message, hint)

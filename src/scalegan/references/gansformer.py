@@ -1,0 +1,243 @@
+"""Weights of GANsformer's authors: their names in ours, and networks of ours from them.
+
+Sizes are the arguments of their PyTorch classes by name: `z_dim`, `w_dim`, `k`, `c_dim`,
+`img_resolution`, `img_channels`, with `mapping_kwargs` and `synthesis_kwargs` of the generator.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scalegan.errors import CheckpointError, ConfigError
+from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
+from scalegan.ops.layers import direction_table
+from scalegan.sizes import GANsformerConfig
+
+Weights = dict[str, Tensor]
+Rules = list[tuple[str, str]]
+"""Regular expressions and what becomes of what they match, applied one after the other."""
+
+MANY_UPDATES = 1e9
+"""The reference keeps no count of the updates of its mean: take it as it is."""
+
+ATTENTION: Rules = [
+    (r"\bto_queries\b", "queries"),
+    (r"\bto_keys\b", "keys"),
+    (r"\bto_values\b", "values"),
+    (r"\bfrom_pos_map\b", "grid_map"),
+    (r"\bto_pos_map\b", "position_map"),
+    (r"\batt_weight\b", "element_weight"),
+    (r"\bqueries2centroids\b", "first_centroids"),
+    (r"\bto_gate_attention\.gate_pos\b", "component_gate.position"),
+    (r"\bto_gate_attention\.gate\b", "component_gate.content"),
+    (r"\bfrom_gate_attention\.gate_pos\b", "pixel_gate.position"),
+    (r"\bfrom_gate_attention\.gate\b", "pixel_gate.content"),
+]
+MAPPING: Rules = [
+    *ATTENTION,
+    (r"^global_mlp\.", "for_global."),
+    (r"^mlp\.", "for_components."),
+    (r"\.l(\d+)\.fc1\.", r".second.\1."),
+    (r"\.l(\d+)(\.fc0)?\.", r".first.\1."),
+    (r"\.sa(\d+)\.", r".attention.\1."),
+    (r"\.out_layer\.", ".out."),
+    (r"^embed\.", "labels."),
+    (r"^w_avg$", "mean"),
+]
+LAYER: Rules = [
+    *ATTENTION,
+    (r"^transformer\.", "attention."),
+    (r"^biasAct\.bias$", "bias"),
+    (r"^noise_const$", "noise"),
+    (r"^(weight|affine\.\w+)$", r"conv.\1"),
+]
+# What has no effect in the reference, or only under another config, and is left out of ours.
+DEAD = re.compile(
+    r".*\b(keys|grid_map|position_map|first_centroids|affine|for_global|positions)\b.*"
+)
+
+
+def generator(config: dict[str, Any], weights: Weights) -> nn.Module:
+    """A generator in evaluation mode.
+
+    Raises:
+        ConfigError: if the sizes are none that we can build.
+        CheckpointError: if a tensor is missing, unknown or of the wrong shape.
+    """
+    ours = config_of(config)
+    shape = (config["img_channels"], config["img_resolution"], config["img_resolution"])
+
+    def build() -> nn.Module:
+        return GANsformerGenerator(ours, shape, config.get("c_dim", 0))
+
+    weights = weights | {"mapping.updates": torch.tensor(MANY_UPDATES)}
+    return load(build, weights, rename_generator, ours)
+
+
+def discriminator(config: dict[str, Any], weights: Weights) -> nn.Module:
+    """A discriminator in evaluation mode. Raises as `generator` does."""
+    side = config["img_resolution"]
+    ours = GANsformerConfig(
+        channel_base=config.get("channel_base", 32768),
+        channel_max=config.get("channel_max", 512),
+        discriminator=named("architecture", config.get("architecture", "resnet")),
+        deviation_group=config.get("epilogue_kwargs", {}).get("mbstd_group_size", 4),
+    )
+
+    def build() -> nn.Module:
+        shape = (config["img_channels"], side, side)
+        return GANsformerDiscriminator(ours, shape, config.get("c_dim", 0))
+
+    return load(build, weights, lambda key: rename_discriminator(key, side), ours)
+
+
+NAMES: dict[str, dict[Any, str]] = {
+    "architecture": {"resnet": "residual", "skip": "skip", "orig": "plain"},
+    "integration": {"mul": "multiply", "add": "add", "both": "both"},
+    # "batch" behaves as "layer" (quirk 8).
+    "norm": {None: "none", "layer": "layer", "instance": "instance", "batch": "layer"},
+}
+
+
+def named(setting: str, value: Any) -> Any:
+    """Our word for a value of the reference.
+
+    Raises:
+        ConfigError: if it is not one that we know.
+    """
+    known = NAMES[setting]
+    if value not in known:
+        raise ConfigError(f"`{setting}` is {value!r}; expected one of {', '.join(map(str, known))}")
+    return known[value]
+
+
+def config_of(ctor: dict[str, Any]) -> GANsformerConfig:
+    """The settings that the arguments of a generator, or of a part of it, amount to."""
+    mapping = ctor | ctor.get("mapping_kwargs", {})
+    synthesis = ctor | ctor.get("synthesis_kwargs", {})
+    latent = ctor.get("w_dim") or ctor.get("y_dim") or ctor.get("to_dim", 32)
+    z_width = ctor.get("z_dim", latent)
+    return GANsformerConfig(
+        num_components=ctor.get("k", 1) - 1,
+        latent_width=latent,
+        z_width=0 if z_width == latent else z_width,
+        channel_base=synthesis.get("channel_base", 32768),
+        channel_max=synthesis.get("channel_max", 512),
+        attention="duplex" if synthesis.get("kmeans") else "simplex",
+        num_heads=synthesis.get("num_heads", 1),
+        min_attention_side=2 ** max(2, synthesis.get("start_res", 0)),
+        max_attention_side=2 ** (synthesis.get("end_res", 8) - 1),
+        integration=named("integration", synthesis.get("integration", "add")),
+        norm=named("norm", synthesis.get("norm")),
+        component_gate=synthesis.get("to_gate", False),
+        pixel_gate=synthesis.get("from_gate", False),
+        clusterings=synthesis.get("kmeans_iters", 1),
+        carries_assignments=synthesis.get("iterative", False),
+        component_positions=bool(mapping.get("use_pos") or synthesis.get("use_pos")),
+        component_attention=mapping.get("ltnt2ltnt", False),
+        mapping="residual" if mapping.get("resnet") else "plain",
+        mapping_depth=mapping.get("num_layers", 8),
+        mapping_heads=mapping.get("num_heads", 1),
+        synthesis=named("architecture", synthesis.get("architecture", "skip")),
+        is_styled=synthesis.get("style", True),
+    )
+
+
+def load(
+    build: Callable[[], nn.Module],
+    weights: Weights,
+    rename: Callable[[str], str],
+    config: GANsformerConfig,
+) -> nn.Module:
+    """Fill a network, which is built on no device first: a config that does not fit allocates none.
+
+    Args:
+        rename: our name of a reference's key.
+
+    Raises:
+        CheckpointError: if a tensor is missing, unknown or of the wrong shape, or a constant of
+            the reference is not the one that we compute.
+    """
+    with torch.device("meta"):
+        expected = build().state_dict()
+    found: Weights = {}
+    for key, value in weights.items():
+        if is_constant(key, value, config):
+            continue
+        name = rename(key)
+        if name in expected and expected[name].shape != value.shape:
+            raise CheckpointError(
+                f"`{key}` has shape {tuple(value.shape)} but this config asks for "
+                f"{tuple(expected[name].shape)}"
+            )
+        if name in expected:
+            found[name] = value
+        elif not DEAD.fullmatch(name):
+            raise CheckpointError(f"`{key}` does not belong to a GANsformer of this config")
+    for name in expected:
+        if name not in found:
+            raise CheckpointError(f"no tensor of the weights becomes `{name}`")
+    network = build()
+    network.load_state_dict(found)
+    return network.eval()
+
+
+def is_constant(key: str, value: Tensor, config: GANsformerConfig) -> bool:
+    """Whether a tensor is one that we compute ourselves.
+
+    Raises:
+        CheckpointError: if it is, but with other values than ours.
+    """
+    if key.endswith("resample_kernel"):
+        row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        ours = torch.outer(row, row)
+    elif key.endswith("grid_pos"):
+        ours = direction_table(value.shape[-1], value.shape[0], config.grid_directions)
+        ours = ours.view(value.shape[0], value.shape[0], -1)
+    else:
+        return False
+    if ours.shape != value.shape or not torch.allclose(ours, value, atol=1e-5):
+        raise CheckpointError(f"`{key}` is not the constant that we compute")
+    return True
+
+
+def rename_by(rules: Rules, key: str) -> str:
+    for pattern, ours in rules:
+        key = re.sub(pattern, ours, key)
+    return key
+
+
+def rename_generator(key: str) -> str:
+    """Our name of a generator's tensor; what is in neither network is left as it is."""
+    if match := re.fullmatch(r"mapping\.(.*)", key):
+        return f"mapping.{rename_by(MAPPING, match[1])}"
+    if match := re.fullmatch(r"synthesis\.b(\d+)\.(.*)", key):
+        side, rest = int(match[1]), match[2]
+        if rest == "const":
+            return "constant"
+        return f"blocks.{side.bit_length() - 3}.{rename_block(rest, is_first=side == 4)}"
+    return "positions" if key == "pos" else key
+
+
+def rename_block(key: str, is_first: bool) -> str:
+    """Our name of a synthesis block's tensor; the first block lacks the up-sampling layer."""
+    if match := re.fullmatch(r"conv([01])\.(.*)", key):
+        return f"layers.{int(match[1]) - is_first}.{rename_by(LAYER, match[2])}"
+    rules = [(r"^conv_last\.", "last."), (r"^torgb\.(biasAct\.)?", "to_image.")]
+    return rename_by(rules, key)
+
+
+def rename_discriminator(key: str, side: int) -> str:
+    """Our name of a tensor of a discriminator of images of this side."""
+    key = key.replace("biasAct.", "")
+    if match := re.fullmatch(r"b(\d+)\.(.*)", key):
+        index, rest = side.bit_length() - int(match[1]).bit_length(), match[2]
+        if rest.startswith("fromrgb."):
+            return rest.replace("fromrgb", f"from_image.{index}")
+        if match[1] == "4":
+            return re.sub(r"^fc\b", "hidden", rest)
+        return f"blocks.{index}.{rest.replace('conv0', 'first').replace('conv1', 'second')}"
+    return key
