@@ -39,9 +39,7 @@ class SpectralNorm(nn.Module):
         matrix, u = weight.flatten(1), self.u
         with float32_island(weight.device):
             for _ in range(self.iterations if self.training else 1):
-                u, v = power_iteration(matrix.detach(), u, self.eps)
-            # Products with vectors: what is counted as a cost per image has none of these.
-            sigma = torch.stack([left @ (matrix @ right) for left, right in zip(u, v, strict=True)])
+                u, sigma = power_iteration(matrix, u, self.eps)
         if self.training:
             self.u.copy_(u)
             self.sigma.copy_(sigma.detach())
@@ -50,14 +48,22 @@ class SpectralNorm(nn.Module):
 
 def power_iteration(
     matrix: Float[Tensor, "O A"], u: Float[Tensor, "R O"], eps: float
-) -> tuple[Float[Tensor, "R O"], Float[Tensor, "R A"]]:
-    """Left vectors, each moved once towards its singular vector, and the right ones."""
+) -> tuple[Float[Tensor, "R O"], Float[Tensor, " R"]]:
+    """Left vectors, each moved once towards its singular vector, and the singular values.
+
+    These are products of the matrix with one vector each, not with R at once: so they are no part
+    of what is counted as a cost per image.
+    """
     left: list[Tensor] = []
     right: list[Tensor] = []
+    sigma = []
     for row in u.unbind():
-        right.append(F.normalize(_without(matrix.mT @ row, right), dim=0, eps=eps))
-        left.append(F.normalize(_without(matrix @ right[-1], left), dim=0, eps=eps))
-    return torch.stack(left), torch.stack(right)
+        across = matrix.detach().mT @ row
+        right.append(F.normalize(_without(across, right), dim=0, eps=eps))
+        image = matrix @ right[-1]  # the gradient's only way to the matrix
+        left.append(F.normalize(_without(image.detach(), left), dim=0, eps=eps))
+        sigma.append(left[-1] @ image)
+    return torch.stack(left), torch.stack(sigma)
 
 
 def _without(x: Float[Tensor, " A"], directions: list[Tensor]) -> Float[Tensor, " A"]:
