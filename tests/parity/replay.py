@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.autoencoders.base import Identity
-from scalegan.convert import load_reference, rename
+from scalegan.convert import load_reference
 from scalegan.interfaces import Batch, Terms
 from scalegan.losses import alignment, objective, view
 from scalegan.losses.objective import Objective
+from scalegan.references import gat
+from scalegan.references.tables import rename
 from scalegan.registry import ADVERSARIAL
 from scalegan.runtime.world import World
 from scalegan.settings import (
@@ -64,7 +66,7 @@ def loss(case: Case) -> Outputs:
                 penalties = [name for name in ("r1", "r2") if f"d/{name}" in terms.watched]
                 ours |= {f"disc.{name}": terms.watched[f"d/{name}"] for name in penalties}
             for key, theirs in under(case.outputs, f"{turn}.grad.").items():
-                name = rename("gat", role, key)
+                name = rename(gat.NAMES[role], key, "gat")
                 gradient = network.get_parameter(name).grad if name else None
                 if gradient is None:  # what has no effect on our network must be recorded as zero
                     gradient = torch.zeros_like(theirs)
@@ -99,7 +101,7 @@ def train_steps(case: Case) -> Outputs:
         for title, (role, network) in networks.items():
             tensors = network.state_dict()
             for key in under(case.outputs, f"{iteration}.{title}."):
-                name = rename("gat", role, key)
+                name = rename(gat.NAMES[role], key, "gat")
                 start = case.weights[f"{role}.{key}"]  # what has no effect never moves
                 ours[f"{iteration}.{title}.{key}"] = tensors[name].clone() if name else start
     return ours

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from scalegan import registry, settings
+from scalegan import registry, settings, sizes
 
 
 def test_every_architecture_has_its_settings() -> None:
@@ -27,3 +27,9 @@ def test_settings_allow_what_the_tables_hold(table: dict[str, Any], kind: type, 
 def test_every_architecture_has_a_config_of_its_own() -> None:
     kinds = (settings.GATConfig, settings.BigGANConfig)
     assert {kind().architecture for kind in kinds} == set(registry.ARCHITECTURES)
+
+
+def test_every_architecture_has_sizes_and_networks() -> None:
+    assert sizes.MODELS.keys() == registry.ARCHITECTURES.keys()
+    for name, kind in sizes.MODELS.items():
+        assert kind().architecture == name

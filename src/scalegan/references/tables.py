@@ -1,7 +1,7 @@
 """Tables from a reference's names to ours, and what fills a network of ours by one."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
@@ -31,13 +31,19 @@ def rename(names: Names, key: str, title: str) -> str | None:
 
 
 def fill(
-    make: Callable[[], Network], names: Names, weights: dict[str, Tensor], title: str
+    make: Callable[[], Network],
+    names: Names,
+    weights: dict[str, Tensor],
+    title: str,
+    constants: Mapping[str, float] | None = None,
 ) -> Network:
     """Make a network and give it a reference's weights.
 
     Args:
         make: builds the network of the sizes that the weights should have.
         weights: every tensor of the network, under the reference's keys.
+        title: what the tensors belong to, for messages.
+        constants: tensors of ours that the reference lacks, and what they are filled with.
 
     Returns:
         The network, in evaluation mode.
@@ -55,6 +61,8 @@ def fill(
         if name not in expected:
             raise CheckpointError(f"`{key}` does not belong to a {title} of this config")
         found[name], keys[name] = value, key
+    for name, number in (constants or {}).items():
+        found[name] = torch.full(expected[name].shape, number)
     for name, ours in expected.items():
         if name not in found:
             raise CheckpointError(f"no tensor of the weights becomes `{name}` of the {title}")
