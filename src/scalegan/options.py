@@ -78,8 +78,9 @@ class Sample:
     number. Not given: all classes."""
     seeds: str = "0-63"
     """Seeds: 0-63, or 1,5,9."""
-    truncation: float = 1.0
-    """Psi: 1 = none, towards 0 = more typical and less varied."""
+    truncation: float | None = None
+    """Psi: 1 = none, towards 0 = more typical and less varied; BigGAN: the threshold beyond which
+    noise is redrawn. Not given: none."""
     guidance: float = 1.0
     """1 = none, above = further from what classes have in common."""
     out: Path = Path("samples.png")

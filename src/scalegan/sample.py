@@ -1,5 +1,6 @@
 """Seeds in, images out. Image i depends on seed i and on nothing else."""
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -9,13 +10,18 @@ from torch import Tensor
 from scalegan.errors import ConfigError
 from scalegan.interfaces import (
     Autoencoder,
+    Calibrates,
     GeneratorModule,
     GuidesStyle,
     Images,
     Labels,
+    TruncatesNoise,
     TruncatesStyle,
 )
 from scalegan.runtime.rng import stream
+
+CALIBRATION = 1024
+"""Samples whose batch statistics count, in batches of 64 (the port takes 16 batches)."""
 
 
 def labels_for(seeds: Sequence[int], classes: Sequence[int]) -> Labels:
@@ -34,13 +40,14 @@ def styles_for(
     generator: GeneratorModule,
     seeds: Sequence[int],
     labels: Labels,
-    truncation: float = 1.0,
+    truncation: float | None = None,
     guidance: float = 1.0,
 ) -> Float[Tensor, "N *S"]:
     """Styles of seeds and labels, on the generator's device.
 
     Args:
-        truncation: psi; 1 = none, 0 = the mean of the class.
+        truncation: psi: 1 = none, 0 = the mean of the class; where noise is truncated (BigGAN), the
+            threshold beyond which it is redrawn. None = none.
         guidance: 1 = none; above, away from the mean over all classes. Applied after truncation.
 
     Raises:
@@ -48,16 +55,34 @@ def styles_for(
     """
     device = next(generator.parameters()).device
     z, labels = noise_for(seeds, generator.z_shape).to(device), labels.to(device)
+    if truncation is not None and isinstance(generator, TruncatesNoise):
+        z = generator.truncate_noise(z, truncation)
     w = generator.map(z, labels)
-    if truncation != 1:
-        if not isinstance(generator, TruncatesStyle):
-            raise ConfigError(f"{type(generator).__name__} has no truncation")
+    if truncation is not None and isinstance(generator, TruncatesStyle):
         w = generator.truncate(w, labels, truncation)
+    elif truncation is not None and not isinstance(generator, TruncatesNoise):
+        raise ConfigError(f"{type(generator).__name__} has no truncation")
     if guidance != 1:
         if not isinstance(generator, GuidesStyle):
             raise ConfigError(f"{type(generator).__name__} has no guidance")
         w = generator.guide(w, z, guidance)
     return w
+
+
+def calibrated(generator: GeneratorModule, truncation: float | None) -> GeneratorModule:
+    """A generator whose batch statistics are those of truncated noise; itself, if it has none.
+
+    Without truncation the statistics of training serve (BigGAN, arXiv 1809.11096, section 3.1).
+    """
+    if truncation is None or not isinstance(generator, Calibrates):
+        return generator
+    generator = copy.deepcopy(generator)
+    device = next(generator.parameters()).device
+    labels = torch.arange(CALIBRATION) % max(1, generator.num_classes)
+    z = torch.randn(CALIBRATION, *generator.z_shape, generator=stream("calibrate"))
+    z = generator.truncate_noise(z.to(device), truncation)
+    generator.calibrate(z, labels.to(device))
+    return generator
 
 
 @torch.no_grad()
@@ -73,11 +98,15 @@ def sample(
     autoencoder: Autoencoder,
     seeds: Sequence[int],
     labels: Labels,
-    truncation: float = 1.0,
+    truncation: float | None = None,
     guidance: float = 1.0,
     batch_size: int = 64,
 ) -> Iterator[Images]:
-    """Images of seeds, in batches, in order; memory does not grow with their number."""
+    """Images of seeds, in batches, in order; memory does not grow with their number.
+
+    Args:
+        generator: `calibrated` for the truncation.
+    """
     for first in range(0, len(seeds), batch_size):
         part = slice(first, first + batch_size)
         w = styles_for(generator, seeds[part], labels[part], truncation, guidance)

@@ -26,7 +26,7 @@ from scalegan.runtime.files import (
     save_tensors,
     write_json,
 )
-from scalegan.sample import labels_for, paint, sample, styles_for
+from scalegan.sample import calibrated, labels_for, paint, sample, styles_for
 from scalegan.settings import AutoencoderConfig
 from scalegan.sizes import Model
 
@@ -202,6 +202,7 @@ class GAN:
         self.generator = generator.requires_grad_(False)
         self.autoencoder = autoencoder
         self.card = card
+        self._calibrated: dict[float | None, GeneratorModule] = {None: self.generator}
 
     @property
     def num_levels(self) -> int:
@@ -211,7 +212,7 @@ class GAN:
         self,
         count: int,
         classes: Sequence[int | str] | None = None,
-        truncation: float = 1.0,
+        truncation: float | None = None,
         guidance: float = 1.0,
         seed: int = 0,
         batch_size: int = 64,
@@ -222,7 +223,8 @@ class GAN:
             count: how many.
             classes: indices or names; the image of seed s has class `classes[s % len(classes)]`.
                 None = all classes.
-            truncation: psi; 1 = none, towards 0 = more typical and less varied.
+            truncation: psi: 1 = none, towards 0 = more typical and less varied; for BigGAN the
+                threshold beyond which noise is redrawn. None = none.
             guidance: 1 = none, above = further from what classes have in common.
             seed: of the first image.
             batch_size: images made at a time; does not change them.
@@ -237,35 +239,35 @@ class GAN:
         self,
         seeds: Sequence[int],
         classes: Sequence[int | str] | None = None,
-        truncation: float = 1.0,
+        truncation: float | None = None,
         guidance: float = 1.0,
         batch_size: int = 64,
     ) -> Iterator[Images]:
         """The images of any seeds, in batches: memory does not grow with their number."""
         labels = labels_for(seeds, self.indices(classes))
         return sample(
-            self.generator, self.autoencoder, seeds, labels, truncation, guidance, batch_size
+            self._at(truncation), self.autoencoder, seeds, labels, truncation, guidance, batch_size
         )
 
     def levels(
         self,
         count: int,
         classes: Sequence[int | str] | None = None,
-        truncation: float = 1.0,
+        truncation: float | None = None,
         guidance: float = 1.0,
         seed: int = 0,
     ) -> UInt8[Tensor, "L N 3 P P"]:
         """What every level paints, coarse to fine, for the images that `sample` draws."""
         w = self.style(count, classes, truncation, guidance, seed)
         with torch.no_grad():
-            levels = self.generator.synthesize(w)
+            levels = self._at(truncation).synthesize(w)
         return torch.stack([self.autoencoder.decode(level).cpu() for level in levels.unbind(1)])
 
     def style(
         self,
         count: int,
         classes: Sequence[int | str] | None = None,
-        truncation: float = 1.0,
+        truncation: float | None = None,
         guidance: float = 1.0,
         seed: int = 0,
     ) -> Float[Tensor, "N *S"]:
@@ -292,7 +294,7 @@ class GAN:
         seeds: tuple[int, int],
         classes: tuple[int | str, int | str],
         steps: int = 8,
-        truncation: float = 1.0,
+        truncation: float | None = None,
     ) -> Images:
         """Images along a straight line between two styles, both ends included.
 
@@ -338,6 +340,12 @@ class GAN:
         if isinstance(label, str) and label in names:
             return names.index(label)
         return int(label) if isinstance(label, str) and label.isdecimal() else label
+
+    def _at(self, truncation: float | None) -> GeneratorModule:
+        """The generator for a truncation; the last one is kept."""
+        if truncation not in self._calibrated:
+            self._calibrated = {truncation: calibrated(self.generator, truncation)}
+        return self._calibrated[truncation]
 
     def _seeds(self, count: int, seed: int) -> range:
         if count < 1 or seed < 0:

@@ -255,7 +255,7 @@ def training_step(case: Case) -> Outputs:
     judge.requires_grad_(False)  # frozen, but in training mode: its u moves
     fake = maker(inputs["z_g"], inputs["y_g"])
     logits = judge(fake, inputs["y_g"]).logits  # reals are not shown again
-    loss = pair.generator(logits, logits).mean()
+    loss = pair.generator(logits).mean()
     loss.backward()
     ours |= {"g_logits": logits.detach(), "g_loss": loss.detach()}
 

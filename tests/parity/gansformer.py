@@ -235,7 +235,7 @@ def discriminator(case: Case) -> Outputs:
     slope = exact(logits, x)
     (grad,) = torch.autograd.grad(logits.sum(), x, retain_graph=True)
     ours = {"logits": logits, "grad_x": grad, "r1": slope}
-    ours["softplus_real"] = logistic_generator(logits, logits)[:, None]
+    ours["softplus_real"] = logistic_generator(logits)[:, None]
     both = logistic_discriminator(logits, logits)[:, None]
     ours["softplus_fake"] = both - ours["softplus_real"]
     for name in case.outputs:

@@ -6,11 +6,6 @@ import pytest
 from scalegan import registry, settings, sizes
 
 
-def test_every_architecture_has_its_settings() -> None:
-    kinds = (settings.GATConfig, settings.LadaGANConfig)
-    assert {kind().architecture for kind in kinds} == set(registry.ARCHITECTURES)
-
-
 @pytest.mark.parametrize(
     ("table", "kind", "field"),
     [
@@ -22,11 +17,6 @@ def test_every_architecture_has_its_settings() -> None:
 def test_settings_allow_what_the_tables_hold(table: dict[str, Any], kind: type, field: str) -> None:
     allowed = typing.get_args(typing.get_type_hints(kind)[field])
     assert set(allowed) == set(table)
-
-
-def test_every_architecture_has_a_config_of_its_own() -> None:
-    kinds = (settings.GATConfig, settings.BigGANConfig)
-    assert {kind().architecture for kind in kinds} == set(registry.ARCHITECTURES)
 
 
 def test_every_architecture_has_sizes_and_networks() -> None:
