@@ -131,3 +131,12 @@ class GuidesStyle(Protocol):
         z: Float[Tensor, "N *Z"],
         scale: float | Float[Tensor, " N"],
     ) -> Float[Tensor, "N *S"]: ...
+
+
+@runtime_checkable
+class MixesStyles(Protocol):
+    """Joins two styles: the first `cut` layers follow w, the others `other`."""
+
+    def mix(
+        self, w: Float[Tensor, "N *S"], other: Float[Tensor, "N *S"], cut: int
+    ) -> Float[Tensor, "N *S"]: ...

@@ -13,7 +13,7 @@ from scalegan.data import archives, folders, sources, tables
 from scalegan.features import dinov2
 from scalegan.interfaces import Autoencoder
 from scalegan.losses import adversarial
-from scalegan.models import gat
+from scalegan.models import gansformer, gat
 from scalegan.settings import AutoencoderConfig
 
 
@@ -24,11 +24,17 @@ class Architecture(NamedTuple):
     discriminator: Callable[..., nn.Module]
 
 
-ARCHITECTURES = {"gat": Architecture(gat.GATGenerator, gat.GATDiscriminator)}
+ARCHITECTURES = {
+    "gat": Architecture(gat.GATGenerator, gat.GATDiscriminator),
+    "gansformer": Architecture(gansformer.GANsformerGenerator, gansformer.GANsformerDiscriminator),
+}
 
 ADVERSARIAL = {
     "relativistic": adversarial.Pair(
         adversarial.relativistic_discriminator, adversarial.relativistic_generator
+    ),
+    "logistic": adversarial.Pair(
+        adversarial.logistic_discriminator, adversarial.logistic_generator
     ),
 }
 

@@ -262,8 +262,9 @@ class AlignmentConfig:
 class ObjectiveConfig:
     """The loss terms of both networks."""
 
-    adversarial: Literal["relativistic"] = "relativistic"
-    """relativistic: pairs of one real and one fake sample (arXiv 1807.00734)."""
+    adversarial: Literal["relativistic", "logistic"] = "relativistic"
+    """relativistic: pairs of one real and one fake sample (arXiv 1807.00734). logistic: each sample
+    for itself, non-saturating (arXiv 1406.2661)."""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -168,7 +168,7 @@ def noise_of(layer: SynthesisLayer, mode: str) -> Tensor:
 @torch.no_grad()
 def synthesis_layer(case: Case) -> Outputs:
     ctor, given = case.config["ctor"], case.inputs
-    side, up = ctor["out_resolution"], "up" if ctor.get("up", 1) == 2 else ""
+    side, up = ctor["out_resolution"], ctor.get("up", 1) == 2
     config = attending(ctor)
 
     def build() -> SynthesisLayer:

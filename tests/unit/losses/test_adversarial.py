@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from scalegan.losses.adversarial import relativistic_discriminator, relativistic_generator
+from scalegan.losses.adversarial import (
+    logistic_discriminator,
+    logistic_generator,
+    relativistic_discriminator,
+    relativistic_generator,
+)
 
 
 def test_equal_logits_cost_the_logarithm_of_two() -> None:
@@ -39,3 +44,21 @@ def test_large_differences_stay_finite() -> None:
     real, fake = torch.tensor([[1e4]]), torch.tensor([[-1e4]])
     assert relativistic_discriminator(real, fake).item() == 0
     assert relativistic_generator(real, fake).item() == 2e4
+
+
+def test_logistic_by_hand() -> None:
+    real, fake = torch.tensor([[2.0, 2.0]]), torch.tensor([[-1.0, 3.0]])
+    cost = [math.log(1 + math.exp(x)) for x in (-2, -1, 3, 1, -3)]
+    expected = cost[0] + (cost[1] + cost[2]) / 2
+    assert logistic_discriminator(real, fake).item() == pytest.approx(expected, abs=1e-5)
+    expected = (cost[3] + cost[4]) / 2
+    assert logistic_generator(real, fake).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_logistic_does_not_saturate_and_needs_no_partner() -> None:
+    fake = torch.tensor([[-50.0]], requires_grad=True)
+    of_fake, of_real = torch.autograd.grad(
+        logistic_generator(real := torch.zeros(1, 1, requires_grad=True), fake).sum(),
+        (fake, real), allow_unused=True,
+    )  # fmt: skip
+    assert of_fake.item() == -1 and of_real is None

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from scalegan.losses.penalties import finite_difference, nearby
+from scalegan.losses.penalties import (
+    finite_difference,
+    nearby,
+    path_length_penalty,
+    path_lengths,
+    squared_slope,
+)
 
 
 def test_finite_difference_by_hand() -> None:
@@ -38,3 +44,34 @@ def test_both_passes_are_differentiated() -> None:
     moved = torch.tensor([[1.0]], requires_grad=True)
     finite_difference(logits, moved, 1.0).sum().backward()
     assert (logits.grad.item(), moved.grad.item()) == (2, -2)
+
+
+def test_the_exact_slope_of_a_quadratic() -> None:
+    """D(x) = a |x|^2 / 2 over two logits: the gradient of their sum is 2 a x."""
+    samples = torch.randn(3, 1, 2, 4, 4, requires_grad=True)
+    scale = torch.tensor(1.5, requires_grad=True)
+    logit = scale * samples.square().flatten(1).sum(dim=1, keepdim=True) / 2
+    slope = squared_slope(torch.cat([logit, logit], dim=1), samples)
+    expected = 4 * 1.5**2 * samples.square().flatten(1).sum(dim=1)
+    assert torch.allclose(slope, expected, rtol=1e-5)
+    (gradient,) = torch.autograd.grad(slope.sum(), scale)  # it can be trained through
+    assert torch.allclose(gradient, 2 * expected.sum() / 1.5, rtol=1e-5)
+
+
+def test_path_lengths_are_per_sample_over_rows_and_layers() -> None:
+    w = torch.randn(3, 2, 4, 5, requires_grad=True)
+    samples = (w.flatten(1) @ torch.ones(40, 32)).view(3, 2, 4, 4)
+    noise = torch.randn(3, 2, 4, 4)
+    lengths = path_lengths(samples, w, noise)
+    # Every one of the 40 numbers has the gradient sum(noise) / 4; 5 of them make a squared norm.
+    expected = noise.sum(dim=(1, 2, 3)).abs() / 4 * 5**0.5
+    assert torch.allclose(lengths, expected, rtol=1e-4)
+
+
+def test_the_path_length_penalty_keeps_its_mean_apart() -> None:
+    lengths = torch.tensor([1.0, 3.0], requires_grad=True)
+    penalty, mean = path_length_penalty(lengths, torch.tensor(1.0), decay=0.75)
+    assert mean == pytest.approx(1.25) and not mean.requires_grad
+    assert torch.allclose(penalty, torch.tensor([0.25**2, 1.75**2]))
+    same, _ = path_length_penalty(torch.full((4,), 2.0), torch.tensor(2.0))
+    assert (same == 0).all()
