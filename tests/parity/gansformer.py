@@ -47,8 +47,7 @@ def attention_layer(
 
 def attention(case: Case) -> Outputs:
     given = case.inputs
-    height, width, _ = given["grid_pos"].shape
-    positions = given.get("latent_pos")
+    (height, width), positions = case.config["hw"], given.get("latent_pos")
     layer = attention_layer(
         case.config["ctor"], case.weights, height * width, positions is not None, True
     )
