@@ -123,9 +123,10 @@ class TruncatesStyle(Protocol):
 
 @runtime_checkable
 class MixesStyles(Protocol):
-    """Takes one style for the first layers and another for the rest."""
+    """Joins two styles: the first `cut` layers follow w, the others `other`."""
 
-    num_layers: int
+    num_styles: int
+    """Layers that a style is for."""
 
     def mix(
         self, w: Float[Tensor, "N *S"], other: Float[Tensor, "N *S"], cut: int

@@ -47,8 +47,7 @@ def attention_layer(
 
 def attention(case: Case) -> Outputs:
     given = case.inputs
-    height, width, _ = given["grid_pos"].shape
-    positions = given.get("latent_pos")
+    (height, width), positions = case.config["hw"], given.get("latent_pos")
     layer = attention_layer(
         case.config["ctor"], case.weights, height * width, positions is not None, True
     )
@@ -168,7 +167,7 @@ def noise_of(layer: SynthesisLayer, mode: str) -> Tensor:
 @torch.no_grad()
 def synthesis_layer(case: Case) -> Outputs:
     ctor, given = case.config["ctor"], case.inputs
-    side, up = ctor["out_resolution"], "up" if ctor.get("up", 1) == 2 else ""
+    side, up = ctor["out_resolution"], ctor.get("up", 1) == 2
     config = attending(ctor)
 
     def build() -> SynthesisLayer:

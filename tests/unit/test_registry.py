@@ -5,9 +5,11 @@ import pytest
 
 from scalegan import registry, settings, sizes
 
+MODELS = [settings.GATConfig, settings.GANsformerConfig]
+
 
 @pytest.mark.parametrize(
-    ("table", "kind", "field"),
+    ("table", "kinds", "field"),
     [
         (registry.AUTOENCODERS, settings.AutoencoderConfig, "kind"),
         (registry.ADVERSARIAL, settings.ObjectiveConfig, "adversarial"),

@@ -26,20 +26,12 @@ from scalegan.ops.layers import (
     minibatch_deviation,
     normalize_second_moment,
 )
-from scalegan.ops.resample import (
-    HalvingBlock,
-    Resample,
-    ScaledConv,
-    StyledConv,
-    downsample,
-    upsample,
-)
+from scalegan.ops.resample import HalvingBlock, ScaledConv, StyledConv, downsample, upsample
 from scalegan.sizes import GANsformerConfig
 
 Styles = Float[Tensor, "N R Y D"]
-Keep = Sequence[Attention | None]
+Keep = Sequence[Float[Tensor, "N A _ _"] | None]
 """Dropout of each layer's attention."""
-HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
 
 
 class Mapping(nn.Module):
@@ -70,11 +62,10 @@ class Mapping(nn.Module):
         keep: Keep | None = None,
         mask: Float[Tensor, "N k"] | None = None,
     ) -> Float[Tensor, "N R D"]:
-        rows = []
+        rows, local = [], z[:, :-1]
         if self.for_components is not None:
-            components = z[:, :-1]
             # Over all components jointly, as the PyTorch code does (quirk 9).
-            x = normalize_second_moment(components.flatten(1)).view_as(components)
+            x = normalize_second_moment(local.flatten(1)).view_as(local)
             rows.append(self.for_components(x, positions, keep, mask))
         if self.for_global is None:
             rows.append(z.new_zeros(len(z), 1, self.width))  # read by nothing
@@ -86,12 +77,10 @@ class Mapping(nn.Module):
             rows.append(self.for_global(torch.cat(parts, dim=-1)[:, None], None))
         return torch.cat(rows, dim=1)
 
-    def draw(self, count: int) -> list[Attention | None]:
+    def draw(self, count: int) -> list[Tensor | None]:
         """Dropout of the components' attention to each other."""
-        if self.for_components is None:
-            return []
-        layers = cast(list[BipartiteAttention], self.for_components.attention)
-        return [layer.draw(count) for layer in layers]
+        branch = cast(Any, self.for_components)
+        return [] if branch is None else [layer.draw(count) for layer in branch.attention]
 
     @torch.no_grad()
     def track(self, w: Styles) -> None:
@@ -110,7 +99,7 @@ class SynthesisLayer(nn.Module):
 
     Args:
         inputs, width, side: channels that come in; channels and side of what goes out.
-        resample: "up" doubles the side.
+        doubles: whether the side is twice that of what comes in.
         is_first: whether no layer before this one has attention.
     """
 
@@ -122,12 +111,13 @@ class SynthesisLayer(nn.Module):
         inputs: int,
         width: int,
         side: int,
-        resample: Resample,
+        doubles: bool,
         is_first: bool,
     ) -> None:
         super().__init__()
         latent = config.latent_width
-        self.conv = StyledConv(inputs, width, 3, latent if config.is_styled else 0, resample)
+        style = latent if config.is_styled else 0
+        self.conv = StyledConv(inputs, width, 3, style, "up" if doubles else "")
         self.attention = None
         if has_attention_at(config, side):
             self.attention = BipartiteAttention(
@@ -181,11 +171,9 @@ class SynthesisBlock(nn.Module):
     ) -> None:
         super().__init__()
         style, into = config.latent_width if config.is_styled else 0, inputs or width
-        self.layers = nn.ModuleList(
-            [SynthesisLayer(config, into, width, side, "up" if inputs else "", is_first)]
-        )
-        if inputs:
-            self.layers.append(SynthesisLayer(config, width, width, side, "", is_first=False))
+        first = SynthesisLayer(config, into, width, side, inputs > 0, is_first)
+        more = [SynthesisLayer(config, width, width, side, False, False)] if inputs else []
+        self.layers = nn.ModuleList([first, *more])
         has_skip = inputs > 0 and config.synthesis == "residual"
         self.skip = ScaledConv(inputs, width, 1, "up", is_linear=True) if has_skip else None
         self.last = StyledConv(width, width, 3, style) if is_last else None
@@ -204,7 +192,7 @@ class SynthesisBlock(nn.Module):
         noise: Sequence[Tensor],
         keep: Keep,
         carried: Assignments | None = None,
-    ) -> tuple[Tensor, Tensor | None, list[Attention], Assignments | None]:
+    ) -> tuple[Tensor, Tensor | None, list[Tensor], Assignments | None]:
         """Features, image and assignments of the block before become this one's.
 
         Args:
@@ -219,7 +207,7 @@ class SynthesisBlock(nn.Module):
             x, attention, carried = layer(x, w[:, :, i], positions, noise[i], keep[i], carried)
             maps += [] if attention is None else [attention]
         if self.skip is not None:
-            x = (x + self.skip(start)) * HALF
+            x = (x + self.skip(start)) * math.sqrt(0.5)
         if self.last is not None:
             x = self.last(x, w[:, -1, len(self.layers)])
         if self.to_image is not None:
@@ -263,9 +251,8 @@ class GANsformerGenerator(nn.Module):
         inputs, is_first = 0, True
         for side in sides(shape):
             width, is_last = channels_at(config, side), side == shape[1]
-            self.blocks.append(
-                SynthesisBlock(config, inputs, width, side, shape[0], is_last, is_first)
-            )
+            block = SynthesisBlock(config, inputs, width, side, shape[0], is_last, is_first)
+            self.blocks.append(block)
             inputs, is_first = width, is_first and not has_attention_at(config, side)
         self.num_styles = len(self.layers()) + 2  # one before the image, and the image's
 
@@ -310,40 +297,35 @@ class GANsformerGenerator(nn.Module):
         for attention in maps:  # (N, A, T, k)
             own = math.isqrt(attention.shape[2])
             small = attention.permute(0, 3, 1, 2).unflatten(-1, (own, own))  # (N, k, A, h, w)
-            times = side // own
-            found.append(small.repeat_interleave(times, -2).repeat_interleave(times, -1))
+            found.append(torch.kron(small.contiguous(), small.new_ones(side // own, side // own)))
         return torch.stack(found, dim=2)
 
-    def _paint(
-        self, w: Tensor, noise: Sequence[Tensor], keep: Keep
-    ) -> tuple[Levels, list[Attention]]:
+    def _paint(self, w: Tensor, noise: Sequence[Tensor], keep: Keep) -> tuple[Levels, list[Tensor]]:
         x: Any = self.constant.expand(len(w), -1, -1, -1)
-        image: Any = None
-        maps, carried, layer, row = [], None, 0, 0
-        for block in cast(list[SynthesisBlock], self.blocks):
+        image, maps, carried, layer, row = None, [], None, 0, 0
+        for block in cast(Any, self.blocks):
             own = slice(layer, layer + len(block.layers))
             x, image, seen, carried = block(
                 x, image, w[:, :, row:], self.positions, noise[own], keep[own], carried
             )
             maps += seen
             layer, row = own.stop, row + block.num_styles
-        return image[:, None], maps
+        return cast(Tensor, image)[:, None], maps
 
-    def draw_noise(self, count: int) -> list[Float[Tensor, "N 1 H W"]]:
+    def draw_noise(self, count: int) -> list[Tensor]:
         """Standard normal noise for every layer, which scales it by its learned strength."""
         return [torch.randn(count, 1, *s.noise.shape, device=s.noise.device) for s in self.layers()]
 
-    def constant_noise(self) -> list[Float[Tensor, "1 1 H W"]]:
+    def constant_noise(self) -> list[Tensor]:
         return [layer.noise[None, None] for layer in self.layers()]
 
-    def draw_keep(self, count: int) -> list[Attention | None]:
+    def draw_keep(self, count: int) -> list[Tensor | None]:
         """Dropout of the attention of every layer; None where there is nothing to drop."""
         attentions = (layer.attention for layer in self.layers())
         return [None if attention is None else attention.draw(count) for attention in attentions]
 
     def layers(self) -> list[SynthesisLayer]:
-        blocks = cast(list[SynthesisBlock], self.blocks)
-        return [cast(SynthesisLayer, layer) for block in blocks for layer in block.layers]
+        return [layer for block in cast(Any, self.blocks) for layer in block.layers]
 
     def track(self, w: Styles, labels: Labels) -> None:
         self.mapping.track(w)
@@ -377,12 +359,7 @@ class GANsformerDiscriminator(nn.Module):
         features: int = 0,
     ) -> None:
         super().__init__()
-        check(config, shape, num_classes)
-        if features:
-            raise ConfigError(
-                "GANsformer's discriminator has no features to align",
-                "set `objective.alignment.weight` to 0",
-            )
+        check(config, shape, num_classes, features)
         self.num_classes, self.group = num_classes, config.deviation_group
         self.is_skip = config.discriminator == "skip"
         widths = [channels_at(config, side) for side in reversed(sides(shape))]  # down to side 4
@@ -431,12 +408,14 @@ def has_attention_at(config: GANsformerConfig, side: int) -> bool:
     )
 
 
-def check(config: GANsformerConfig, shape: tuple[int, int, int], num_classes: int) -> None:
+def check(
+    config: GANsformerConfig, shape: tuple[int, int, int], num_classes: int, features: int = 0
+) -> None:
     """Raise ConfigError where the sizes do not fit together."""
     _, height, width = shape
     latent, heads = config.latent_width, config.num_heads
     attended = [channels_at(config, s) for s in sides(shape) if has_attention_at(config, s)]
-    odd = [number for number in attended if number % heads]
+    odd = next((number for number in attended if number % heads), 0)
     has_clusters = config.clusterings > 1 or config.carries_assignments
     faults = [
         (height != width or height < 8 or height & (height - 1),
@@ -447,7 +426,7 @@ def check(config: GANsformerConfig, shape: tuple[int, int, int], num_classes: in
         (latent % (2 * config.grid_directions),
          f"`model.latent_width` {latent} is not a multiple of twice `model.grid_directions` "
          f"{config.grid_directions}", "positions are a sine and a cosine per direction"),
-        (odd, f"`model.num_heads` {heads} does not divide a map of {odd[:1]} channels", ""),
+        (odd, f"`model.num_heads` {heads} does not divide a map of {odd} channels", ""),
         (latent % config.mapping_heads or config.z_width % config.mapping_heads,
          f"`model.mapping_heads` {config.mapping_heads} does not divide the latents' width", ""),
         (config.num_components and not attended,
@@ -459,6 +438,8 @@ def check(config: GANsformerConfig, shape: tuple[int, int, int], num_classes: in
         (not config.is_styled and (num_classes or not config.num_components),
          "without `model.is_styled` nothing reads the global latent, which labels act through",
          "leave it on, or train without classes and with components"),
+        (features, "GANsformer's discriminator has no features to align with a teacher's",
+         "set `objective.alignment.weight` to 0"),
     ]  # fmt: skip
     for is_wrong, message, hint in faults:
         if is_wrong:

@@ -67,6 +67,8 @@ def generator(config: dict[str, Any], weights: Weights) -> nn.Module:
         ConfigError: if the sizes are none that we can build.
         CheckpointError: if a tensor is missing, unknown or of the wrong shape.
     """
+    for name in ("k", "w_dim", "img_channels", "img_resolution"):
+        check_size(name, config.get(name))
     ours = config_of(config)
     shape = (config["img_channels"], config["img_resolution"], config["img_resolution"])
 
@@ -79,6 +81,8 @@ def generator(config: dict[str, Any], weights: Weights) -> nn.Module:
 
 def discriminator(config: dict[str, Any], weights: Weights) -> nn.Module:
     """A discriminator in evaluation mode. Raises as `generator` does."""
+    for name in ("img_channels", "img_resolution"):
+        check_size(name, config.get(name))
     side = config["img_resolution"]
     ours = GANsformerConfig(
         channel_base=config.get("channel_base", 32768),
@@ -112,6 +116,12 @@ def named(setting: str, value: Any) -> Any:
     if value not in known:
         raise ConfigError(f"`{setting}` is {value!r}; expected one of {', '.join(map(str, known))}")
     return known[value]
+
+
+def check_size(name: str, value: Any) -> None:
+    """Raise ConfigError where a size is missing or none."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"`{name}` is {value!r} but must be a whole number of at least 1")
 
 
 def config_of(ctor: dict[str, Any]) -> GANsformerConfig:

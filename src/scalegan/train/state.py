@@ -104,7 +104,7 @@ class TrainState:
         if share == 0 or torch.rand((), generator=self.noise) >= share:
             return w
         other = self.generator.map(self.draw_noise(labels), labels)
-        cut = torch.randint(1, self.generator.num_layers, (), generator=self.noise)
+        cut = torch.randint(1, self.generator.num_styles, (), generator=self.noise)
         return self.generator.mix(w, other, int(cut))
 
     def track(self, w: Float[Tensor, "N *S"], labels: Labels) -> None:

@@ -1,0 +1,353 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from scalegan.cost import Task, count
+from scalegan.errors import ConfigError
+from scalegan.interfaces import (
+    Discriminator,
+    Generator,
+    MixesStyles,
+    TracksStyle,
+    TruncatesStyle,
+)
+from scalegan.losses.penalties import exact, path_lengths
+from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
+from scalegan.settings import Config
+from scalegan.sizes import GANsformerConfig
+
+SMALL = GANsformerConfig(
+    num_components=3, latent_width=8, channel_base=64, channel_max=12, mapping_depth=3
+)
+STYLEGAN = replace(SMALL, num_components=0, synthesis="skip", mapping="plain")
+VARIANTS = {
+    "published": SMALL,
+    "simplex": replace(SMALL, attention="simplex"),
+    "heads": replace(SMALL, attention="simplex", num_heads=2, mapping_heads=2),
+    "gates": replace(SMALL, component_gate=True, pixel_gate=True, norm="instance"),
+    "both": replace(SMALL, integration="both", clusterings=3, discriminator="plain"),
+    "carried": replace(SMALL, carries_assignments=True, integration="add"),
+    "carried from queries": replace(SMALL, num_components=8, carries_assignments=True),
+    "skip": replace(SMALL, synthesis="skip", discriminator="skip", mapping="plain"),
+    "some sides": replace(SMALL, min_attention_side=8, max_attention_side=8, synthesis="plain"),
+    "no positions": replace(SMALL, component_positions=False, z_width=12),
+    "blind components": replace(SMALL, component_attention=False),
+    "unstyled": replace(SMALL, is_styled=False),
+    "four directions": replace(SMALL, grid_directions=4, attention="simplex"),
+    "StyleGAN2": STYLEGAN,
+}
+
+
+def pair(
+    config: GANsformerConfig = SMALL, side: int = 16, channels: int = 3, num_classes: int = 0
+) -> tuple[GANsformerGenerator, GANsformerDiscriminator]:
+    torch.manual_seed(0)
+    shape = (channels, side, side)
+    generator = GANsformerGenerator(config, shape, num_classes)
+    for layer in generator.layers():  # zero at the start, where it would hide
+        torch.nn.init.constant_(layer.noise_strength, 0.3)
+    return generator, GANsformerDiscriminator(config, shape, num_classes)
+
+
+def draw(generator: GANsformerGenerator, count: int = 4) -> tuple[Tensor, Tensor]:
+    z = torch.randn(count, *generator.z_shape, generator=torch.Generator().manual_seed(1))
+    return z, torch.arange(count) % max(1, generator.num_classes)
+
+
+def conditional(config: GANsformerConfig) -> int:
+    return 3 if config.is_styled else 0
+
+
+@pytest.mark.parametrize("side", [16, 32, 64])
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_shapes(side: int, num_classes: int) -> None:
+    generator, discriminator = pair(replace(SMALL, channel_base=256), side, 4, num_classes)
+    assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
+    for ability in (TracksStyle, TruncatesStyle, MixesStyles):
+        assert isinstance(generator, ability)
+    assert (generator.z_shape, generator.num_levels) == ((4, 8), 1)
+    z, labels = draw(generator)
+    w = generator.map(z, labels)
+    assert w.shape == (4, 4, 2 * side.bit_length() - 3, 8)  # 32: 9 layers; 256: 15
+    levels = generator(z, labels)
+    assert levels.shape == (4, 1, 4, side, side)
+    assert discriminator(levels, labels).logits.shape == (4, 1)
+    maps = generator.attention_maps(w)
+    assert maps.shape == (4, 3, len(generator.layers()), 1, side, side)
+    assert torch.allclose(maps.sum(dim=1), torch.ones(()))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_parameter_gets_a_gradient(variant: str) -> None:
+    config = VARIANTS[variant]
+    generator, discriminator = pair(config, num_classes=conditional(config))
+    z, labels = draw(generator)
+    discriminator(generator(z, labels), labels).logits.square().sum().backward()
+    for network in (generator, discriminator):
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_second_order_terms_reach_both_networks(variant: str) -> None:
+    config = VARIANTS[variant]
+    generator, discriminator = pair(config, num_classes=conditional(config))
+    z, labels = draw(generator)
+    w = generator.map(z, labels)
+    images = generator.synthesize(w)[:, -1]
+    lengths = path_lengths(images, w, torch.randn_like(images))
+    lengths.square().mean().backward()
+    assert all(lengths > 0) and generator.constant.grad.abs().sum() > 0
+    real = torch.randn(4, 1, 3, 16, 16, requires_grad=True)
+    exact(discriminator(real, labels).logits, real).mean().backward()
+    assert discriminator.blocks[0].first.weight.grad.abs().sum() > 0
+
+
+def test_evaluation_draws_nothing_and_training_does() -> None:
+    generator, _ = pair()
+    z, labels = draw(generator)
+    first, second = generator(z, labels), generator(z, labels)
+    assert not torch.equal(first, second)
+    generator.eval()
+    before = torch.get_rng_state()
+    whole = generator(z, labels)
+    assert torch.equal(torch.get_rng_state(), before)
+    one = torch.cat([generator(z[i : i + 1], labels[i : i + 1]) for i in range(4)])
+    assert torch.allclose(whole, one, atol=1e-5)  # no sample sees another
+
+
+def test_draws_can_be_repeated() -> None:
+    generator, _ = pair()
+    z, labels = draw(generator)
+    of_mapping = generator.mapping.draw(4)
+    of_synthesis = generator.draw_noise(4), generator.draw_keep(4)
+    made = [
+        generator.synthesize(generator.map(z, labels, of_mapping), *of_synthesis) for _ in range(2)
+    ]
+    assert torch.equal(*made)
+    other = generator.synthesize(generator.map(z, labels, of_mapping), generator.draw_noise(4))
+    assert not torch.equal(made[0], other)
+
+
+def test_labels_decide_where_there_are_classes() -> None:
+    generator, discriminator = pair(num_classes=3)
+    generator.eval()
+    z, labels = draw(generator)
+    assert not torch.allclose(generator(z, labels), generator(z, (labels + 1) % 3))
+    levels = torch.randn(4, 1, 3, 16, 16)
+    every = torch.cat([discriminator(levels, torch.full((4,), k)).logits for k in range(3)], dim=1)
+    assert torch.equal(discriminator(levels, labels).logits[:, 0], every[torch.arange(4), labels])
+    generator, _ = pair()
+    generator.eval()
+    assert torch.equal(generator(z, labels), generator(z, 0 * labels))
+
+
+def test_mixing_joins_layers() -> None:
+    generator, _ = pair()
+    generator.eval()
+    z, labels = draw(generator)
+    w, other = generator.map(z, labels), generator.map(-z, labels)
+    whole = w.shape[2]
+    assert torch.equal(generator.mix(w, other, whole), w)
+    assert torch.equal(generator.mix(w, other, 0), other)
+    mixed = generator.mix(w, other, 3)
+    assert torch.equal(mixed[:, :, :3], w[:, :, :3])
+    assert torch.equal(mixed[:, :, 3:], other[:, :, 3:])
+    # The image's own style is the last row; all rows are read.
+    for row in range(whole):
+        changed = w.clone()
+        changed[:, :, row] = other[:, :, row]
+        assert not torch.equal(generator.synthesize(changed), generator.synthesize(w))
+
+
+def test_truncation_pulls_towards_the_tracked_mean() -> None:
+    generator, _ = pair()
+    generator.eval()
+    z, labels = draw(generator)
+    w = generator.map(z, labels)
+    assert torch.equal(generator.truncate(w, labels, 0.0), w)  # nothing has been seen
+    generator.track(w, labels)
+    mean = w.mean(dim=(0, 1, 2))
+    assert torch.allclose(generator.truncate(w, labels, 0.0), mean.expand_as(w), atol=1e-5)
+    assert torch.equal(generator.truncate(w, labels, 1.0), w)
+    half = generator.truncate(w, labels, 0.5)
+    assert torch.allclose(half, (w + mean) / 2, atol=1e-5)
+    generator.track(w + 1, labels)
+    decay = SMALL.style_decay
+    expected = (mean * decay + mean + 1) / (1 + decay)
+    assert torch.allclose(generator.truncate(w, labels, 0.0)[0, 0, 0], expected, atol=1e-4)
+
+
+def test_the_discriminator_compares_images_of_a_group() -> None:
+    _, discriminator = pair(replace(SMALL, deviation_group=2))
+    levels, labels = torch.randn(4, 1, 3, 16, 16), torch.zeros(4, dtype=torch.int64)
+    changed = levels.clone()
+    changed[0] += 1
+    before, after = (discriminator(x, labels).logits for x in (levels, changed))
+    assert torch.equal(before[1::2], after[1::2]) and not torch.equal(before[2], after[2])
+    for some in (1, 3, 5):  # groups are smaller where the batch does not divide
+        assert discriminator(levels.repeat(2, 1, 1, 1, 1)[:some], labels.repeat(2)[:some])
+
+
+def flops(network: nn.Module, *inputs: Any) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.requires_grad_(False)(*inputs)
+    return counter.get_total_flops()
+
+
+PUBLISHED = GANsformerConfig(attention="simplex")
+AT_32 = replace(PUBLISHED, num_components=8)
+BASELINE = replace(PUBLISHED, num_components=0, latent_width=512, synthesis="skip", mapping="plain")
+DEAD = {  # parameters of the reference that have no effect and that we leave out
+    # Keys and positions of latents in duplex layers.
+    "duplex 256": 9 * 2 * (32 * 512 + 512) + 2 * 2 * (32 * 256 + 256),
+    "duplex 32": 7 * 2 * (32 * 512 + 512),
+    # The same, the global mapping network, and 17 numbers per channel for styles.
+    "unstyled 256": 9 * 2 * 17 * 512 + 2 * 2 * 17 * 256 + 9 * 17 * 16 + 17 * 6016,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "side", "parameters", "gmac"),
+    [
+        (replace(PUBLISHED, attention="duplex"), 256, 30_903_632 - DEAD["duplex 256"], 68.9),
+        (PUBLISHED, 256, 30_729_552, 68.0),
+        (
+            replace(
+                PUBLISHED, attention="duplex", num_components=8, latent_width=16, is_styled=False
+            ),
+            256, 30_364_464 - DEAD["unstyled 256"], 67.8,
+        ),
+        (BASELINE, 256, 30_510_114, 55.0),
+        (replace(PUBLISHED, attention="duplex"), 32, 24_143_178 - DEAD["duplex 32"], 8.1),
+        (replace(AT_32, channel_base=8192), 32, 18_289_738, 3.2),
+        (replace(AT_32, channel_base=4096), 32, 12_225_098, 1.1),
+    ],
+)  # fmt: skip
+def test_published_sizes_of_generators(
+    config: GANsformerConfig, side: int, parameters: int, gmac: float
+) -> None:
+    """GANsformer spec, section 9; their operations include what has no effect."""
+    with torch.device("meta"):
+        generator = GANsformerGenerator(config, (3, side, side), 0)
+        inputs = torch.empty(1, *generator.z_shape), torch.zeros(1, dtype=torch.int64)
+        assert sum(p.numel() for p in generator.parameters()) == parameters
+        assert flops(generator, *inputs) / 2e9 == pytest.approx(gmac, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("base", "side", "parameters", "gmac"),
+    [
+        (32768, 256, 28_864_129, 47.0),
+        (32768, 32, 21_507_073, 4.1),
+        (8192, 32, 18_425_601, 2.0),
+        (4096, 32, 13_918_849, 0.7),
+    ],
+)
+def test_published_sizes_of_discriminators(
+    base: int, side: int, parameters: int, gmac: float
+) -> None:
+    with torch.device("meta"):
+        network = GANsformerDiscriminator(GANsformerConfig(channel_base=base), (3, side, side), 0)
+        inputs = torch.empty(1, 1, 3, side, side), torch.zeros(1, dtype=torch.int64)
+        assert sum(p.numel() for p in network.parameters()) == parameters
+        assert flops(network, *inputs) / 2e9 == pytest.approx(gmac, rel=0.025)
+
+
+def closed_form(config: GANsformerConfig, shape: tuple[int, int, int]) -> int:
+    """Multiply-accumulates of a discriminator, and of a simplex or plain skip generator's maps."""
+    channels, side, _ = shape
+    total = 0
+    while side > 4:
+        wide, narrow = (
+            min(config.channel_base // s, config.channel_max) for s in (side // 2, side)
+        )
+        if side == shape[1]:
+            total += side**2 * channels * narrow
+        total += side**2 * 9 * narrow * narrow  # first
+        total += (side + 1) ** 2 * 16 * narrow + (side // 2) ** 2 * 9 * narrow * wide  # second
+        total += (side // 2) ** 2 * (16 * narrow + narrow * wide)  # skip
+        side //= 2
+    width = min(config.channel_base // 4, config.channel_max)
+    return total + 16 * 9 * (width + 1) * width + 16 * width * width + width
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_counted_operations_of_a_discriminator_are_the_closed_form(device: str) -> None:
+    with torch.device(device):
+        _, discriminator = pair(channels=2)
+        inputs = torch.zeros(1, 1, 2, 16, 16), torch.zeros(1, dtype=torch.int64)
+        assert flops(discriminator, *inputs) == 2 * closed_form(SMALL, (2, 16, 16))
+
+
+def test_a_step_is_counted_as_for_any_architecture() -> None:
+    config = Config()
+    object.__setattr__(config, "model", SMALL)  # no config may name it yet
+    counts = count(config, Task((1, 16, 16), 3, 24, 16))
+    generator, discriminator = pair(channels=1, num_classes=3)
+    sizes = [sum(t.numel() for t in n.state_dict().values()) for n in (generator, discriminator)]
+    assert [counts.generator, counts.discriminator] == sizes
+    assert counts.discriminator_forward == 2 * (closed_form(SMALL, (1, 16, 16)) + 2 * 12)
+    assert counts.step > 3 * counts.generator_forward + 9 * counts.discriminator_forward
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "message"),
+    [
+        ({}, (3, 16, 8), "samples of 16x8 do not fit GANsformer"),
+        ({}, (3, 24, 24), "samples of 24x24 do not fit GANsformer"),
+        ({}, (3, 4, 4), "samples of 4x4 do not fit GANsformer"),
+        (
+            {"channel_base": 15},
+            (3, 16, 16),
+            "`model.channel_base` 15 leaves no channels at side 16",
+        ),
+        (
+            {"grid_directions": 3},
+            (3, 16, 16),
+            "`model.latent_width` 8 is not a multiple of twice `model.grid_directions` 3",
+        ),
+        ({"num_heads": 5}, (3, 16, 16), "`model.num_heads` 5 does not divide a map of 12 channels"),
+        (
+            {"mapping_heads": 3},
+            (3, 16, 16),
+            "`model.mapping_heads` 3 does not divide the latents' width",
+        ),
+        (
+            {"min_attention_side": 32},
+            (3, 16, 16),
+            "`model.num_components` is set but no side of the maps has attention",
+        ),
+        (
+            {"attention": "simplex", "clusterings": 2},
+            (3, 16, 16),
+            "`model.clusterings` and `model.carries_assignments` have no effect on simplex "
+            "attention",
+        ),
+        (
+            {"is_styled": False, "num_components": 0},
+            (3, 16, 16),
+            "without `model.is_styled` nothing reads the global latent, which labels act through",
+        ),
+    ],
+)
+def test_wrong_sizes_are_named(
+    changes: dict[str, Any], shape: tuple[int, int, int], message: str
+) -> None:
+    config = replace(SMALL, **changes)
+    for network in (GANsformerGenerator, GANsformerDiscriminator):
+        with pytest.raises(ConfigError) as error:
+            network(config, shape, 0)
+        assert str(error.value) == message
+
+
+def test_what_it_cannot_do_is_said() -> None:
+    with pytest.raises(ConfigError, match="no features to align with a teacher's"):
+        GANsformerDiscriminator(SMALL, (3, 16, 16), 0, features=5)
+    generator, _ = pair(STYLEGAN)
+    with pytest.raises(ConfigError, match="the generator has no attention"):
+        generator.attention_maps(generator.map(*draw(generator)))

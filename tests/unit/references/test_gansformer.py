@@ -1,0 +1,162 @@
+"""GANsformer's weights under their own names: what is taken, and what the messages say."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scalegan.errors import CheckpointError, ConfigError
+from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
+from scalegan.ops.layers import direction_table
+from scalegan.references import gansformer as reference
+
+ROW = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+FILTER = torch.outer(ROW, ROW)
+OF_GENERATOR: dict[str, Any] = {
+    "z_dim": 4, "w_dim": 4, "k": 3, "c_dim": 0, "img_resolution": 8, "img_channels": 2,
+    "mapping_kwargs": {"num_layers": 2, "transformer": True, "resnet": True},
+    "synthesis_kwargs": {
+        "channel_base": 48, "channel_max": 6, "transformer": True, "kmeans": True, "end_res": 3,
+        "architecture": "resnet", "integration": "mul", "norm": "layer",
+    },
+}  # fmt: skip
+OF_DISCRIMINATOR: dict[str, Any] = {
+    "c_dim": 3, "img_resolution": 8, "img_channels": 2, "channel_base": 48, "channel_max": 6
+}  # fmt: skip
+
+
+def generator_weights() -> dict[str, Tensor]:
+    """Shapes worked out by hand (GANsformer spec, section 12)."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "mapping.w_avg": (4,), "pos": (2, 4), "synthesis.b4.const": (6, 4, 4),
+        "synthesis.b8.skip.weight": (6, 6, 1, 1),
+    }  # fmt: skip
+    for part in ("mlp", "global_mlp"):
+        for layer in ("l0.fc0", "l0.fc1", "out_layer"):
+            shapes |= linear(f"mapping.{part}.{layer}", 4, 4)
+    for part, side in (("b4.conv1", 4), ("b8.conv0", 8), ("b8.conv1", 8), ("b8.conv_last", 0)):
+        shapes[f"synthesis.{part}.weight"] = (6, 6, 3, 3)
+        shapes |= linear(f"synthesis.{part}.affine", 4, 6)
+        if side:
+            shapes[f"synthesis.{part}.noise_const"] = (side, side)
+            shapes[f"synthesis.{part}.noise_strength"] = ()
+            shapes[f"synthesis.{part}.biasAct.bias"] = (6,)
+    shapes |= linear("synthesis.b8.torgb.affine", 4, 6)
+    shapes |= {"synthesis.b8.torgb.weight": (2, 6, 1, 1), "synthesis.b8.torgb.biasAct.bias": (2,)}
+    look = "synthesis.b4.conv1.transformer"
+    for name, inputs in (("to_queries", 6), ("to_keys", 4), ("to_values", 4), ("modulation", 6)):
+        shapes |= linear(f"{look}.{name}", inputs, 6)
+    shapes |= linear(f"{look}.from_pos_map", 4, 6) | linear(f"{look}.to_pos_map", 4, 6)
+    shapes |= {f"{look}.centroids": (1, 1, 2, 12), f"{look}.att_weight": (1, 1, 12)}
+    constants = {
+        "synthesis.b4.conv1.grid_pos": direction_table(4, 4).view(4, 4, 4),
+        "synthesis.b8.skip.resample_kernel": FILTER,
+    }
+    return {key: torch.randn(shape) for key, shape in shapes.items()} | constants
+
+
+def discriminator_weights() -> dict[str, Tensor]:
+    shapes: dict[str, tuple[int, ...]] = {
+        "b8.fromrgb.weight": (6, 2, 1, 1), "b8.fromrgb.biasAct.bias": (6,),
+        "b8.conv0.weight": (6, 6, 3, 3), "b8.conv0.biasAct.bias": (6,),
+        "b8.conv1.weight": (6, 6, 3, 3), "b8.conv1.biasAct.bias": (6,),
+        "b8.skip.weight": (6, 6, 1, 1), "b4.conv.weight": (6, 7, 3, 3),
+        "b4.conv.biasAct.bias": (6,),
+    }  # fmt: skip
+    shapes |= linear("b4.fc", 96, 6) | linear("b4.out", 6, 3)
+    return {key: torch.randn(shape) for key, shape in shapes.items()}
+
+
+def linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def test_every_tensor_of_a_generator_arrives_but_those_without_effect() -> None:
+    weights = generator_weights()
+    network = reference.generator(OF_GENERATOR, weights)
+    assert isinstance(network, GANsformerGenerator) and not network.training
+    ours = network.state_dict()
+    dead = ("to_keys", "to_pos_map", "resample_kernel", "grid_pos", "pos")
+    alive = [value for key, value in weights.items() if not any(name in key for name in dead[:4])]
+    assert len(ours) == len(alive)  # `pos` is not read either, and `updates` is ours
+    assert torch.equal(ours["blocks.1.layers.0.conv.weight"], weights["synthesis.b8.conv0.weight"])
+    w = network.map(torch.randn(2, 3, 4), torch.zeros(2, dtype=torch.int64))
+    mean = weights["mapping.w_avg"].expand_as(w)
+    assert torch.equal(network.truncate(w, torch.zeros(2, dtype=torch.int64), 0.0), mean)
+
+
+def test_every_tensor_of_a_discriminator_arrives() -> None:
+    weights = discriminator_weights()
+    network = reference.discriminator(OF_DISCRIMINATOR, weights)
+    assert isinstance(network, GANsformerDiscriminator)
+    ours = network.state_dict()
+    assert len(ours) == len(weights)
+    for key, value in weights.items():
+        assert torch.equal(ours[reference.rename_discriminator(key, 8)], value)
+
+
+def test_an_unstyled_generator_leaves_its_styles_out() -> None:
+    """The reference keeps affine maps and the global mapping network, unused."""
+    synthesis = OF_GENERATOR["synthesis_kwargs"] | {"style": False}
+    network = reference.generator(
+        OF_GENERATOR | {"synthesis_kwargs": synthesis}, generator_weights()
+    )
+    assert not any("affine" in name or "for_global" in name for name in network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("synthesis.b8.conv0.weight", None, "no tensor of the weights becomes `blocks.1.layers.0"),
+        ("mapping.mlp.l1.fc0.bias", torch.zeros(4), "`mapping.mlp.l1.fc0.bias` does not belong to"),
+        (
+            "mapping.w_avg",
+            torch.zeros(5),
+            "`mapping.w_avg` has shape (5,) but this config asks for",
+        ),
+        (
+            "synthesis.b4.conv1.grid_pos",
+            torch.zeros(4, 4, 4),
+            "`synthesis.b4.conv1.grid_pos` is not the constant that we compute",
+        ),
+        (
+            "synthesis.b8.skip.resample_kernel",
+            torch.ones(3, 3) / 9,
+            "`synthesis.b8.skip.resample_kernel` is not the constant that we compute",
+        ),
+    ],
+)
+def test_wrong_tensors_are_named(key: str, value: Tensor | None, message: str) -> None:
+    weights = generator_weights()
+    if value is None:
+        del weights[key]
+    else:
+        weights[key] = value
+    with pytest.raises(CheckpointError) as error:
+        reference.generator(OF_GENERATOR, weights)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            {"architecture": "dense"},
+            "`architecture` is 'dense'; expected one of resnet, skip, orig",
+        ),
+        ({"norm": "group"}, "`norm` is 'group'; expected one of None, layer, instance, batch"),
+    ],
+)
+def test_wrong_settings_are_named(setting: dict[str, str], message: str) -> None:
+    synthesis = OF_GENERATOR["synthesis_kwargs"] | setting
+    with pytest.raises(ConfigError) as error:
+        reference.generator(OF_GENERATOR | {"synthesis_kwargs": synthesis}, generator_weights())
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("size", ["img_resolution", "img_channels", "k", "w_dim"])
+def test_sizes_are_needed(size: str) -> None:
+    ctor = {key: value for key, value in OF_GENERATOR.items() if key != size}
+    with pytest.raises(ConfigError, match=f"`{size}` is None but must be a whole number"):
+        reference.generator(ctor, generator_weights())
