@@ -128,11 +128,11 @@ def change(key: str, value: Tensor | None) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("w_avg", None, "no tensor of the weights becomes `style_mean` of the generator"),
+        ("w_avg", None, "no tensor of the weights becomes `style_mean` of the gat generator"),
         (
             "blocks.3.mlp.w3.bias",
             None,
-            "no tensor of the weights becomes `blocks.3.feedforward.out.bias` of the generator",
+            "no tensor of the weights becomes `blocks.3.feedforward.out.bias` of the gat generator",
         ),
         ("cls_token", torch.zeros(1), "`cls_token` is not the name of a tensor of a gat generator"),
         (
@@ -153,7 +153,7 @@ def change(key: str, value: Tensor | None) -> dict[str, Tensor]:
         (
             "w_avg",
             torch.zeros(3, 16, dtype=torch.int64),
-            "`w_avg` is torch.int64 but must be a float",
+            "`w_avg` is torch.int64, expected torch.float32",
         ),
     ],
 )

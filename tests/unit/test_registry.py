@@ -5,11 +5,9 @@ import pytest
 
 from scalegan import registry, settings, sizes
 
-MODELS = [settings.GATConfig, settings.GANsformerConfig]
-
 
 @pytest.mark.parametrize(
-    ("table", "kinds", "field"),
+    ("table", "kind", "field"),
     [
         (registry.AUTOENCODERS, settings.AutoencoderConfig, "kind"),
         (registry.ADVERSARIAL, settings.ObjectiveConfig, "adversarial"),

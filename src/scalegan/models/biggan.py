@@ -332,9 +332,8 @@ class BigGANGenerator(nn.Module):
         return first, [torch.cat([classes, chunk], dim=1) for chunk in chunks]
 
     def orthogonal_weights(self) -> list[Tensor]:
-        """All weights that are matrices but the shared class embedding (section 3.1)."""
-        skipped = None if self.shared is None else self.shared.weight
-        return [p for p in self.parameters() if p.ndim > 1 and p is not skipped]
+        """All matrices but the shared class embedding (section 3.1)."""
+        return [p for n, p in self.named_parameters() if p.ndim > 1 and n != "shared.weight"]
 
     def truncate_noise(self, z: Float[Tensor, "N Z"], threshold: float) -> Float[Tensor, "N Z"]:
         """Redraw what lies beyond the threshold, from the normal within it.
