@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from scalegan.autoencoders.base import to_grey
@@ -33,7 +33,6 @@ from scalegan.settings import FitConfig
 
 Perceptual = Callable[[Tensor, Tensor], Float[Tensor, " N"]]
 """Distance of two batches of pictures in [-1, 1]."""
-Places = Int64[Tensor, " M"]
 MOST_MEASURED = 512
 """Pictures that quality, and those that statistics, are computed on at most."""
 
@@ -121,7 +120,9 @@ class Fit:
         self.step += 1
         return {name: value.detach() for name, value in means.items()}
 
-    def conclude(self, train: Images, held_out: Images) -> Fitted:
+    def conclude(
+        self, train: UInt8[Tensor, "M 3 P P"], held_out: UInt8[Tensor, "K 3 P P"]
+    ) -> Fitted:
         """Measure the latents of pictures that were trained on, and the quality on others."""
         network = self.networks["network"].requires_grad_(False).eval().to("cpu")
         mean, deviation = measure_latents(network, train)
@@ -138,7 +139,7 @@ class Fit:
         optimizer.step()
 
 
-def split(num_pictures: int, config: FitConfig) -> tuple[Places, Places]:
+def split(num_pictures: int, config: FitConfig) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " K"]]:
     """Numbers of the pictures to train on and of those to hold out, drawn by the seed.
 
     Raises:
