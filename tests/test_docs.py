@@ -116,15 +116,16 @@ def save_collections(folder: Path) -> None:
     rng = np.random.default_rng(0)
     feature = {"image": {"_type": "Image"}, "label": {"names": list("abcd"), "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": feature}})}
-    (folder / "data" / "cifar10").mkdir(parents=True)
-    for name, count in (("train", 32), ("test", 16)):
+    for name, count in (("cifar10/train", 32), ("cifar10/test", 16), ("cifar10-small/test", 16)):
         pictures = [noise(rng, 32, 32) for _ in range(count)]
         rows = {
             "image": [{"bytes": data, "path": f"{name}/{i}"} for i, data in enumerate(pictures)],
             "label": [i % 4 for i in range(count)],
         }
         table = pa.table(rows).replace_schema_metadata(metadata)
-        pq.write_table(table, folder / "data" / "cifar10" / f"{name}.parquet")
+        path = folder / "data" / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path)
     for i in range(16):
         path = folder / "data" / "photos" / f"n{i % 2}" / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
