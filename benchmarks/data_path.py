@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import sys
 import tempfile
@@ -37,7 +38,7 @@ SHAPE, SHARD_ROWS, BATCH_SIZE = (4, 32, 32), 10_000, 256
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=RAW)
     parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--pairs", type=int, default=9, help="0 = no reading")
     parser.add_argument("--pictures", help="a source to prepare with each number of workers")
     parser.add_argument("--autoencoder", default="identity")
     parser.add_argument("--size", type=int, default=256)
@@ -58,7 +59,8 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        record["reading"] = reading(folder, arguments.rows, arguments.pairs)
+        if arguments.pairs:
+            record["reading"] = reading(folder, arguments.rows, arguments.pairs)
         if arguments.pictures:
             record["encoding"] = encoding(folder, arguments)
     record["load_average_after"] = round(os.getloadavg()[0], 2)
@@ -174,7 +176,7 @@ def loader_rate(shards: Shards, threads: int) -> float:
 
 
 def encoding(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Pictures per second of whole preparations, their start included, and of two lengths' gap."""
+    """Pictures per second of wall and of CPU time of whole preparations, their start included."""
     result: dict[str, Any] = {
         "source": arguments.pictures,
         "autoencoder": arguments.autoencoder,
@@ -182,18 +184,28 @@ def encoding(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
     }
     config = named(arguments.autoencoder)
-    for workers in map(int, arguments.workers.split(",")):
-        rates = []
-        for turn in range(arguments.turns):
+    rates: dict[str, list[float]] = {}
+    for turn in range(arguments.turns):  # numbers of workers take turns: others use the machine too
+        for workers in map(int, arguments.workers.split(",")):
             out = folder / f"encoded-{workers}-{turn}"
+            before = cpu_seconds()
             seconds, _ = timed(
                 lambda out=out, workers=workers: prepare(
                     arguments.pictures, out, arguments.size, config, workers=workers, tell=ignore
                 )
             )
-            rates.append(len(Shards(out)) / seconds)
-        result[f"{workers} workers"] = spread(rates)
-    return result
+            count = len(Shards(out))
+            name = f"{workers} workers"
+            rates.setdefault(name, []).append(count / seconds)
+            rates.setdefault(f"{name}, cpu", []).append(count / (cpu_seconds() - before))
+            rates.setdefault(f"{name}, cores had", []).append((cpu_seconds() - before) / seconds)
+    return result | {name: spread(values) for name, values in rates.items()}
+
+
+def cpu_seconds() -> float:
+    """Of this process and of all that it has started and seen end."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
 def ignore(_: str) -> None:

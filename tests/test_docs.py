@@ -1,6 +1,8 @@
 """Every command and every block of Python in README and docs runs, made tiny."""
 
 import contextlib
+import io
+import json
 import os
 import re
 import shlex
@@ -10,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from scalegan.autoencoders.tiny import TAEF2
 from scalegan.cli import main
+from scalegan.runtime.files import save_tensors
 from tests.runs import TINY, scalegan
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +40,8 @@ COMMANDS = [
     for line in text.splitlines()
     if line.strip() and not line.startswith("#")
 ]
+JOURNEY = "latents.md"
+"""Its commands build on each other and run in order; those of other pages stand alone."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +66,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("page", "line"), COMMANDS)
+@pytest.mark.parametrize(("page", "line"), [pair for pair in COMMANDS if pair[0] != JOURNEY])
 def test_command(
     page: str, line: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +95,53 @@ def test_command(
     if words[1] == "autoencoder" and "--help" not in words:
         words += FIT
     main(words[1:]) if words[1] == "--help" else exits_well(words[1:])
+
+
+def test_journey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From pictures to latents to images, on a few small pictures and an untrained TAEF2."""
+    save_collections(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for _, line in (pair for pair in COMMANDS if pair[0] == JOURNEY):
+        words = shlex.split(line)
+        if words[1] == "train":
+            words += [*TINY, *QUICK]
+        words += FIT if words[1] == "autoencoder" else []
+        words += ["--workers", "1"] if words[1] == "prepare" else []
+        exits_well(words[1:])
+
+
+def save_collections(folder: Path) -> None:
+    """CIFAR-10 as parquet, photographs in class folders and weights, as the journey names them."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rng = np.random.default_rng(0)
+    feature = {"image": {"_type": "Image"}, "label": {"names": list("abcd"), "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": feature}})}
+    for name, count in (("cifar10/train", 32), ("cifar10/test", 16), ("cifar10-small/test", 16)):
+        pictures = [noise(rng, 32, 32) for _ in range(count)]
+        rows = {
+            "image": [{"bytes": data, "path": f"{name}/{i}"} for i, data in enumerate(pictures)],
+            "label": [i % 4 for i in range(count)],
+        }
+        table = pa.table(rows).replace_schema_metadata(metadata)
+        path = folder / "data" / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path)
+    for i in range(16):
+        path = folder / "data" / "photos" / f"n{i % 2}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(noise(rng, 130, 140))
+    torch.manual_seed(0)
+    network, weights = TAEF2(), folder / "weights" / "taef2"
+    weights.mkdir(parents=True)
+    save_tensors(network.encoder.state_dict(), weights / "encoder.safetensors")
+    save_tensors(network.decoder.state_dict(), weights / "decoder.safetensors")
+
+
+def noise(rng: np.random.Generator, height: int, width: int) -> bytes:
+    out = io.BytesIO()
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
 
 
 def exits_well(arguments: list[str]) -> None:

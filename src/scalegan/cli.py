@@ -37,7 +37,7 @@ commands:
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
   plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
   doctor                      what this machine has: devices, links, disk, versions, extras
-  autoencoder train SOURCE    a small autoencoder of your own pictures
+  autoencoder train SOURCE    a small autoencoder of your own pictures; goes on where it stopped
   convert FILE OUT            the official implementation's weights become a snapshot
 
 first steps:
@@ -333,7 +333,7 @@ def autoencoder_command(arguments: list[str]) -> int:
     parsed = parse(FitAutoencoder, "autoencoder train", "SOURCE", arguments)
     if action is None or source is None:
         raise ConfigError(
-            "`scalegan autoencoder train` needs a SOURCE", "for example digits or npz:PATH"
+            "`scalegan autoencoder train` needs a SOURCE", "for example digits, a folder or shards"
         )
     from scalegan.config import parse_fit
 
@@ -344,8 +344,9 @@ def autoencoder_command(arguments: list[str]) -> int:
 
     from scalegan.train.autoencoder import train_autoencoder
 
-    print("\n".join(train_autoencoder(source, parsed.out, config, parsed.device)))
-    return 0
+    outcome = train_autoencoder(source, parsed.out, config, parsed.device)
+    print("\n".join(outcome.lines))
+    return 128 + outcome.stopped_by if outcome.stopped_by else 0
 
 
 def convert_command(arguments: list[str]) -> int:

@@ -81,7 +81,12 @@ def parse_autoencoder(values: dict[str, Any]) -> AutoencoderConfig:
 
 def parse_fit(values: dict[str, Any]) -> FitConfig:
     """Settings of an autoencoder's training."""
-    return _parse(FitConfig, values, "")
+    config: FitConfig = _parse(FitConfig, values, "")
+    parse_duration(config.duration, "duration")
+    parse_duration(config.checkpoint, "checkpoint")
+    if config.lpips != FitConfig().lpips and not config.lpips_path:
+        raise ConfigError("`lpips` is set but there is no `lpips_path`", "set it to a file")
+    return config
 
 
 def _parse(kind: Any, values: dict[str, Any], prefix: str) -> Any:

@@ -131,10 +131,11 @@ class Info:
 
 @dataclass(frozen=True)
 class FitAutoencoder(FitConfig):
-    """Fit a small KL autoencoder to a source's pictures: a latent space of one's own."""
+    """Fit a small KL autoencoder to pictures: a latent space of one's own. The same command again
+    goes on. SOURCE is a path or NAME:PATH, or shards that hold pictures."""
 
     out: Path = Path("autoencoder")
-    """The folder to write, which `autoencoder.path` then names; it must not exist."""
+    """The folder to write, which `autoencoder.path` then names."""
     device: str = "cpu"
     """cpu, cuda or cuda:1."""
 

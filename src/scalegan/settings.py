@@ -47,7 +47,7 @@ class FitConfig:
     """A KL autoencoder of one's own."""
 
     size: Annotated[int, Ge(0)] = 0
-    """Side of the pictures; 0 = as they are. Larger ones are scaled down to it."""
+    """Side that pictures are cropped to; 0 = they are square and of one size already."""
     factor: Literal[2, 4, 8, 16] = 4
     """Side of a picture over side of its latents."""
     channels: Count = 4
@@ -66,10 +66,17 @@ class FitConfig:
     """Strength of the pull of the latents towards the standard normal, per picture."""
     structure: Amount = 1.0
     """Strength of 1 - SSIM, mean over scales, beside the mean absolute error."""
+    lpips: Amount = 1.0
+    """Strength of LPIPS, where lpips_path is set."""
+    lpips_path: str = ""
+    """LPIPS's weights on VGG16 or AlexNet, as a safetensors file; empty = no such term."""
     adversarial: Amount = 0.0
     """Strength of a small patch discriminator's loss in the second half of the run; 0 = none."""
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.05
-    """Share of the pictures that quality is measured on and that are not trained on."""
+    """Share of the pictures, at most 512 of them, that quality is measured on and that are not
+    trained on."""
+    checkpoint: str = "500 steps"
+    """Time between checkpoints, from which the same command goes on."""
     seed: Annotated[int, Ge(0)] = 0
     """Every random draw derives from it."""
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,15 @@ import torch
 from PIL import Image
 
 import scalegan as package
+from scalegan.autoencoders.fit import split
 from scalegan.cli import main
 from scalegan.errors import CheckpointError, ConfigError
+from scalegan.runtime.files import save_tensors
+from scalegan.settings import FitConfig
+from scalegan.train.autoencoder import Album, open_pictures, rows_of
 from tests import latents
 from tests.runs import train_arguments
+from tests.unit.autoencoders.test_perceptual import layers, tensors
 
 SMALL = ["--factor", "2", "--width", "8", "--duration", "4 steps", "--batch-size", "8"]
 IN_LATENTS = ["--model.patch-size", "2", "--autoencoder.kind", "kl", "--autoencoder.path"]
@@ -134,12 +139,14 @@ def test_a_gan_in_the_latents_of_taef2(tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "autoencoder": "`scalegan autoencoder train` needs a SOURCE | for example digits or npz:PATH",
+    "autoencoder": (
+        "`scalegan autoencoder train` needs a SOURCE | for example digits, a folder or shards"
+    ),
     "autoencoder fit digits": "unknown command `autoencoder fit` | there is `autoencoder train`",
     "autoencoder train imagenet": (
-        "the source is `imagenet`; expected one of: folder, flat, zip, webdataset, parquet, npz, "
-        "digits | "
-        "a path follows the name and a colon, as in npz:PATH"
+        "`imagenet` is neither a file nor a folder, nor a source's name | a path, or one of "
+        "folder, flat, zip, webdataset, parquet, npz, digits with a colon and a path, as in "
+        "npz:PATH"
     ),
     "autoencoder train digits --factor 3": None,
     "autoencoder train digits --width 12": "`width` is 12; input should be a multiple of 8",
@@ -149,13 +156,20 @@ MISTAKES = {
         'for example "150k steps", "50M images" or "60 epochs"'
     ),
     "autoencoder train digits --size 16": (
-        "the pictures are 8x8; `size` 16 would enlarge them | choose 8 or less"
+        "the source holds no pictures; the first of 1,797 that were left out: is 8x8, smaller "
+        "than 16; upscaling is not allowed"
     ),
     "autoencoder train digits --factor 16": (
         "pictures of 8x8 do not fit an autoencoder of factor 16 | "
         "choose --size or --factor so that the side is a multiple of 16"
     ),
-    "autoencoder train digits --out .": ("`.` exists already | choose another --out, or remove it"),
+    "autoencoder train digits --lpips 2": (
+        "`lpips` is set but there is no `lpips_path` | set it to a file"
+    ),
+    "autoencoder train digits --lpips-path x.pth": (
+        "there is no file `x.pth`; it is the `lpips_path` | expected the state dict of "
+        "lpips.LPIPS(net='vgg') or (net='alex') as safetensors"
+    ),
     "train digits --autoencoder.kind kl": (
         "`autoencoder.kind` `kl` needs `autoencoder.path` | name the folder that holds its files"
     ),
@@ -186,9 +200,80 @@ def test_mistake(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_size_scales_down(tmp_path: Path) -> None:
-    out = str(tmp_path / "out")
-    text, _ = here("autoencoder", "train", "digits", "--size", "4", "--out", out, *SMALL)
-    assert "pictures of 4x4 become 4x2x2" in text
-    statistics = json.loads((tmp_path / "out" / "latent_stats.json").read_text())
-    assert statistics["settings"]["size"] == 4
+def test_what_is_there_is_not_written_over(fitted: tuple[Path, str], tmp_path: Path) -> None:
+    errors = here("autoencoder", "train", "digits", "--out", str(fitted[0]), *SMALL, code=2)[1]
+    assert errors.startswith(f"error: `{fitted[0]}` holds a finished autoencoder\n")
+    (tmp_path / "mine").write_text("precious")
+    for out in (tmp_path, tmp_path / "mine"):
+        errors = here("autoencoder", "train", "digits", "--out", str(out), *SMALL, code=2)[1]
+        assert errors.startswith(f"error: `{out}` exists already\n")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+def save_pictures(folder: Path, count: int = 24, side: tuple[int, int] = (20, 16)) -> None:
+    """Pictures in two classes, and one that is none."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        path = folder / f"class {i % 2}" / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (*side, 3), dtype=np.uint8)).save(path)
+    (folder / "class 0" / "bad.png").write_bytes(b"no picture")
+
+
+def fit(source: Path, out: Path, *more: str) -> str:
+    return here("autoencoder", "train", str(source), "--out", str(out), *SMALL, *more)[0]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "diffusion_pytorch_model.safetensors").read_bytes()
+
+
+def test_folders_pixel_shards_and_kept_pictures_are_the_same(tmp_path: Path) -> None:
+    """A plain path, cropped as everywhere; shards of pixels; latents with kept pictures."""
+    save_pictures(tmp_path / "pictures")
+    text = fit(tmp_path / "pictures", tmp_path / "first", "--size", "16")
+    assert "pictures of 16x16 become 4x8x8" in text
+    assert "notice: 1 pictures or labels cannot be used" in text and "bad.png" in text
+    for name, more in {"pixels": [], "kept": ["--autoencoder", str(tmp_path / "first")]}.items():
+        options = ["--size", "16", "--workers", "1", *more]
+        options += ["--keep-images"] if name == "kept" else []
+        out = str(tmp_path / f"shards-{name}")
+        here("prepare", str(tmp_path / "pictures"), out, *options)
+        fit(tmp_path / f"shards-{name}", tmp_path / name)
+        assert weights(tmp_path / name) == weights(tmp_path / "first")
+    shutil.rmtree(tmp_path / "shards-kept")
+    here("prepare", str(tmp_path / "pictures"), str(tmp_path / "shards-kept"), "--size", "16",
+         "--workers", "1", "--autoencoder", str(tmp_path / "first"))  # fmt: skip
+    for source, more, message in (
+        ("shards-kept", [], "holds latents and no pictures, which an autoencoder is fitted to"),
+        ("shards-pixels", ["--size", "8"], "`size` is 8 but the pictures of `"),
+        ("pictures", [], "a size such as --size 64 crops them"),
+    ):
+        arguments = ["autoencoder", "train", str(tmp_path / source), "--out", str(tmp_path / "no")]
+        assert message in here(*arguments, *SMALL, *more, code=2)[1]
+    assert not (tmp_path / "no").exists()
+
+
+def test_mirror_images_go_where_their_pictures_go(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "pictures", side=(8, 8))
+    here("prepare", str(tmp_path / "pictures"), str(tmp_path / "shards"), "--mirror",
+         "--workers", "1")  # fmt: skip
+    opened = open_pictures(str(tmp_path / "shards"), 0)
+    train, held_out = (rows_of(places, 2) for places in split(24, FitConfig(held_out=0.2)))
+    assert opened.copies == 2 and len(held_out) == 10
+    assert not set((train // 2).tolist()) & set((held_out // 2).tolist())
+    images = Album(opened.rows, held_out).read(torch.arange(10)).stored
+    assert torch.equal(images[1::2], images[::2].flip(-1))
+
+
+def test_lpips_is_one_of_the_terms(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "pictures", side=(16, 16))
+    save_tensors(tensors("VGG16", layers("VGG16")), tmp_path / "lpips.safetensors")
+    fit(tmp_path / "pictures", tmp_path / "plain")
+    fit(tmp_path / "pictures", tmp_path / "lpips", "--lpips-path",
+        str(tmp_path / "lpips.safetensors"))  # fmt: skip
+    assert weights(tmp_path / "plain") != weights(tmp_path / "lpips")
+    errors = here("autoencoder", "train", "digits", "--out", str(tmp_path / "no"), "--lpips-path",
+                  str(tmp_path / "lpips.safetensors"), *SMALL, code=2)[1]  # fmt: skip
+    assert "pictures of 8x8 are too small for LPIPS on VGG16" in errors
+    assert not (tmp_path / "no").exists()

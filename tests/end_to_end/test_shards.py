@@ -17,9 +17,6 @@ from scalegan.prepare import prepare
 from scalegan.runtime.files import read_json, write_json
 from tests.runs import TINY, hashes, scalegan
 
-SHARED = Path(__file__).parents[2].parent / "shared"
-CIFAR = SHARED / "data" / "cifar10" / "test.parquet"
-TAEF2 = SHARED / "weights" / "taef2"
 EVERY = ["--every.checkpoint", "10 steps", "--every.samples", "1000 steps"]
 
 
@@ -149,33 +146,3 @@ def test_two_processes_train_on_shards(shards: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert package.load(tmp_path / "run").card.images_seen == 64
-
-
-@pytest.mark.skipif(not CIFAR.is_file(), reason=f"needs {CIFAR}")
-def test_cifar_from_parquet_to_images(tmp_path: Path) -> None:
-    pq = pytest.importorskip("pyarrow.parquet")
-    pq.write_table(pq.read_table(CIFAR).slice(0, 300), tmp_path / "part.parquet")
-    out, run = tmp_path / "shards", tmp_path / "run"
-    scalegan("prepare", str(tmp_path / "part.parquet"), str(out), "--shard-rows", "200",
-             "--mirror", "--keep-images", "--workers", "1")  # fmt: skip
-    assert (len(Shards(out)), Shards(out).shape) == (600, (3, 32, 32))
-    scalegan(*arguments(out, run, 3, "--model.patch-size", "8", "--every.samples", "3 steps"))
-    gan = package.load(run)
-    assert gan.card.shape == (3, 32, 32) and "frog" in gan.card.class_names
-    scalegan("sample", str(run), "--classes", "frog", "--seeds", "0-3",
-             "--out", str(tmp_path / "frogs.npz"))  # fmt: skip
-    assert np.load(tmp_path / "frogs.npz")["arr_0"].shape == (4, 32, 32, 3)
-
-
-@pytest.mark.skipif(not (CIFAR.is_file() and TAEF2.is_dir()), reason=f"needs {CIFAR} and {TAEF2}")
-def test_cifar_in_latents(tmp_path: Path) -> None:
-    pq = pytest.importorskip("pyarrow.parquet")
-    pq.write_table(pq.read_table(CIFAR).slice(0, 120), tmp_path / "part.parquet")
-    out, run = tmp_path / "shards", tmp_path / "run"
-    scalegan("prepare", str(tmp_path / "part.parquet"), str(out), "--autoencoder", str(TAEF2),
-             "--workers", "1")  # fmt: skip
-    found = Shards(out)
-    assert (found.shape, found.dtype) == ((32, 4, 4), "float16")
-    latent = ["--autoencoder.kind", "taef2", "--autoencoder.path", str(TAEF2)]
-    scalegan(*arguments(out, run, 3, *latent, "--model.patch-size", "2"))
-    assert package.load(run).sample(2).shape == (2, 3, 32, 32)

@@ -6,8 +6,8 @@ and, if asked for, a patch discriminator. The network is diffusers' AutoencoderK
 
 The reconstruction loss is the mean absolute error plus 1 - SSIM over three scales, the mix that
 "Loss Functions for Image Restoration with Neural Networks" (arXiv 1511.08861) found to look better
-than either alone. Deviation: LPIPS, which the paper uses, needs trained weights; whoever has some
-hands them in as a function.
+than either alone. Deviation: LPIPS, which the paper uses in place of SSIM, is a further term where
+its trained weights are at hand (`perceptual`).
 """
 
 import math
@@ -17,17 +17,17 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from scalegan.autoencoders.base import to_grey
 from scalegan.autoencoders.folders import STATISTICS, WEIGHTS
 from scalegan.autoencoders.kl import codec
 from scalegan.autoencoders.latents import Latents
-from scalegan.errors import ConfigError, DataError, TrainingError
+from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Images
 from scalegan.ops.similarity import psnr, ssim, unlikeness
-from scalegan.runtime.files import atomic_folder, write_json
+from scalegan.runtime.files import write_json
 from scalegan.runtime.rng import seed_all, stream
 from scalegan.settings import FitConfig
 
@@ -57,44 +57,48 @@ class Fitted(NamedTuple):
     """Of the latents, per channel, over training pictures."""
 
 
-def fit(
-    images: Images,
-    config: FitConfig,
-    num_steps: int,
-    watch: Callable[[int, dict[str, float]], None] = lambda step, values: None,
-    perceptual: Perceptual | None = None,
-    device: str = "cpu",
-) -> Fitted:
-    """Train on pictures; the same seed, pictures and device give the same weights.
+class Fit:
+    """An autoencoder in training: the same seed, pictures and device give the same weights.
+
+    Attributes:
+        networks: the autoencoder itself and, if there is an adversarial term, its judge.
+        optimizers: one for each.
+        step: updates so far.
 
     Args:
-        images: of one size; grey ones (three equal channels) make a network of one channel.
         config: sizes, rates and strengths; its `duration` and `size` are the caller's business.
-        num_steps: updates.
-        watch: told after every step: its number and losses; the losses now and then only.
-        perceptual: a further term, for example LPIPS, of strength 1.
+        image_channels: 1 for grey pictures, 3 for color.
+        num_steps: updates of the whole run.
+        perceptual: a further term of strength `config.lpips`.
         device: "cpu", "cuda" or "cuda:1".
-
-    Raises:
-        ConfigError: if the pictures do not fit the factor.
-        DataError: if there are too few.
-        TrainingError: if a loss is not finite.
     """
-    train, held_out = split(images, config)
-    is_grey = bool((images == images[:, :1]).all())
-    channels = 1 if is_grey else 3
-    seed_all(config.seed, "autoencoder", "init")
-    network = build(config, channels).to(device)
-    judge = Patches(channels, config.width).to(device) if config.adversarial else None
-    optimizer = adam(network, config.learning_rate)
-    judge_optimizer = adam(judge, config.learning_rate) if judge else None
-    for step in range(num_steps):
-        seed_all(config.seed, "autoencoder", step)
-        chosen = torch.randint(
-            len(train), (config.batch_size,), generator=stream(config.seed, "rows", step)
-        )
-        part = train[chosen].to(device)
-        pictures = (to_grey(part) if is_grey else part).float() / 127.5 - 1
+
+    def __init__(
+        self,
+        config: FitConfig,
+        image_channels: int,
+        num_steps: int,
+        perceptual: Perceptual | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.config, self.num_steps, self.device = config, num_steps, device
+        self.image_channels, self.perceptual = image_channels, perceptual
+        self.step = 0
+        seed_all(config.seed, "autoencoder", "init")
+        self.networks: dict[str, Any] = {"network": build(config, image_channels)}
+        if config.adversarial:
+            self.networks["judge"] = Patches(image_channels, config.width)
+        for network in self.networks.values():
+            network.to(device)
+        self.optimizers = {
+            name: adam(network, config.learning_rate) for name, network in self.networks.items()
+        }
+
+    def update(self, images: Images) -> dict[str, Tensor]:
+        """One step on pictures, on the device; returns the mean of every loss term by name."""
+        config, network = self.config, self.networks["network"]
+        seed_all(config.seed, "autoencoder", self.step)
+        pictures = (to_grey(images) if self.image_channels == 1 else images).float() / 127.5 - 1
         posterior = network.encode(pictures).latent_dist
         made = network.decode(posterior.sample()).sample
         losses = {
@@ -102,51 +106,66 @@ def fit(
             "structure": config.structure * unlikeness((made + 1) / 2, (pictures + 1) / 2),
             "kl": config.kl * posterior.kl(),
         }
-        if perceptual:
-            losses["perceptual"] = perceptual(made, pictures)
-        is_judged = judge is not None and step >= num_steps // 2
-        if judge is not None and is_judged:
+        if self.perceptual:
+            losses["lpips"] = config.lpips * self.perceptual(made, pictures)
+        # Before the pictures resemble anything, a judge has nothing to teach.
+        judge = self.networks.get("judge") if self.step >= self.num_steps // 2 else None
+        if judge is not None:
             losses["adversarial"] = -config.adversarial * judge(made).flatten(1).mean(dim=1)
         means = {name: value.mean() for name, value in losses.items()}
-        move(network, optimizer, torch.stack(list(means.values())).sum(), rate(step, num_steps))
-        if judge is not None and judge_optimizer is not None and is_judged:
+        self._move("network", torch.stack(list(means.values())).sum())
+        if judge is not None:
             hinge = F.relu(1 - judge(pictures)).mean() + F.relu(1 + judge(made.detach())).mean()
-            move(judge, judge_optimizer, hinge, rate(step, num_steps))
-        is_told = step % 20 == 0 or step == num_steps - 1
-        values = {name: value.item() for name, value in means.items()} if is_told else {}
-        if not all(math.isfinite(value) for value in values.values()):
-            raise TrainingError(
-                f"the loss is not finite at step {step}: {values}", "lower --learning-rate"
-            )
-        watch(step + 1, values)
-    network.requires_grad_(False).eval().to("cpu")
-    mean, deviation = measure_latents(network, train)
-    return Fitted(network, measure(network, mean, deviation, held_out), mean, deviation)
+            self._move("judge", hinge)
+        self.step += 1
+        return {name: value.detach() for name, value in means.items()}
+
+    def conclude(
+        self, train: UInt8[Tensor, "M 3 P P"], held_out: UInt8[Tensor, "K 3 P P"]
+    ) -> Fitted:
+        """Measure the latents of pictures that were trained on, and the quality on others."""
+        network = self.networks["network"].requires_grad_(False).eval().to("cpu")
+        mean, deviation = measure_latents(network, train)
+        return Fitted(network, measure(network, mean, deviation, held_out), mean, deviation)
+
+    def _move(self, name: str, loss: Tensor) -> None:
+        """One update at the step's share of the learning rate; long gradients are cut to 1."""
+        network, optimizer = self.networks[name], self.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(self.step, self.num_steps) * optimizer.defaults["lr"]
+        optimizer.step()
 
 
-def split(
-    images: Images, config: FitConfig
-) -> tuple[UInt8[Tensor, "M 3 P P"], UInt8[Tensor, "K 3 P P"]]:
-    """Pictures to train on and to hold out, drawn by the seed.
+def split(num_pictures: int, config: FitConfig) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " K"]]:
+    """Numbers of the pictures to train on and of those to hold out, drawn by the seed.
 
     Raises:
-        ConfigError: if the pictures do not fit the factor.
         DataError: if there are too few.
     """
-    side = images.shape[-1]
-    if side % config.factor:
-        raise ConfigError(
-            f"pictures of {side}x{side} do not fit an autoencoder of factor {config.factor}",
-            f"choose --size or --factor so that the side is a multiple of {config.factor}",
-        )
-    if len(images) < 2:
+    if num_pictures < 2:
         raise DataError(
-            f"there is {len(images)} picture; expected two at least",
+            f"there is {num_pictures} picture; expected two at least",
             "one is held out to measure the quality on",
         )
-    order = torch.randperm(len(images), generator=stream(config.seed, "held out"))
-    count = min(max(1, round(len(images) * config.held_out)), len(images) - 1)
-    return images[order[count:]], images[order[:count]]
+    order = torch.randperm(num_pictures, generator=stream(config.seed, "held out"))
+    count = min(max(1, round(num_pictures * config.held_out)), num_pictures - 1, MOST_MEASURED)
+    return order[count:], order[:count]
+
+
+def check_side(side: int, factor: int) -> None:
+    """Refuse pictures that a factor does not divide.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    if side % factor:
+        raise ConfigError(
+            f"pictures of {side}x{side} do not fit an autoencoder of factor {factor}",
+            f"choose --size or --factor so that the side is a multiple of {factor}",
+        )
 
 
 def build(config: FitConfig, image_channels: int) -> Any:
@@ -207,16 +226,6 @@ def rate(step: int, num_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - start) / max(1, num_steps - start)))
 
 
-def move(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, share: float) -> None:
-    """One update at a share of the learning rate; long gradients are cut to 1."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    for group in optimizer.param_groups:
-        group["lr"] = share * optimizer.defaults["lr"]
-    optimizer.step()
-
-
 def measure_latents(
     network: Any, images: Images
 ) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
@@ -243,35 +252,19 @@ def measure(network: Any, mean: Tensor, deviation: Tensor, images: Images) -> Qu
     return Quality(decibels.mean().item(), ssim(*pair).mean().item(), len(images))
 
 
-def save(out: Path, fitted: Fitted, config: FitConfig, num_steps: int) -> None:
-    """Write a folder that `autoencoder.path` and diffusers load; it is whole or not there.
-
-    Raises:
-        ConfigError: if there is something of that name.
-    """
-    refuse_existing(out)
+def save(folder: Path, fitted: Fitted, config: FitConfig, num_steps: int) -> None:
+    """Write what `autoencoder.path` and diffusers load into a folder that exists."""
     quality = fitted.quality
-    with atomic_folder(out) as draft:
-        fitted.network.save_pretrained(draft, safe_serialization=True)  # type: ignore[operator]
-        assert (draft / WEIGHTS).is_file()
-        statistics = {
-            "latent_channels": config.channels,
-            "mean": fitted.mean.tolist(),
-            "std": fitted.deviation.tolist(),
-            "psnr_db": quality.psnr,
-            "ssim": quality.ssim,
-            "num_images_held_out": quality.num_images,
-            "num_steps": num_steps,
-            "settings": vars(config),
-        }
-        write_json(draft / STATISTICS, statistics)
-
-
-def refuse_existing(out: Path) -> None:
-    """Nothing is ever written over.
-
-    Raises:
-        ConfigError: if there is something of that name.
-    """
-    if out.exists():
-        raise ConfigError(f"`{out}` exists already", "choose another --out, or remove it")
+    fitted.network.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+    assert (folder / WEIGHTS).is_file()
+    statistics = {
+        "latent_channels": config.channels,
+        "mean": fitted.mean.tolist(),
+        "std": fitted.deviation.tolist(),
+        "psnr_db": quality.psnr,
+        "ssim": quality.ssim,
+        "num_images_held_out": quality.num_images,
+        "num_steps": num_steps,
+        "settings": vars(config),
+    }
+    write_json(folder / STATISTICS, statistics)

@@ -95,8 +95,8 @@ def webdataset(where: str) -> Source:
 
     A sample's picture ends in .jpg, .png and so on; its label is in `.cls` (a number or name) or in
     `.json` under `label`, `cls` or the like. A file `class_names.txt` or `classnames.txt` beside
-    the shards names the classes, one a line. Reads every shard once for labels and once for
-    pictures.
+    the shards names the classes, one a line; without it every shard is read twice, for the labels
+    decide what the classes are.
 
     Args:
         where: one .tar (also .tar.gz), or a folder of them.
@@ -118,14 +118,18 @@ def webdataset(where: str) -> Source:
             names = [escape(n) for n in file.read_text(encoding="utf-8").splitlines() if n.strip()]
     problems: list[Problem] = []
     found: list[Problem] = []  # of the first reading: the second meets them again
-    labels = [s.label for shard in shards for s in _samples(shard, found, with_pictures=False)]
+    labels = (
+        []
+        if names
+        else [s.label for shard in shards for s in _samples(shard, found, with_pictures=False)]
+    )
     if not labels and found:
         raise DataError(f"`{path}` cannot be read: {found[0].reason}")
     notes = []
-    if not names and all(label is None for label in labels):
+    has_labels = bool(names) or any(label is not None for label in labels)
+    if not has_labels:
         notes.append(f"`{path}` has no labels: all pictures are one class")
-        names, labels = ["all"], []
-    has_labels = bool(labels)
+        names = ["all"]
     classes = Classes(labels, names)
 
     def items() -> Iterator[Item]:

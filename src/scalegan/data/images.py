@@ -16,8 +16,9 @@ Not found: flipped bits inside the data of a JPEG, which carries no checksum.
 """
 
 import io
+import threading
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -61,6 +62,50 @@ class NotSquare(BadPicture):
     """A picture that would have to be cropped and no size was given."""
 
 
+class _Complaints:
+    """Counts Pillow's warnings, for each thread its own, instead of showing or raising them.
+
+    `warnings.catch_warnings` swaps the filters of the whole process: threads that decode at a time
+    would put back each other's, and leave warnings off for good. So the first that comes swaps
+    them, for Pillow's modules alone, and the last that leaves puts them back.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside = threading.Lock(), 0
+        self.own = threading.local()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            self.own.count = 0
+            if self.inside == 1:
+                self.swapped = warnings.catch_warnings()
+                self.swapped.__enter__()
+                warnings.filterwarnings("always", module=r"PIL\.")
+                self.show, warnings.showwarning = warnings.showwarning, self._note
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            del self.own.count
+            if self.inside == 0:
+                self.swapped.__exit__(None, None, None)
+
+    def count(self) -> int:
+        """Warnings of this thread since it came in."""
+        found: int = self.own.count
+        return found
+
+    def _note(self, *about: Any, **more: Any) -> None:
+        if hasattr(self.own, "count"):
+            self.own.count += 1
+        else:  # of a thread that does not decode
+            self.show(*about, **more)
+
+
+_COMPLAINTS = _Complaints()
+
+
 class Decoded(NamedTuple):
     """An upright picture of mode RGB, and what it was."""
 
@@ -101,8 +146,7 @@ def decode(image: bytes | np.ndarray) -> Decoded:
         return _from_array(image)
     if not image:
         raise BadPicture("the file is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow warns of becomes a reason or a note
+    with _COMPLAINTS:  # what Pillow warns of becomes a reason or a note
         try:
             return _from_bytes(image)
         except BadPicture:
@@ -198,18 +242,17 @@ def _turn(picture: Image.Image, notes: list[str]) -> Image.Transpose | None:
     """What turns a picture upright; damaged EXIF data makes a note and turns nothing."""
     # Not `getexif` at once: after a failure inside `open` it is silent and empty.
     exif, data = Image.Exif(), picture.info.get("exif")
+    before = _COMPLAINTS.count()
     try:
-        with warnings.catch_warnings(record=True) as complaints:
-            warnings.simplefilter("always")
-            if data:
-                exif.load(data)
-            else:
-                exif = picture.getexif()
-            orientation = exif.get(ORIENTATION, 1)
+        if data:
+            exif.load(data)
+        else:
+            exif = picture.getexif()
+        orientation = exif.get(ORIENTATION, 1)
     except Exception:  # as above: any kind of error, and the picture itself is whole
         notes.append("EXIF data cannot be read; shown as stored")
         return None
-    if complaints:
+    if _COMPLAINTS.count() > before:
         notes.append("EXIF data is damaged")
     if orientation not in range(1, 9):
         notes.append(f"EXIF orientation {orientation!r} does not exist; shown as stored")

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalegan.data.sources import escape
+from scalegan.data.sources import MAX_CLASSES, escape
 from scalegan.errors import DataError
 
-MAX_CLASSES = 100_000
 FILE_COLUMNS = ("file", "file_name", "filename", "path", "image", "image_path", "picture", "key")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "cls")
 WHOLE_NUMBER = re.compile(r"-?\d{1,18}(\.0*)?")  # tables write 3 as "3.0" beside a gap

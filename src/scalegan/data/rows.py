@@ -36,12 +36,15 @@ class Pictures(NamedTuple):
     """What was left out or assumed."""
 
 
-def collect(source: Source, size: int = 0, is_shown: bool = True) -> Pictures:
+def collect(
+    source: Source, size: int = 0, is_shown: bool = True, hint: str = "--data.size 64"
+) -> Pictures:
     """Decode a whole source; pictures that cannot be read are left out and counted in a note.
 
     Args:
         size: side to crop to; 0: all pictures must be square and of one size.
         is_shown: whether a long wait shows its progress.
+        hint: what the caller's size looks like.
 
     Raises:
         DataError: if nothing can be read, or a picture is of another size and none is given.
@@ -49,7 +52,7 @@ def collect(source: Source, size: int = 0, is_shown: bool = True) -> Pictures:
     arrays: list[np.ndarray] = []
     labels: list[int] = []
     bad: list[Problem] = []
-    hint = "all pictures must be square and of one size; a size such as --data.size 64 crops them"
+    hint = f"all pictures must be square and of one size; a size such as {hint} crops them"
     for item in follow(source.items, source.num_items, "pictures", is_shown):
         try:
             array = load(item.image, size or None)

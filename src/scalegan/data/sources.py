@@ -21,6 +21,8 @@ from scalegan.errors import DataError
 DEFAULT_LABELS = ("labels.csv", "labels.json", "labels.jsonl", "labels.tsv", "metadata.csv",
                   "metadata.jsonl", "dataset.json")  # fmt: skip
 """Names under which labels lie beside the pictures of one flat folder."""
+MAX_CLASSES = 100_000
+"""Larger class numbers are taken for mistakes: a network has a vector for every class."""
 BY_SUFFIX = {
     ".npz": "npz", ".zip": "zip", ".parquet": "parquet", ".csv": "flat", ".tsv": "flat",
     ".json": "flat", ".jsonl": "flat", ".tar": "webdataset", ".tgz": "webdataset",
@@ -178,9 +180,15 @@ def npz(path: str) -> Source:
         )
     if len(images) == 0 or labels.min() < 0:
         raise DataError(f"`{path}` holds no images or a negative label")
+    if (largest := int(labels.max())) >= MAX_CLASSES:
+        raise DataError(
+            f"`arr_1` of `{path}` holds label {largest:,}; expected class numbers from 0, below "
+            f"{MAX_CLASSES:,}",
+            "number the classes anew, as in numpy.unique(labels, return_inverse=True)[1]",
+        )
     images = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
     items = (Item(f"{i:08d}", images[i], int(labels[i])) for i in range(len(images)))
-    return Source(items, [str(label) for label in range(int(labels.max()) + 1)], len(images))
+    return Source(items, [str(label) for label in range(largest + 1)], len(images))
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,80 +1,295 @@
-"""`scalegan autoencoder train`: a source of pictures becomes a folder with an autoencoder."""
+"""`scalegan autoencoder train`: pictures become a folder with an autoencoder of their own.
 
+While it trains, the folder holds checkpoints; the finished files take their place. Killed at any
+moment, the same command goes on and ends with the same bits.
+"""
+
+import hashlib
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import torch.nn.functional as F
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Int64
 from torch import Tensor
 
-from scalegan.autoencoders.fit import Fitted, fit, refuse_existing, save
-from scalegan.config import count_steps, parse_duration
-from scalegan.data.rows import collect
-from scalegan.errors import ConfigError
-from scalegan.interfaces import Images
+from scalegan.autoencoders.fit import MOST_MEASURED, Fit, Fitted, check_side, save, split
+from scalegan.autoencoders.folders import CONFIG
+from scalegan.autoencoders.perceptual import LPIPS
+from scalegan.config import count_steps
+from scalegan.data.loader import Loader
+from scalegan.data.rows import Readable, Rows, collect
+from scalegan.data.shards import Shards, read_manifest
+from scalegan.data.sources import open_source
+from scalegan.errors import CheckpointError, ConfigError, DataError, TrainingError
+from scalegan.interfaces import Batch
 from scalegan.registry import SOURCES
+from scalegan.runtime.files import (
+    MANIFEST,
+    atomic_folder,
+    clear_drafts,
+    load_tensors,
+    locked,
+    read_json,
+    save_tensors,
+    write_json,
+)
 from scalegan.runtime.progress import Bar
 from scalegan.settings import FitConfig
+from scalegan.snapshot import load_weights
+from scalegan.train.checkpoint import (
+    KEEP,
+    find_newest,
+    list_checkpoints,
+    load_optimizer,
+    optimizer_tensors,
+)
+from scalegan.train.guard import Signals
+
+CHECKPOINTS, FINISHED = "checkpoints", "finished"
+TOLD_EVERY = 20
+"""Steps between looks at the losses, each of which waits for the device."""
+MAY_CHANGE = ("checkpoint", "lpips_path")
 
 
-def train_autoencoder(source: str, out: Path, config: FitConfig, device: str = "cpu") -> list[str]:
-    """Fit a KL autoencoder to a source's pictures and save it.
+class Outcome(NamedTuple):
+    """How it ended."""
+
+    lines: list[str]
+    """For people: quality, statistics, what to type next."""
+    stopped_by: int | None = None
+    """Number of the signal that stopped it before its end."""
+
+
+class Opened(NamedTuple):
+    """A data set of pictures."""
+
+    rows: Readable
+    copies: int
+    """Rows of a picture: 2 where its mirror image follows it."""
+    side: int
+    is_grey: bool
+    digest: str
+    """What the pictures are, as text."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Album:
+    """Some of the pictures; a batch's `stored` are the pictures themselves."""
+
+    rows: Readable
+    chosen: Int64[Tensor, " M"]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def read(self, indices: Tensor) -> Batch:
+        batch = self.rows.read(self.chosen[indices])
+        images = batch.stored.expand(-1, 3, -1, -1) if batch.images is None else batch.images
+        return Batch(images, batch.labels)
+
+
+def train_autoencoder(
+    source: str,
+    out: Path,
+    config: FitConfig,
+    device: str = "cpu",
+    tell: Callable[[str], None] = print,
+) -> Outcome:
+    """Fit a KL autoencoder to pictures, or go on where an earlier call stopped.
 
     Args:
-        source: NAME or NAME:PATH, as `data.source`.
-        out: the folder to write; it must not exist.
+        source: shards that hold pictures, or a source as `data.source` has it.
+        out: the folder to write; it must be new, empty, or an earlier call's.
         config: checked.
         device: "cpu", "cuda" or "cuda:1".
-
-    Returns:
-        Lines for people: quality, statistics, what to type next.
+        tell: where sentences go.
 
     Raises:
-        ConfigError, DataError, TrainingError: see their sentences.
+        ConfigError, DataError, CheckpointError, TrainingError: see their sentences.
     """
-    refuse_existing(out)
-    parse_duration(config.duration, "duration")
-    name, _, where = source.partition(":")
-    if name not in SOURCES:
-        raise ConfigError(
-            f"the source is `{source}`; expected one of: {', '.join(SOURCES)}",
-            "a path follows the name and a colon, as in npz:PATH",
-        )
-    images = resize(collect(SOURCES[name](where)).images, config.size)
-    num_steps = count_steps(config.duration, "duration", config.batch_size, len(images))
-    with Bar(num_steps, "steps", images_per_unit=config.batch_size) as bar:
-        notes = [""]
+    refuse_other(out)
+    opened = open_pictures(source, config.size)
+    check_side(opened.side, config.factor)
+    train, held_out = (
+        Album(opened.rows, rows_of(places, opened.copies))
+        for places in split(len(opened.rows) // opened.copies, config)
+    )
+    num_steps = count_steps(config.duration, "duration", config.batch_size, len(train))
+    every = count_steps(config.checkpoint, "checkpoint", config.batch_size, len(train))
+    perceptual = LPIPS(Path(config.lpips_path), device) if config.lpips_path else None
+    if perceptual:
+        perceptual.check_side(opened.side)
+    fit = Fit(config, 1 if opened.is_grey else 3, num_steps, perceptual, device)
+    about = {
+        **{name: value for name, value in vars(config).items() if name not in MAY_CHANGE},
+        "pictures": opened.digest,
+        "lpips's weights": perceptual.digest if perceptual else "",
+    }
+    (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    with locked(out, "fitting an autoencoder in"):
+        for note in opened.notes:
+            tell(f"notice: {note}")
+        for folder in (out, out / CHECKPOINTS):
+            clear_drafts(folder)
+        restore(out, fit, about, tell)
+        stopped_by = advance(out, fit, train, every, about)
+        if stopped_by:
+            line = f"stopped at step {fit.step:,} of {num_steps:,} by signal {stopped_by}; "
+            return Outcome([f"{line}the same command goes on from here"], stopped_by)
+        measured = (album.read(torch.arange(len(album))[:MOST_MEASURED]).stored
+                    for album in (train, held_out))  # fmt: skip
+        fitted = fit.conclude(*measured)
+        finish(out, fitted, config, num_steps)
+    return Outcome(describe(fitted, opened.side, out, config))
 
-        def watch(_: int, values: dict[str, float]) -> None:
-            if values:
-                notes[0] = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-            bar.advance(note=notes[0])
 
-        fitted = fit(images, config, num_steps, watch, device=device)
-    save(out, fitted, config, num_steps)
-    return describe(fitted, images, out, config)
-
-
-def resize(images: Images, side: int) -> UInt8[Tensor, "N 3 Q Q"]:
-    """Scale pictures down to a side; 0 = leave them.
+def open_pictures(text: str, size: int) -> Opened:
+    """Shards are read as needed, a source is decoded into memory.
 
     Raises:
-        ConfigError: if they are smaller.
+        ConfigError: if shards have another size than is asked for.
+        DataError: if there are no pictures, or shards hold latents alone.
     """
-    found = images.shape[-1]
-    if side in (0, found):
-        return images
-    if side > found:
-        raise ConfigError(
-            f"the pictures are {found}x{found}; `size` {side} would enlarge them",
-            f"choose {found} or less",
+    if not (Path(text) / MANIFEST).is_file():
+        pictures = collect(open_source(text, SOURCES), size, hint="--size 64")
+        images = pictures.images
+        found = hashlib.sha256(images.numpy().tobytes()).hexdigest()
+        rows = Rows(images, pictures.labels, None)
+        return Opened(rows, 1, images.shape[-1], pictures.is_grey, found, pictures.notes)
+    about = read_manifest(Path(text))
+    has_pixels = about["autoencoder"]["config"]["kind"] == "identity"
+    if not (has_pixels or about["keep_images"]):
+        raise DataError(
+            f"`{text}` holds latents and no pictures, which an autoencoder is fitted to",
+            "prepare with --keep-images, or without --autoencoder",
         )
-    small = F.interpolate(images.float(), size=(side, side), mode="bicubic", antialias=True)
-    return small.round().clamp(0, 255).to(images.dtype)
+    if size not in (0, about["side"]):
+        raise ConfigError(
+            f"`size` is {size} but the pictures of `{text}` have side {about['side']}",
+            "leave --size out, or prepare with it",
+        )
+    shards = Shards(Path(text), with_images=not has_pixels)
+    shards.verify()
+    is_grey = about["channels"] == 1
+    return Opened(shards, shards.copies, about["side"], is_grey, shards.fingerprint)
 
 
-def describe(fitted: Fitted, images: Images, out: Path, config: FitConfig) -> list[str]:
+def rows_of(places: Int64[Tensor, " M"], copies: int) -> Int64[Tensor, " K"]:
+    """Rows of pictures: a mirror image goes where its picture goes."""
+    return (places[:, None] * copies + torch.arange(copies)).flatten()
+
+
+def refuse_other(out: Path) -> None:
+    """Nothing is ever written over.
+
+    Raises:
+        ConfigError: if there is something of that name that is no unfinished training.
+    """
+    if (out / CONFIG).is_file():
+        raise ConfigError(
+            f"`{out}` holds a finished autoencoder", "choose another --out, or remove it"
+        )
+    if out.exists() and not (out / CHECKPOINTS).is_dir() and (out.is_file() or any(out.iterdir())):
+        raise ConfigError(f"`{out}` exists already", "choose another --out, or remove it")
+
+
+def advance(out: Path, fit: Fit, album: Album, every: int, about: dict[str, Any]) -> int | None:
+    """Step until the end, or until a signal, whose number is returned.
+
+    Raises:
+        TrainingError: if a loss is not finite.
+    """
+    batch_size = fit.config.batch_size
+    parts, device = (0, 1, 1), torch.device(fit.device)
+    threads = 2 if isinstance(album.rows, Shards) else 0
+    loader = Loader(album, fit.config.seed, batch_size, parts, device, threads)
+    bar, note = Bar(fit.num_steps, "steps", fit.step, images_per_unit=batch_size), ""
+    with Signals() as signals, loader, bar:
+        while fit.step < fit.num_steps:
+            if signals.received is not None:
+                write(out, fit, about)
+                return signals.received
+            [batch] = loader.share(0, fit.step * batch_size)
+            means = fit.update(batch.stored)
+            if fit.step % TOLD_EVERY == 1 or fit.step == fit.num_steps:
+                values = {name: value.item() for name, value in means.items()}
+                if not all(math.isfinite(value) for value in values.values()):
+                    raise TrainingError(
+                        f"the loss is not finite at step {fit.step}: {values}",
+                        "lower --learning-rate; the last checkpoint is sound",
+                    )
+                note = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+            bar.advance(note=note)
+            if fit.step % every == 0 and fit.step < fit.num_steps:
+                write(out, fit, about)
+    return None
+
+
+def write(out: Path, fit: Fit, about: dict[str, Any]) -> None:
+    """A checkpoint; then older ones go.
+
+    Raises:
+        TrainingError: if a weight is not finite.
+    """
+    files = {name: network.state_dict() for name, network in fit.networks.items()}
+    for name, optimizer in fit.optimizers.items():
+        files[f"optimizer-{name}"] = optimizer_tensors(optimizer)
+    for name, tensors in files.items():
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise TrainingError(
+                f"`{name}` is not finite at step {fit.step}; no checkpoint is written of it",
+                "lower --learning-rate",
+            )
+    with atomic_folder(out / CHECKPOINTS / f"step-{fit.step:08d}") as draft:
+        for name, tensors in files.items():
+            save_tensors(tensors, draft / f"{name}.safetensors")
+        write_json(draft / "state.json", {"step": fit.step, "about": about})
+    for old in list_checkpoints(out / CHECKPOINTS)[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def restore(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str], None]) -> None:
+    """Go on from the newest sound checkpoint, if there is one.
+
+    Raises:
+        CheckpointError: if it is of another training, or all are damaged.
+    """
+    path = find_newest(out / CHECKPOINTS, tell)
+    if path is None:
+        return
+    state = read_json(path / "state.json")
+    for name, value in about.items():
+        if state["about"].get(name) != value:
+            raise CheckpointError(
+                f"`{out}` was begun with another `{name}`: {state['about'].get(name)}, not {value}",
+                "give the command it was begun with, or choose another --out",
+            )
+    for name, network in fit.networks.items():
+        load_weights(network, path / f"{name}.safetensors")
+    for name, optimizer in fit.optimizers.items():
+        load_optimizer(optimizer, load_tensors(path / f"optimizer-{name}.safetensors"))
+    fit.step = state["step"]
+    tell(f"going on from step {fit.step:,} of {fit.num_steps:,}")
+
+
+def finish(out: Path, fitted: Fitted, config: FitConfig, num_steps: int) -> None:
+    """Put the finished files into place; the one without which nothing is opened comes last."""
+    with atomic_folder(out / FINISHED) as draft:
+        save(draft, fitted, config, num_steps)
+    for file in sorted((out / FINISHED).iterdir(), key=lambda file: file.name == CONFIG):
+        file.replace(out / file.name)
+    for folder in (FINISHED, CHECKPOINTS):
+        shutil.rmtree(out / folder)
+
+
+def describe(fitted: Fitted, side: int, out: Path, config: FitConfig) -> list[str]:
     """How good it is and what to do with it."""
-    quality, side = fitted.quality, images.shape[-1]
+    quality = fitted.quality
     parameters = sum(parameter.numel() for parameter in fitted.network.parameters())
     latents = f"{config.channels}x{side // config.factor}x{side // config.factor}"
     means, deviations = (
@@ -86,5 +301,5 @@ def describe(fitted: Fitted, images: Images, out: Path, config: FitConfig) -> li
         f"PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f} on {quality.num_images:,} held-out "
         "pictures",
         f"latents, by channel: mean {means}; standard deviation {deviations}",
-        f"next: scalegan train digits --autoencoder.kind kl --autoencoder.path {out}",
+        f"next: scalegan prepare PICTURES SHARDS --autoencoder {out}",
     ]

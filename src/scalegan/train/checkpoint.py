@@ -49,7 +49,7 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
         for name, network in _networks(state).items():
             save_tensors(network.state_dict(), draft / f"{name}.safetensors")
         for name, optimizer in state.optimizers.items():
-            save_tensors(_optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
+            save_tensors(optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
         save_tensors(state.objective.memory, draft / "objective.safetensors")
         counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
         about: dict[str, Any] = {"num_ranks": state.world.size, "class_names": class_names}
@@ -138,7 +138,7 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
     for name, network in _networks(state).items():
         load_weights(network, path / f"{name}.safetensors")
     for name, optimizer in state.optimizers.items():
-        _load_optimizer(optimizer, load_tensors(path / f"optimizer-{name}.safetensors"))
+        load_optimizer(optimizer, load_tensors(path / f"optimizer-{name}.safetensors"))
     remembered = load_tensors(path / "objective.safetensors")
     for name, value in state.objective.memory.items():
         value.copy_(remembered.get(name, value))  # a term that is new begins anew
@@ -176,7 +176,7 @@ def state_tensors(state: TrainState) -> dict[str, Tensor]:
         for key, value in network.state_dict().items()
     }
     for name, optimizer in state.optimizers.items():
-        for key, value in _optimizer_tensors(optimizer).items():
+        for key, value in optimizer_tensors(optimizer).items():
             tensors[f"optimizer-{name}.{key}"] = value
     return tensors | {f"objective.{name}": v for name, v in state.objective.memory.items()}
 
@@ -199,13 +199,13 @@ def _config(about: dict[str, Any], path: Path) -> Config:
         ) from None
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's running values as `index.key`, in the order of the network's parameters."""
     moments = optimizer.state_dict()["state"]
     return {f"{i}.{key}": value for i, values in moments.items() for key, value in values.items()}
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Running values from the file, rates from the config."""
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

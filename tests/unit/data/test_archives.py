@@ -121,6 +121,27 @@ def test_webdataset(tmp_path: Path) -> None:
     assert len(read(webdataset(str(tmp_path / "a-000.tar.gz")))) == 1
 
 
+def test_webdataset_is_read_once_where_its_classes_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_tar(tmp_path / "x.tar", [("1.png", PNG), ("1.cls", b"1"), ("2.png", OTHER)])
+    opened: list[Path] = []
+    whole = archives._samples
+
+    def samples(shard: Path, *more: Any) -> Any:
+        opened.append(shard)
+        return whole(shard, *more)
+
+    monkeypatch.setattr(archives, "_samples", lambda shard, problems, with_pictures: samples(
+        shard, problems, with_pictures))  # fmt: skip
+    assert read(webdataset(path)) == {"x/1": "1"} and len(opened) == 2
+    (tmp_path / "class_names.txt").write_text("cat\ndog\n")
+    source = webdataset(path)
+    assert source.num_items is None and len(opened) == 2
+    assert read(source) == {"x/1": "dog"} and len(opened) == 3
+    assert reasons(source) == {"x/2": "has no label"}
+
+
 @pytest.mark.parametrize("name", ["class_names.txt", "classnames.txt"])
 def test_webdataset_with_names(name: str, tmp_path: Path) -> None:
     make_tar(

@@ -1,5 +1,7 @@
 import hashlib
 import struct
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -228,3 +230,16 @@ def test_damaged_bytes_give_a_picture_or_a_reason(whole: bytes, data: st.DataObj
         assert load(bytes(damaged), 8, allow_upscaling=True).shape == (3, 8, 8)
     except BadPicture as error:
         assert str(error)
+
+
+def test_threads_decode_at_once_and_keep_their_warnings_apart() -> None:
+    """Loader threads decode; the filters of warnings belong to the whole process."""
+    cut = b"Exif\0\0" + TIFF_HEADER + struct.pack("<HHHII", 1, 0x010F, 2, 900, 26) + bytes(4)
+    files = [encoded(SQUARE, "JPEG", exif=cut), encoded(SQUARE, "JPEG")]
+    before, shown = list(warnings.filters), warnings.showwarning
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: decode(files[i % 2]).notes, range(400)))
+    assert found == [["EXIF data is damaged"], []] * 200
+    assert warnings.filters == before and warnings.showwarning is shown
+    with images._COMPLAINTS, pytest.warns(UserWarning, match="of another thread"):
+        ThreadPoolExecutor(1).submit(warnings.warn, "of another thread", stacklevel=1).result()

@@ -74,6 +74,9 @@ def test_npz_of_one_picture_and_class(file: Path) -> None:
         (IMAGES, LABELS / 2, "`arr_1` of `{}` has shape (2,) and type float64; expected one"),
         (IMAGES, LABELS > 0, "`arr_1` of `{}` has shape (2,) and type bool; expected one integer"),
         (IMAGES, LABELS - 1, "`{}` holds no images or a negative label"),
+        (IMAGES, LABELS + 100_000, "`arr_1` of `{}` holds label 100,002; expected class numbers "
+         "from 0, below 100,000"),
+        (IMAGES, np.array([0, 2**64 - 1], np.uint64), "`arr_1` of `{}` holds label 18,446,744,073"),
         (IMAGES[:0], LABELS[:0], "`{}` holds no images or a negative label"),
         (IMAGES, None, "`{}` lacks an array: arr_1 is not a file in the archive"),
         (None, LABELS, "`{}` lacks an array: arr_0 is not a file in the archive"),
