@@ -154,6 +154,7 @@ def test_labels_decide_where_there_are_classes() -> None:
     levels = torch.randn(4, 1, 3, 16, 16)
     every = torch.cat([discriminator(levels, torch.full((4,), k)).logits for k in range(3)], dim=1)
     assert torch.equal(discriminator(levels, labels).logits[:, 0], every[torch.arange(4), labels])
+    assert every.std(dim=1).min() > 0
     generator, _ = pair()
     generator.eval()
     assert torch.equal(generator(z, labels), generator(z, 0 * labels))
@@ -198,10 +199,13 @@ def test_truncation_pulls_towards_the_tracked_mean() -> None:
 def test_the_discriminator_compares_images_of_a_group() -> None:
     _, discriminator = pair(replace(SMALL, deviation_group=2))
     levels, labels = torch.randn(4, 1, 3, 16, 16), torch.zeros(4, dtype=torch.int64)
-    changed = levels.clone()
-    changed[0] += 1
-    before, after = (discriminator(x, labels).logits for x in (levels, changed))
-    assert torch.equal(before[1::2], after[1::2]) and not torch.equal(before[2], after[2])
+    before = discriminator(levels, labels).logits
+    for image in (0, 1):  # groups are 0, 2 and 1, 3
+        changed = levels.clone()
+        changed[image] += 1
+        after = discriminator(changed, labels).logits
+        assert torch.equal(before[1 - image :: 2], after[1 - image :: 2])
+        assert not torch.equal(before[image + 2], after[image + 2])
     for some in (1, 3, 5):  # groups are smaller where the batch does not divide
         assert discriminator(levels.repeat(2, 1, 1, 1, 1)[:some], labels.repeat(2)[:some])
 
