@@ -310,8 +310,8 @@ def _cached() -> Path:
                 return folder / name
     raise ConfigError(
         f"FID's Inception needs its weight file `{NAMES[0]}`, which is not on this machine",
-        f"put it into `{folders()[0]}` (release fid_weights of github.com/mseitzer/pytorch-fid), or "
-        "name another feature network",
+        f"put it into `{folders()[0]}` (it is in release fid_weights of "
+        "github.com/mseitzer/pytorch-fid), or name another feature network",
     )
 
 
