@@ -190,9 +190,10 @@ class Tools:
         self.case = case
         arrays = case.arrays
         self.real, self.fake = (features(arrays, side) for side in ("real", "fake"))
-        self.match: re.Match[str]
+        self.by_k: dict[int, dict[str, float]] = {}
         if self.real is not None and not any("nhwc" in name for name in arrays):
-            k = min(5, len(self.real) - 1, len(self.fake) - 1)
+            asked = (re.search(r"_k(\d+)$", name) for name in case.about["expected"])
+            k = max([3, *(int(found[1]) for found in asked if found)])
             self.near_real = nearest(self.real, self.real, k, is_same=True).distances
             self.near_fake = nearest(self.fake, self.fake, k, is_same=True).distances
 
@@ -236,11 +237,12 @@ class Tools:
         yield from ((f".{name}", found[name]) for name in ("precision", "recall"))
 
     def balls_of(self, k: int) -> dict[str, float]:
-        near = self.near_real, self.near_fake
-        return (
-            precision_recall(self.real, self.fake, k, *near)._asdict()
-            | density_coverage(self.real, self.fake, k, near[0])._asdict()
-        )
+        if k not in self.by_k:
+            near = self.near_real, self.near_fake
+            precise = precision_recall(self.real, self.fake, k, *near)
+            dense = density_coverage(self.real, self.fake, k, near[0])
+            self.by_k[k] = precise._asdict() | dense._asdict()
+        return self.by_k[k]
 
     def comparisons(self, match: re.Match[str], entry: dict[str, Any]) -> Parts:
         k = int(match[1])
