@@ -212,8 +212,8 @@ class Network(nn.Module):
         spatial = x[:, :SPATIAL].contiguous()
         third = x = self.Mixed_6e(x)
         last = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (N, 2048, 8, 8)
-        means = (x.mean(dim=(2, 3)) for x in (first, second, third, last))
-        return Layers(*means, spatial)
+        first, second, third, last = (x.mean(dim=(2, 3)) for x in (first, second, third, last))
+        return Layers(first, second, third, last, spatial)
 
 
 class Inception:
@@ -238,8 +238,6 @@ class Inception:
         # Not strict, for PyTorch adds counts to what comes without; all else is checked above.
         network.load_state_dict(kept, assign=True, strict=False)
         self.network = network.requires_grad_(False).eval().to(device)
-        # What the images are laid out like; the convolutions are much faster so on CPUs.
-        self.network.to(memory_format=torch.channels_last)
         self.digest = digest or _digest(kept)
         self.device = torch.device(device)
 
