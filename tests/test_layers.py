@@ -13,6 +13,7 @@ FLOORS = [
     ["config"],
     ["cost"],
     ["snapshot", "prepare", "plan"],
+    ["evaluation"],
     ["unpickle"],
     ["train", "info", "convert"],
     ["options"],

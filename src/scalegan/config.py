@@ -170,7 +170,13 @@ def resolve(config: Config) -> Config:
         )
     parse_duration(config.train.duration, "train.duration")
     for field in fields(config.every):
-        parse_duration(getattr(config.every, field.name), f"every.{field.name}")
+        text = getattr(config.every, field.name)
+        if text or field.name != "evaluate":
+            parse_duration(text, f"every.{field.name}")
+    if config.every.evaluate and not config.evaluate.num_images:
+        raise ConfigError(
+            "`every.evaluate` is set but `evaluate.num_images` is 0", "set both, or neither"
+        )
     return config
 
 
