@@ -105,6 +105,26 @@ class Autoencoder(Protocol):
         ...
 
 
+class Features(NamedTuple):
+    """What a feature network says of images, float32."""
+
+    pooled: Float[Tensor, "N E"]
+    spatial: Float[Tensor, "N F"] | None = None
+    """Features that keep their places, flattened."""
+    logits: Float[Tensor, "N K"] | None = None
+
+
+class FeatureNetwork(Protocol):
+    """Images in, features out: frozen, float32 whatever the surroundings, resizes by itself."""
+
+    def __call__(self, images: Images) -> Features: ...
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the features, as JSON: kind, digest of weights, layer, resize filter,
+        precision."""
+        ...
+
+
 @runtime_checkable
 class TracksStyle(Protocol):
     """Keeps running means of the style, fed in the generator's turn with those of all ranks."""

@@ -33,6 +33,14 @@ class World:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks, as a tensor of its own."""
+        total = tensor.clone()
+        if self.size > 1:
+            total = total.contiguous()
+            dist.all_reduce(total)
+        return total
+
     def gather(self, tensor: Tensor) -> Tensor:
         """Tensors of equal shape from all ranks, joined on the first axis in rank order."""
         if self.size == 1:

@@ -19,13 +19,13 @@ def test_a_distribution_is_at_no_distance_from_itself() -> None:
 
 def test_a_shift_costs_its_square() -> None:
     a = random(1)
-    shifted = Moments(a.mean + torch.tensor([3.0, 0, 0, 0, 0, 4.0]), a.covariance)
+    shifted = Moments(a.count, a.mean + torch.tensor([3.0, 0, 0, 0, 0, 4.0]), a.covariance)
     assert frechet_distance(a, shifted) == pytest.approx(25)
 
 
 def test_one_dimension_by_hand() -> None:
     a, b = (
-        Moments(torch.tensor([mean]).double(), torch.tensor([[deviation**2]]).double())
+        Moments(0, torch.tensor([mean]).double(), torch.tensor([[deviation**2]]).double())
         for mean, deviation in ((1.0, 2.0), (4.0, 7.0))
     )
     assert frechet_distance(a, b) == pytest.approx((4 - 1) ** 2 + (7 - 2) ** 2)
@@ -45,6 +45,6 @@ def test_it_equals_the_matrix_square_root(seed: int) -> None:
 def test_singular_covariances() -> None:
     few = random(1, count=3)  # rank 2 in six dimensions
     assert frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
-    point = Moments(few.mean, torch.zeros(6, 6, dtype=torch.float64))
+    point = Moments(few.count, few.mean, torch.zeros(6, 6, dtype=torch.float64))
     assert frechet_distance(few, point) == pytest.approx(few.covariance.trace().item())
     assert frechet_distance(point, point) == 0
