@@ -17,6 +17,7 @@ FLOORS = [
     ["unpickle"],
     ["train", "info", "convert"],
     ["options"],
+    ["arguments"],
     ["__init__"],
     ["cli"],
     ["__main__"],
@@ -24,7 +25,7 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SOURCE = Path(__file__).parents[1] / "src" / "scalegan"
 # Without PyTorch, so that `--help` and a mistake in a config answer at once.
-LIGHT = ["errors", "settings", "config", "options", "cli", "__init__", "__main__"]
+LIGHT = ["errors", "settings", "config", "options", "arguments", "cli", "__init__", "__main__"]
 
 
 def room(path: Path) -> str:

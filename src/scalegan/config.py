@@ -19,6 +19,7 @@ from scalegan.settings import (
     Config,
     FitConfig,
     GATConfig,
+    JudgeConfig,
     Size,
 )
 
@@ -74,6 +75,11 @@ def parse_autoencoder(values: dict[str, Any]) -> AutoencoderConfig:
 def parse_fit(values: dict[str, Any]) -> FitConfig:
     """Settings of an autoencoder's training."""
     return _parse(FitConfig, values, "")
+
+
+def parse_judge(values: dict[str, Any]) -> JudgeConfig:
+    """Settings of a judge's training."""
+    return _parse(JudgeConfig, values, "")
 
 
 def _parse(kind: Any, values: dict[str, Any], prefix: str) -> Any:

@@ -304,7 +304,7 @@ def compare(first: Path, second: Path) -> list[str]:
         raise ConfigError(f"`{first}` and `{second}` have no metric in common")
     rows: list[tuple[str, ...]] = [("", first.name, second.name, "difference")]
     for name in shared:
-        refuse_unlike(a[name], b[name])
+        refuse_unlike(name, a[name].protocol, b[name].protocol)
         values = a[name].value, b[name].value
         gap = None if None in values else values[1] - values[0]  # type: ignore[operator]
         rows.append((a[name].title, *map(_figure, values), _figure(gap)))

@@ -90,22 +90,22 @@ def marks(
     return tuple(found)
 
 
-def refuse_unlike(a: Number, b: Number) -> None:
+def refuse_unlike(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     """Numbers of different protocols say nothing about each other.
 
     Raises:
         ConfigError: naming what differs.
     """
-    first, second = comparable(a.protocol), comparable(b.protocol)
-    for name in first:
-        if first[name] == second[name]:
+    first, second = comparable(a), comparable(b)
+    for field in first:
+        if first[field] == second[field]:
             continue
-        then, now = first[name], second[name]
+        then, now = first[field], second[field]
         if isinstance(then, dict) and isinstance(now, dict):
             key = next(k for k in sorted({*then, *now}) if then.get(k) != now.get(k))
-            name, then, now = f"{name}.{key}", then.get(key), now.get(key)
+            field, then, now = f"{field}.{key}", then.get(key), now.get(key)
         raise ConfigError(
-            f"`{a.name}` is not comparable: its `{name}` is {_brief(then)} in the first and "
+            f"`{name}` is not comparable: its `{field}` is {_brief(then)} in the first and "
             f"{_brief(now)} in the second",
             "measure both the same way",
         )
