@@ -7,7 +7,7 @@ labels, `arr_1` (N,).
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -122,7 +122,7 @@ class ArrayWriter:
             raise DataError(f"{self.left:,} images fewer came than were to be kept")
 
 
-def _header(file: IO[bytes]) -> Header:
+def _header(file: Any) -> Header:
     version = np.lib.format.read_magic(file)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,

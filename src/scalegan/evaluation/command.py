@@ -36,6 +36,8 @@ from scalegan.runtime.world import World
 from scalegan.snapshot import newest, read_card
 
 FORMAT = 1
+SPREADS = (("standard_error", "se"), ("std", "std"))
+"""What is shown of a spread: the error of the value if it is known, else the deviation."""
 
 
 def metric_names(text: str) -> list[str]:
@@ -98,7 +100,7 @@ def evaluate(
     like = None if real is None else next(iter(real.sides.values())).labels
     stream = open_stream(what, drawing, world, like)
     if keep:
-        stream.batches = kept(stream, keep, world)
+        stream.batches = kept(stream.batches, stream.count, keep, world)
     fake = look(stream, networks, kinds_of(chosen, "fake"), world, tell)
     needs_labels = any(k.endswith(".labels") for metric in chosen for k in metric.takes)
     class_names = align(stream.class_names, fake, real_names, networks) if needs_labels else []
@@ -190,27 +192,27 @@ def align(
     return onto
 
 
-def kept(stream: Stream, path: Path, world: World) -> Iterator[Shown]:
-    """Pass a stream's images on and keep them: NAME.npz, or a folder of PNGs.
+def kept(batches: Iterator[Shown], count: int | None, path: Path, world: World) -> Iterator[Shown]:
+    """Pass images on and keep them: NAME.npz, or a folder of PNGs.
 
     Raises:
         ConfigError: if an archive is to be written by several processes.
     """
     if path.suffix != ".npz":
-        for shown in stream.batches:
+        for shown in batches:
             for image, label, place in zip(*shown, strict=True):
                 save_png(to_picture(image), path / f"{int(place):06d}-{int(label)}.png")
             yield shown
         return
-    if world.size > 1 or stream.count is None:
+    if world.size > 1 or count is None:
         raise ConfigError("an .npz file is written by one process that knows how many images come",
                           "name a folder instead: --keep DIR")  # fmt: skip
     labels: list[Labels] = []
     with ExitStack() as stack:
         draft = stack.enter_context(atomic_file(path))
         writer: ArrayWriter | None = None
-        for shown in stream.batches:
-            writer = writer or ArrayWriter(draft, stream.count, shown.images.shape[-1])
+        for shown in batches:
+            writer = writer or ArrayWriter(draft, count, shown.images.shape[-1])
             writer.append(shown.images)
             labels.append(shown.labels)
             yield shown
@@ -276,9 +278,10 @@ def table(numbers: list[Number]) -> list[str]:
         ("", "value", "spread", "real images", "N real", "N generated", "fingerprint")
     ]
     for number in numbers:
-        spread = next(iter(number.spread.values()), None)
+        spread = next((f"{_figure(number.spread[k])} {n}" for k, n in SPREADS if k in number.spread),
+                      "-")  # fmt: skip
         rows.append((
-            number.title, _figure(number.value), _figure(spread), _figure(number.floor),
+            number.title, _figure(number.value), spread, _figure(number.floor),
             f"{number.num_real:,}" if number.num_real else "-", f"{number.num_fake:,}",
             number.fingerprint,
         ))  # fmt: skip
@@ -288,8 +291,24 @@ def table(numbers: list[Number]) -> list[str]:
     lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w)
                        for i, (c, w) in enumerate(zip(row, widths, strict=True)))
              for row in rows]  # fmt: skip
+    lines += [line for number in numbers for line in worst(number)]
     marks = dict.fromkeys(f"notice: {m}" for number in numbers for m in number.marks)
     return [*lines, *marks]
+
+
+def worst(number: Number, count: int = 5) -> list[str]:
+    """A line with the classes that are furthest from the real ones, where classes were measured."""
+    distances = number.details.get("distances")
+    if not isinstance(distances, dict):
+        return []
+    names = number.protocol["samples"].get("class_names") or []
+    by_distance = sorted(distances, key=lambda label: -distances[label])
+    texts = [
+        f"{names[label] if label < len(names) else label} {_figure(distances[label])}"
+        for label in by_distance
+    ]
+    best = ", ".join(texts[count:][-count:])
+    return [f"worst classes: {', '.join(texts[:count])}" + (f"; best: {best}" if best else "")]
 
 
 def compare(first: Path, second: Path) -> list[str]:
