@@ -6,11 +6,8 @@ the same tables.
 
 import math
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -18,10 +15,9 @@ from torch import Tensor, nn
 
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.gat import GATDiscriminator, GATGenerator
-from scalegan.runtime.files import load_tensors
+from scalegan.runtime.foreign import read_tensors
 from scalegan.settings import AutoencoderConfig, GATConfig
 from scalegan.snapshot import Card, save
-from scalegan.unpickle import NEEDS_TRUST
 
 # A regular expression for a whole reference key, and ours; None = a tensor we have no use for.
 Names = list[tuple[str, str | None]]
@@ -221,7 +217,7 @@ def convert(
     """
     if out.exists():
         raise CheckpointError(f"`{out}` exists already", "choose another folder")
-    tensors = read_foreign(source, is_trusted)
+    tensors = read_tensors(source, is_trusted)
     parts = split_networks(tensors)
     if "generator" not in parts:
         raise CheckpointError(f"`{source}` holds no generator in the official code's key names")
@@ -251,29 +247,6 @@ def convert(
     )
     save(out, card, networks["generator"], networks.get("discriminator"))
     return [*lines, f"snapshot: `{out}`; next: scalegan info {out}"]
-
-
-def read_foreign(source: Path, is_trusted: bool) -> dict[str, Tensor]:
-    """Tensors of a file by dotted key; a pickle is opened by a child process."""
-    if not source.is_file():
-        raise CheckpointError(f"there is no file `{source}`")
-    if source.suffix == ".safetensors":
-        return load_tensors(source)
-    with TemporaryDirectory() as folder:
-        plain = Path(folder) / "tensors.safetensors"
-        command = [sys.executable, "-m", "scalegan.unpickle", str(source), str(plain)]
-        done = subprocess.run(
-            [*command, *(["--trusted"] if is_trusted else [])], capture_output=True, text=True
-        )
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        if done.returncode == NEEDS_TRUST:
-            raise CheckpointError(
-                f"`{source}` does not load as plain tensors: {reason}",
-                "if you trust who made it: --allow-unsafe-pickle",
-            )
-        if done.returncode:
-            raise CheckpointError(f"`{source}` cannot be read: {reason}")
-        return load_tensors(plain)
 
 
 def split_networks(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -16,8 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-NEEDS_TRUST = 3
-"""Exit code for a file that weights-only loading refuses."""
+from scalegan.runtime.foreign import NEEDS_TRUST
 
 
 def main() -> None:

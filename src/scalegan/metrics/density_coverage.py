@@ -38,7 +38,7 @@ def density_coverage(
             known already.
 
     Raises:
-        DataError: if the real side has no k neighbours, widths differ or a value is not finite.
+        DataError: if the real side has no k neighbours or a value is not finite.
     """
     found = inside(fake, real, radii(real, k, real_neighbours), is_strict=True)
     return DensityCoverage(

@@ -45,7 +45,7 @@ def kernel_estimate(real: Float[Tensor, "N E"], fake: Float[Tensor, "M E"]) -> E
     """The same with its standard error, from the means over rows of the kernel matrices.
 
     Raises:
-        DataError: if a side has fewer than two rows, widths differ, or a value is not finite.
+        DataError: if a side has fewer than two rows or a value is not finite.
     """
     _check(real, fake)
     within_real, within_fake = _means(real, real, is_same=True), _means(fake, fake, is_same=True)
@@ -113,8 +113,6 @@ def _parts(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def _check(real: Tensor, fake: Tensor) -> None:
-    if real.shape[1] != fake.shape[1]:
-        raise DataError(f"features have widths {real.shape[1]} and {fake.shape[1]}")
     if min(len(real), len(fake)) < 2:
         raise DataError(f"{len(real)} and {len(fake)} rows; at least 2 are needed on each side")
     if not (real.isfinite().all() and fake.isfinite().all()):

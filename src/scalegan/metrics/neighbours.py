@@ -47,7 +47,7 @@ def nearest(
         is_same: whether both are the same rows, of which each leaves itself out.
 
     Raises:
-        DataError: if the bank has too few rows, widths differ, or a value is not finite.
+        DataError: if the bank has too few rows or a value is not finite.
     """
     _check(queries, bank)
     if k < 1 or len(bank) - is_same < k:
@@ -68,7 +68,7 @@ def inside(
     """Which points lie in which balls: distance < radius if strict, otherwise <=.
 
     Raises:
-        DataError: if widths differ or a value is not finite.
+        DataError: if a value is not finite.
     """
     _check(points, centers)
     per_point = torch.zeros(len(points), dtype=torch.int64, device=points.device)
@@ -146,8 +146,6 @@ def _pairs(rows: Tensor) -> int:
 
 
 def _check(a: Tensor, b: Tensor) -> None:
-    if a.shape[1] != b.shape[1]:
-        raise DataError(f"features have widths {a.shape[1]} and {b.shape[1]}")
     if not (_is_finite(a) and _is_finite(b)):
         raise DataError("features hold a value that is not finite")
 

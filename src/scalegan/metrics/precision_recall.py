@@ -35,7 +35,7 @@ def precision_recall(
         fake_neighbours: the same of fake.
 
     Raises:
-        DataError: if a side has no k neighbours, widths differ or a value is not finite.
+        DataError: if a side has no k neighbours or a value is not finite.
     """
     real_radii, fake_radii = radii(real, k, real_neighbours), radii(fake, k, fake_neighbours)
     is_precise = inside(fake, real, real_radii, is_strict=False).per_point > 0

@@ -16,6 +16,7 @@ a, b = torch.full((2, 2), float(world.rank)), torch.tensor(10.0 * world.rank)
 world.mean_([a, b])
 assert a.tolist() == [[0.5, 0.5], [0.5, 0.5]] and b.item() == 5
 assert world.gather(torch.tensor([world.rank, 7])).tolist() == [0, 7, 1, 7]
+assert world.sum(torch.tensor([world.rank + 2**40])).tolist() == [2**41 + 1]
 assert world.any(world.rank == 1) and not world.any(False)
 world.wait()
 leave()
@@ -30,6 +31,7 @@ def test_a_world_of_one_changes_nothing() -> None:
     world.wait()
     assert tensor.tolist() == [0, 1, 2]
     assert world.gather(tensor) is tensor
+    assert world.sum(tensor).tolist() == [0, 1, 2] and world.sum(tensor) is not tensor
     assert world.any(True) and not world.any(False)
     assert world.is_first and not World(1, 2, torch.device("cpu")).is_first
 

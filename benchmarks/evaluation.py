@@ -1,0 +1,218 @@
+"""What evaluation costs: its matrix part, its neighbours, and the memory of both.
+
+frechet: `frechet_distance` against `scipy.linalg.sqrtm` of the product, in turns, on covariances
+whose eigenvalues span six decades.
+neighbours: time of precision, recall, density and coverage, and the peak memory above both banks.
+statistics: time and peak memory of streamed moments for growing counts.
+
+    python benchmarks/evaluation.py --out benchmarks/results/evaluation.json
+
+Seconds are CPU seconds of the process: on a shared machine wall time measures the others. With
+--blocks B only the first B blocks of queries are timed at 50,000 rows and the rest is extrapolated:
+blocks are alike, and memory does not depend on their number.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import torch
+
+from scalegan.metrics.density_coverage import density_coverage
+from scalegan.metrics.frechet import frechet_distance
+from scalegan.metrics.neighbours import ROWS, inside, nearest
+from scalegan.metrics.precision_recall import precision_recall
+from scalegan.metrics.statistics import Moments, Sums
+from scalegan.runtime.files import read_json, write_json
+
+PARTS = ("frechet", "neighbours", "statistics")
+# The stages of a whole evaluation (draw, decode, features, metrics) become a further part here.
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--width", type=int, default=2048)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=5_000)
+    parser.add_argument("--blocks", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    # One measurement of peak memory, in a process of its own.
+    parser.add_argument("--alone", nargs=2, metavar=("PART", "ROWS"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.alone:
+        measure = {"neighbours": neighbours_alone, "statistics": statistics_alone}
+        part, rows = arguments.alone
+        print(json.dumps(measure[part](int(rows), arguments.width, arguments.blocks)))
+        return
+    record: dict[str, Any] = {}
+    if arguments.out and arguments.out.exists():
+        record = read_json(arguments.out)  # parts can be measured one by one
+    for part in arguments.parts.split(","):
+        record[part] = {
+            "command": " ".join(["python", *sys.argv]),
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
+            "threads": arguments.threads,
+            "load_average_before": round(os.getloadavg()[0], 2),
+            "torch": torch.__version__,
+            "scipy": scipy.__version__,
+            **globals()[f"{part}_part"](arguments),
+        }
+        print(json.dumps({part: record[part]}, indent=1))
+        if arguments.out:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            write_json(arguments.out, record)
+
+
+def frechet_part(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of the distance, ours and by the textbook, and how far they are apart."""
+    rng = torch.Generator().manual_seed(0)
+    sides = [spectrum(arguments.width, rng) for _ in range(2)]
+    ours, theirs, ratios = [], [], []
+    for _ in range(arguments.pairs):
+        begin = clock()
+        distance = frechet_distance(*sides)
+        middle = clock()
+        expected = textbook(*sides)
+        end = clock()
+        ours.append(middle - begin)
+        theirs.append(end - middle)
+        ratios.append(theirs[-1] / ours[-1])
+    return {
+        "width": arguments.width,
+        "pairs": arguments.pairs,
+        "ours_cpu_seconds": spread(ours),
+        "sqrtm_cpu_seconds": spread(theirs),
+        "ratio": spread(ratios),
+        "distance": distance,
+        "relative_difference": abs(distance - expected) / expected,
+    }
+
+
+def neighbours_part(arguments: argparse.Namespace) -> dict[str, Any]:
+    """A whole run at a size that takes minutes, and the goal of 50,000 rows on each side."""
+    large = alone("neighbours", 50_000, arguments)
+    arguments.blocks = 0
+    return {"large": large, "whole": alone("neighbours", arguments.rows, arguments)}
+
+
+def statistics_part(arguments: argparse.Namespace) -> dict[str, Any]:
+    counts = (2_000, 10_000, 20_000)
+    return {"width": arguments.width, "runs": [alone("statistics", n, arguments) for n in counts]}
+
+
+def spectrum(width: int, rng: torch.Generator) -> Moments:
+    """Moments with random axes and eigenvalues from 1e-5 to 10."""
+    axes = torch.linalg.qr(torch.randn(width, width, generator=rng, dtype=torch.float64)).Q
+    values = 10 ** torch.linspace(-5, 1, width, dtype=torch.float64)
+    covariance = (axes * values) @ axes.T
+    return Moments(
+        50_000,
+        torch.randn(width, generator=rng, dtype=torch.float64) / 10,
+        (covariance + covariance.T) / 2,
+    )
+
+
+def textbook(a: Moments, b: Moments) -> float:
+    root = scipy.linalg.sqrtm(a.covariance.numpy() @ b.covariance.numpy()).real
+    traces = a.covariance.trace() + b.covariance.trace()
+    return float((a.mean - b.mean).square().sum() + traces - 2 * np.trace(root))
+
+
+def neighbours_alone(rows: int, width: int, blocks: int) -> dict[str, Any]:
+    real, fake = (torch.randn(rows, width, generator=seeded(i)) for i in range(2))
+    fake.mul_(1.1)  # in place: a copy would hide what comes after in the peak
+    nearest(real[:64], real[:64], 5)  # libraries
+    before = peak_mib()
+    begin = clock()
+    result: dict[str, Any] = {"rows_each": rows, "width": width}
+    if blocks:
+        queries = real[: blocks * ROWS]
+        found = nearest(queries, real, 6).distances  # the first is the row itself
+        radii = found[:, -1].repeat(-(-rows // len(found)))[:rows]
+        middle = clock()
+        inside(queries, fake, radii, is_strict=False)
+        end = clock()
+        whole = rows / len(queries)
+        seconds = 2 * whole * (middle - begin) + 3 * whole * (end - middle)
+        result["timed_blocks"] = blocks
+        result["extrapolated_cpu_seconds"] = round(seconds, 1)
+    else:
+        mine = nearest(real, real, 5, is_same=True).distances
+        theirs = nearest(fake, fake, 3, is_same=True).distances
+        values = (
+            *precision_recall(real, fake, 3, mine, theirs),
+            *density_coverage(real, fake, 5, mine),
+        )
+        result["precision, recall, density, coverage"] = values
+        result["cpu_seconds"] = round(clock() - begin, 1)
+    return result | {
+        "banks_mib": round(2 * rows * width * 4 / 2**20),
+        "peak_above_banks_mib": round(peak_mib() - before),
+    }
+
+
+def statistics_alone(rows: int, width: int, blocks: int) -> dict[str, Any]:
+    sums, rng = Sums(width), seeded(0)
+    sums.add(torch.randn(250, width, generator=rng).relu())  # warm: libraries and sums themselves
+    before = peak_mib()
+    seconds = 0.0
+    while sums.count < rows:
+        part = torch.randn(250, width, generator=rng).relu()
+        begin = clock()
+        sums.add(part)
+        seconds += clock() - begin
+    peak = peak_mib()
+    return {
+        "rows": rows,
+        "cpu_seconds": round(seconds, 2),
+        "peak_mib": round(peak),
+        "growth_after_first_batch_mib": round(peak - before),
+    }
+
+
+def alone(part: str, rows: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """A measurement in a process of its own, so that no peak hides another."""
+    options = {name: getattr(arguments, name) for name in ("width", "threads", "blocks")}
+    flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    command = [sys.executable, __file__, "--alone", part, str(rows), *flags]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def clock() -> float:
+    return time.process_time()
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 3),
+        "lowest": round(min(values), 3),
+        "highest": round(max(values), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()

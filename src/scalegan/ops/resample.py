@@ -1,0 +1,87 @@
+"""The ways in which images are brought to the side that a feature network expects.
+
+Each is part of a metric's definition: numbers from different ones are not comparable. All stretch
+to a square and give floats in 0..255 (bicubic ones may leave that range where it is said).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+Pictures = UInt8[Tensor, "N 3 H W"]
+Resized = Float[Tensor, "N 3 Q Q"]
+
+
+def tf1_bilinear(images: Pictures, side: int) -> Resized:
+    """TensorFlow 1: source coordinate i * in / out, no antialias, edges repeated, not rounded.
+
+    The input of FID's Inception (original FID, ADM, torch-fidelity, the StyleGAN family).
+    """
+    x = images.float()
+    for axis in (2, 3):
+        length = x.shape[axis]
+        # In float32 like TensorFlow, whose rounding of coordinates is part of the definition.
+        scale = torch.tensor(length, dtype=torch.float32) / side
+        source = torch.arange(side, dtype=torch.float32) * scale
+        low = source.floor()
+        share = (source - low).to(x.device)
+        share = share[:, None] if axis == 2 else share
+        low = low.long().clamp(max=length - 1).to(x.device)
+        below = x.index_select(axis, low)
+        above = x.index_select(axis, (low + 1).clamp(max=length - 1))
+        x = below + (above - below) * share
+    return x
+
+
+def halfpixel_bilinear(images: Pictures, side: int) -> Resized:
+    """Half-pixel centres, no antialias, not rounded (pytorch-fid)."""
+    return F.interpolate(images.float(), size=(side, side), mode="bilinear", align_corners=False)
+
+
+def clean_bicubic(images: Pictures, side: int) -> Resized:
+    """Pillow's antialiased bicubic, each channel as float32, clipped, not rounded (clean-fid)."""
+    resized = [
+        [_pillow(Image.fromarray(channel), side) for channel in image]
+        for image in images.cpu().float().numpy()
+    ]
+    return torch.from_numpy(np.array(resized)).clamp(0, 255).to(images.device)
+
+
+def pillow_bicubic(images: Pictures, side: int) -> Resized:
+    """Pillow's antialiased bicubic on eight bits, rounded to them (dgm-eval's DINOv2)."""
+    pictures = (Image.fromarray(image) for image in images.cpu().permute(0, 2, 3, 1).numpy())
+    resized = np.array([_pillow(picture, side) for picture in pictures])
+    return torch.from_numpy(resized).permute(0, 3, 1, 2).float().to(images.device)
+
+
+def bicubic_antialias(images: Pictures, side: int) -> Resized:
+    """Antialiased bicubic in float, neither clipped nor rounded (EDM2's DINOv2)."""
+    return F.interpolate(images.float(), size=(side, side), mode="bicubic", antialias=True)
+
+
+FILTERS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "tf1-bilinear": tf1_bilinear,
+    "halfpixel-bilinear": halfpixel_bilinear,
+    "clean-bicubic": clean_bicubic,
+    "pillow-bicubic": pillow_bicubic,
+    "bicubic-antialias": bicubic_antialias,
+}
+"""By the name that a protocol records."""
+
+
+def _pillow(picture: Image.Image, side: int) -> np.ndarray:
+    """Pillow 13's order of the two passes, made explicit: before 13 rows always came first.
+
+    Between the passes eight-bit values are rounded and clipped, so that the order can be seen; of
+    squares it is the same in all versions.
+    """
+    width, height = picture.size
+    is_vertical_first = height > side and height - side > 2 * (width - side)
+    between = (width, side) if is_vertical_first else (side, height)
+    picture = picture.resize(between, Image.Resampling.BICUBIC)
+    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
