@@ -185,8 +185,9 @@ class Evaluate:
 class Reference:
     """Write the statistics of a source's pictures, to compare with again and again."""
 
-    features: str = "inception"
-    """The network that looks at them; one."""
+    features: str = ""
+    """The network that looks at them, one, as `scalegan evaluate --features`; inception if not
+    given."""
     size: int = 0
     """Side that pictures are cropped to; 0 = as they are."""
     num: int = 0

@@ -11,7 +11,7 @@ from scalegan.autoencoders.base import identity
 from scalegan.autoencoders.kl import kl
 from scalegan.autoencoders.tiny import taef2, tiny
 from scalegan.data import archives, folders, sources, tables
-from scalegan.features import dinov2, judge, timm_model, transformers_model
+from scalegan.features import dinov2, inception, judge, timm_model, transformers_model
 from scalegan.interfaces import Autoencoder, FeatureNetwork
 from scalegan.losses import adversarial
 from scalegan.metrics import adapters
@@ -57,6 +57,7 @@ AUTOENCODERS: dict[str, Callable[[AutoencoderConfig, int, int], Autoencoder]] = 
 FEATURES = {name: partial(dinov2.dinov2, name) for name in dinov2.VARIANTS}
 
 FEATURE_NETWORKS: dict[str, Callable[[str, torch.device], FeatureNetwork]] = {
+    "inception": inception.inception,
     "judge": judge.load_judge,
     "transformers": transformers_model.transformers_model,
     "timm": timm_model.timm_model,

@@ -88,8 +88,13 @@ def test_two_processes_train_with_evaluation(tmp_path: Path) -> None:
                  "digits", "--run", str(tmp_path / "run"), "--train.duration", "2 steps",
                  "--model.width", "16", "--model.num-heads", "2", "--train.batch-size", "16",
                  "--evaluate.num-images", "21", "--every.evaluate", "1 step"]  # fmt: skip
-    subprocess.run([sys.executable, "-m", "torch.distributed.run", *arguments], check=True,
-                   timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *arguments],
+        check=True,
+        timeout=200,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
     saved = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert [number["num_fake"] for number in saved["numbers"]] == [21] * 6
     assert [number["num_real"] for number in saved["numbers"]][:5] == [1797] * 5

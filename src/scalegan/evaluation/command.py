@@ -27,7 +27,7 @@ from scalegan.evaluation.reference import has_images, is_statistics, load_refere
 from scalegan.interfaces import FeatureNetwork, Labels
 from scalegan.metrics.collect import Collector, Seen, Shown
 from scalegan.metrics.evaluate import Context, Number, kinds_of, measure
-from scalegan.metrics.protocol import refuse_unlike
+from scalegan.metrics.protocol import label_of, refuse_unlike
 from scalegan.registry import METRIC_GROUPS, METRICS
 from scalegan.runtime.files import atomic_file, read_json, write_json
 from scalegan.runtime.pictures import save_png, to_picture
@@ -85,7 +85,7 @@ def evaluate(
     """
     names = metric_names(metrics)
     chosen = [METRICS[name] for name in names]
-    networks = open_networks(features or default_features(what), world.device)
+    networks = networks_for(what, features, world)
     needs_real = any(k.startswith("real.") for metric in chosen for k in metric.takes)
     if not against and needs_real:
         against, size = data_of(Path(what))
@@ -108,10 +108,25 @@ def evaluate(
     return measure(names, METRICS, networks, real, fake, context, with_floor)
 
 
-def default_features(what: str) -> str:
-    """The judge that a run has trained, else Inception, whose loader says where its file goes."""
+def networks_for(what: str, features: str, world: World) -> Mapping[str, FeatureNetwork]:
+    """The networks that are named; else the judge that a run has trained, else Inception.
+
+    Raises:
+        ConfigError: if one is not to be had.
+    """
     judge = Path(what) / "judge"
-    return f"judge:{judge}" if (judge / "judge.json").is_file() else "inception"
+    if not features and (judge / "judge.json").is_file():
+        features = f"judge:{judge}"
+    try:
+        return open_networks(features or "inception", world.device)
+    except ConfigError as error:
+        if features:
+            raise
+        raise ConfigError(
+            f"no --features are named, and {error}",
+            f"{error.hint}; without any download: `scalegan judge train SOURCE OUT`, then "
+            "--features judge:OUT",
+        ) from None
 
 
 def side_of(path: Path) -> int:
@@ -225,7 +240,7 @@ def make_reference(
     tell: Callable[[str], None] = print,
 ) -> list[str]:  # fmt: skip
     """Write a source's statistics into a file; lines for people."""
-    networks = open_networks(features or default_features(source), world.device)
+    networks = networks_for(source, features, world)
     if len(networks) > 1:
         raise ConfigError("a reference is of one feature network", "make one file for each")
     kinds = {"moments", "spatial"} | ({"bank", "labels", "logits"} if with_bank else set())
@@ -235,7 +250,7 @@ def make_reference(
         save_reference(out, seen, network)
     identity = network.identity()
     return [
-        f"{seen.count:,} images of `{source}` in the features of {identity['label']}: `{out}`",
+        f"{seen.count:,} images of `{source}` in the features of {label_of(identity)}: `{out}`",
         f"next: scalegan evaluate RUN --against {out} --features {next(iter(networks))}",
     ]
 
@@ -278,8 +293,8 @@ def table(numbers: list[Number]) -> list[str]:
         ("", "value", "spread", "real images", "N real", "N generated", "fingerprint")
     ]
     for number in numbers:
-        spread = next((f"{_figure(number.spread[k])} {n}" for k, n in SPREADS if k in number.spread),
-                      "-")  # fmt: skip
+        known = [(number.spread[key], name) for key, name in SPREADS if key in number.spread]
+        spread = f"{_figure(known[0][0])} {known[0][1]}" if known else "-"
         rows.append((
             number.title, _figure(number.value), spread, _figure(number.floor),
             f"{number.num_real:,}" if number.num_real else "-", f"{number.num_fake:,}",

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from scalegan import config as configs
 from scalegan.data import arrays, images
@@ -104,7 +106,9 @@ def data_of(run: Path) -> tuple[str, int]:
     return data.shards or data.source, data.size
 
 
-def labels_of(count: int, classes: int, drawing: Drawing, like: Labels | None) -> Labels:
+def labels_of(
+    count: int, classes: int, drawing: Drawing, like: Int64[Tensor, " M"] | None
+) -> Labels:
     """The class of each image, a function of its seed.
 
     Raises:

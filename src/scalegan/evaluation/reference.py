@@ -16,6 +16,7 @@ from scalegan.data import arrays
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import FeatureNetwork
 from scalegan.metrics.collect import Seen, Side
+from scalegan.metrics.protocol import label_of
 from scalegan.metrics.statistics import Moments
 from scalegan.runtime.files import atomic_file, digest
 
@@ -79,7 +80,7 @@ def load_reference(path: Path, network: FeatureNetwork) -> tuple[Side, dict[str,
         raise DataError(f"`{path}` is no usable file of statistics: {error}") from None
     identity = network.identity()
     if said is None:
-        if not identity.get("is_standard"):
+        if not identity.get("is_published"):
             raise ConfigError(
                 f"`{path}` does not say which network made it, so it is taken for ADM's, of "
                 f"Inception; `--features` is {identity['kind']}",
@@ -93,7 +94,7 @@ def load_reference(path: Path, network: FeatureNetwork) -> tuple[Side, dict[str,
             raise ConfigError(
                 f"`{path}` was made with other features: their `{name}` is {theirs.get(name)!r}, "
                 f"not {identity.get(name)!r}",
-                f"use the network it was made with ({theirs.get('label')}), or make it again",
+                f"use the network it was made with ({label_of(theirs)}), or make it again",
             )
     about = said["reference"] | {"file": str(path)}
     return Side(first.count, moments=first, spatial=spatial, **rows), about

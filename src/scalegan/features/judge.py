@@ -242,7 +242,8 @@ def load_judge(path: str | Path, device: str | torch.device = "cpu") -> Trained:
             f"judge `{folder}` has format {about.get('format')}; this version reads {FORMAT}"
         )
     try:
-        network = Judge(len(about["class_names"]), about["side"])
+        with torch.random.fork_rng(devices=[]):  # start values that are replaced at once
+            network = Judge(len(about["class_names"]), about["side"])
         network.load_state_dict(load_tensors(folder / "judge.safetensors"))
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Trained(network, about)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from scalegan.errors import ConfigError
 from scalegan.interfaces import FeatureNetwork
 from scalegan.metrics.collect import Seen, Side, split
-from scalegan.metrics.protocol import fingerprint, marks, title, variant
+from scalegan.metrics.protocol import fingerprint, label_of, marks, title, variant
 
 SIDES = ("real", "fake")
 
@@ -158,7 +158,7 @@ def _numbers(
 ) -> list[Number]:
     """One metric in one network's features: a number, or one for each of a table."""
     identity = network.identity()
-    is_published = metric.published and identity.get("is_standard")
+    is_published = metric.published and identity.get("is_published")
     own = (metric.published if is_published else metric.title).lower() if metric.published else name
     table = _table(own, _call(metric, sides, context))
     floors: dict[str, float] = {}
@@ -236,4 +236,4 @@ def _table(name: str, result: Any) -> dict[str, _Row]:
 
 
 def _label(number: Number) -> str:
-    return str(number.protocol["features"].get("label", ""))
+    return label_of(number.protocol["features"])

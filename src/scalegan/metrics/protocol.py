@@ -19,12 +19,19 @@ STANDARD_COUNT = 50_000
 
 def title(base: str, published: str, name: str, part: str, protocol: Mapping[str, Any]) -> str:
     """What a number may be called: published names are for published protocols alone."""
-    features, label = protocol["features"], protocol["features"].get("label", "")
-    if published and features.get("is_standard"):
+    features, label = protocol["features"], label_of(protocol["features"])
+    if published and features.get("is_published"):
         count = protocol["num_fake"]
         return published + ("" if count == STANDARD_COUNT else f"-{_short(count)}")
     base = base if part == name else part.replace("_", " ")
     return f"{base} ({label})" if label else base
+
+
+def label_of(features: Mapping[str, Any]) -> str:
+    """A feature network in a few words: its kind, and the start of its digest."""
+    digest = str(features.get("digest", features.get("weights", "")))
+    short = f"{features['kind']} {digest.removeprefix('tensors-')[:4]}".strip()
+    return str(features.get("label", short))
 
 
 def _short(count: int) -> str:

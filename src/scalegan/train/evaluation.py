@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -190,7 +191,7 @@ def choose_best(run: Path) -> Path | None:
     return link.with_name(best)
 
 
-def _distance(line: Mapping[str, float]) -> float | None:
+def _distance(line: Mapping[str, Any]) -> float | None:
     names = ("evaluate/fd", "evaluate/fid")
     return next((line[name] for name in line if name.startswith(names) and line[name]), None)
 

@@ -66,7 +66,7 @@ def test_damage_is_a_sentence(tmp_path: Path) -> None:
     whole = bytearray(path.read_bytes())
     whole[300] ^= 255  # within the images: the archive's checksum finds it
     path.write_bytes(whole)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot be read|not a readable"):
         list(read_images(path, 2))
     path.write_bytes(whole[:100])
     with pytest.raises(DataError, match="not a readable"):

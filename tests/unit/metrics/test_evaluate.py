@@ -20,7 +20,7 @@ class Colors:
     def __init__(self, standard: bool = False, digest: str = "ab12") -> None:
         self.about: dict[str, Any] = {"kind": "colors", "label": f"colors {digest}"}
         self.about |= {"digest": digest, "classes": ["0", "1"], "held_out_accuracy": 0.75}
-        self.about |= {"is_standard": True} if standard else {}
+        self.about |= {"is_published": True} if standard else {}
 
     def __call__(self, images: Images) -> Features:
         pooled = images.float().flatten(2)[:, :, :2].flatten(1) / 255  # (N, 6)
