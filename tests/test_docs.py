@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards = str(folder / "shards" / "mine")
     with contextlib.chdir(folder):  # a preparation knows its source as it was given
         scalegan("prepare", "pictures", shards, "--size", "8", "--shard-rows", "40")
+    scalegan("judge", "train", "digits", str(folder / "judges" / "first"), "--images", "2000")
+    shutil.copytree(folder / "judges" / "first", folder / "runs" / "demo" / "judge")
     out = ["--factor", "2", "--out", str(folder / "autoencoders" / "first")]
     scalegan("autoencoder", "train", "digits", *out, *FIT)
     return folder
@@ -84,7 +87,8 @@ def test_command(
         return
     assert words[0] == "scalegan", f"{page}: the test does not know how to run `{line}`"
     if words[1] == "train" and "--dry-run" not in words:
-        words += [*TINY, *QUICK] if words[2] == "digits" else QUICK
+        quick = QUICK[:2] if "--every.evaluate" in words else QUICK
+        words = [*words[:3], *TINY, *words[3:], *quick] if words[2] == "digits" else words + quick
         if "--run" in words:  # a folder of its own, with what the documents say is there
             run = Path(words[words.index("--run") + 1])
             is_resumed = run.name == "first" and "30 epochs" in words

@@ -12,11 +12,13 @@ FLOORS = [
     ["models", "losses", "data", "autoencoders", "features", "metrics", "sample", "doctor"],
     ["registry", "references"],
     ["config"],
-    ["cost", "references"],
+    ["cost"],
     ["snapshot", "prepare", "plan"],
+    ["evaluation"],
     ["unpickle"],
     ["train", "info", "convert"],
     ["options"],
+    ["arguments"],
     ["__init__"],
     ["cli"],
     ["__main__"],
@@ -24,7 +26,17 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SOURCE = Path(__file__).parents[1] / "src" / "scalegan"
 # Without PyTorch, so that `--help` and a mistake in a config answer at once.
-LIGHT = ["errors", "sizes", "settings", "config", "options", "cli", "__init__", "__main__"]
+LIGHT = [
+    "errors",
+    "sizes",
+    "settings",
+    "config",
+    "options",
+    "arguments",
+    "cli",
+    "__init__",
+    "__main__",
+]
 
 
 def room(path: Path) -> str:

@@ -1,7 +1,5 @@
 """The commands: parse, call, print errors. Nothing heavy is imported before flags are parsed."""
 
-import contextlib
-import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -9,19 +7,21 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import tyro
-
+from scalegan.arguments import parse, positional
 from scalegan.errors import ConfigError, DataError, ScaleganError
 from scalegan.options import (
     Check,
     Convert,
     Doctor,
+    Evaluate,
     FitAutoencoder,
     Info,
     Plan,
     Prepare,
+    Reference,
     Sample,
     Train,
+    TrainJudge,
 )
 from scalegan.settings import Config
 
@@ -34,6 +34,9 @@ commands:
   train RECIPE|config.toml    train, or go on with a run that was stopped
   check SOURCE                look at every picture and label before they cost hours
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
+  evaluate X --against Y      numbers with their protocol: distances, precision, recall, ...
+  reference SOURCE OUT.npz    statistics of pictures, to evaluate against again and again
+  judge train SOURCE OUT      a small classifier of your own pictures, to evaluate with
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
   plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
   doctor                      what this machine has: devices, links, disk, versions, extras
@@ -226,68 +229,6 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def positional(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
-    """The first argument, if it is not a flag, and the rest."""
-    if arguments and not arguments[0].startswith("-"):
-        return arguments[0], arguments[1:]
-    if arguments and not {"-h", "--help"} & set(arguments):
-        raise ConfigError(f"`{arguments[0]}` comes before {name}", f"put {name} first")
-    return None, arguments
-
-
-def parse(
-    kind: type, name: str, what: str, arguments: list[str], about: str = "", default: Any = None
-) -> Any:
-    """Flags from the fields of a dataclass; a mistake becomes one sentence.
-
-    Raises:
-        ConfigError: for an unknown flag or a value of the wrong type.
-    """
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            parsed, unknown = tyro.cli(
-                kind,
-                prog=f"scalegan {name} {what}",
-                description=f"{kind.__doc__} {about}",
-                args=arguments,
-                default=kind() if default is None else default,
-                return_unknown_args=True,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise ConfigError(sentence(errors.getvalue()), f"`scalegan {name} --help`") from None
-    if unknown:
-        from scalegan.config import suggestion
-
-        hint = suggestion(unknown[0].split("=")[0], flags(kind))
-        hint = hint or f"`scalegan {name} --help` lists all options"
-        raise ConfigError(f"unknown option `{unknown[0]}`", hint)
-    return parsed
-
-
-def flags(kind: type) -> list[str]:
-    """The flags that a command's fields make."""
-    from scalegan.config import setting_names
-
-    names = [f.name for f in fields(kind) if f.name != "config"]
-    names += setting_names() if kind in (Train, Plan) else []
-    return [f"--{name.replace('_', '-')}" for name in names]
-
-
-def sentence(box: str) -> str:
-    """The message of tyro's framed error: what stands between its title and the next rule."""
-    lines = [line.strip(" │") for line in box.splitlines()[1:]]
-    message: list[str] = []
-    for line in lines:
-        is_rule = not line.strip("─-╰╯ ")
-        if is_rule and message:
-            break
-        message += [] if is_rule else [line]
-    return " ".join(message).removeprefix("Error parsing ").rstrip(".")
-
-
 def info_command(arguments: list[str]) -> int:
     path, arguments = positional(arguments, "RUN_OR_SNAPSHOT")
     parse(Info, "info", "RUN_OR_SNAPSHOT", arguments)
@@ -349,6 +290,91 @@ def autoencoder_command(arguments: list[str]) -> int:
     return 128 + outcome.stopped_by if outcome.stopped_by else 0
 
 
+def evaluate_command(arguments: list[str]) -> int:
+    what, arguments = positional(arguments, "X")
+    parsed = parse(Evaluate, "evaluate", "X", arguments)
+    if what is None:
+        raise ConfigError("`scalegan evaluate` needs a run, a snapshot or a source of pictures")
+    if parsed.compare:
+        from scalegan.evaluation.command import compare
+
+        print("\n".join(compare(Path(what), parsed.compare)))
+        return 0
+
+    from scalegan.evaluation.command import evaluate, table, write_result
+    from scalegan.runtime.world import join, leave
+
+    world = join(parsed.device)
+    numbers = evaluate(
+        what, parsed.against, parsed.metrics, parsed.features, drawing_of(parsed), world,
+        parsed.keep, parsed.floor,
+    )  # fmt: skip
+    if world.is_first:
+        print("\n".join(table(numbers)))
+        if parsed.out:
+            write_result(parsed.out, numbers)
+    leave()
+    return 0
+
+
+def drawing_of(parsed: Any) -> Any:
+    """How images are drawn, of the flags that are there.
+
+    Raises:
+        ConfigError: if a number is out of range.
+    """
+    from scalegan.evaluation.inputs import Drawing
+
+    values = {f.name: getattr(parsed, f.name) for f in fields(Drawing) if hasattr(parsed, f.name)}
+    for name in ("num", "size", "seed"):
+        if values[name] < 0:
+            raise ConfigError(f"`--{name}` is {values[name]}; expected 0 or more")
+    if values["batch_size"] < 1:
+        raise ConfigError(f"`--batch-size` is {values['batch_size']}; expected 1 or more")
+    return Drawing(**values)
+
+
+def reference_command(arguments: list[str]) -> int:
+    source, arguments = positional(arguments, "SOURCE")
+    out, arguments = positional(arguments, "OUT") if source else (None, arguments)
+    parsed = parse(Reference, "reference", "SOURCE OUT.npz", arguments)
+    if source is None or out is None or not out.endswith(".npz"):
+        raise ConfigError("`scalegan reference` needs a SOURCE and the file to write, OUT.npz")
+
+    from scalegan.evaluation.command import make_reference
+    from scalegan.runtime.world import join, leave
+
+    world = join(parsed.device)
+    lines = make_reference(
+        source, Path(out), parsed.features, drawing_of(parsed), parsed.bank, world
+    )
+    if world.is_first:
+        print("\n".join(lines))
+    leave()
+    return 0
+
+
+def judge_command(arguments: list[str]) -> int:
+    action, arguments = positional(arguments, "`train`")
+    if action not in ("train", None):
+        raise ConfigError(f"unknown command `judge {action}`", "there is `judge train`")
+    source, arguments = positional(arguments, "SOURCE")
+    out, arguments = positional(arguments, "OUT") if source else (None, arguments)
+    parsed = parse(TrainJudge, "judge train", "SOURCE OUT", arguments)
+    if action is None or source is None or out is None:
+        raise ConfigError("`scalegan judge train` needs a SOURCE and the folder to write, OUT")
+    from scalegan.config import parse_judge
+
+    values = asdict(parsed)
+    device = values.pop("device")
+    config = parse_judge(values)
+
+    from scalegan.train.judge import train_judge
+
+    print("\n".join(train_judge(source, Path(out), config, device)))
+    return 0
+
+
 def convert_command(arguments: list[str]) -> int:
     source, arguments = positional(arguments, "FILE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
@@ -368,6 +394,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "check": check_command,
     "sample": sample_command,
+    "evaluate": evaluate_command,
+    "reference": reference_command,
+    "judge": judge_command,
     "info": info_command,
     "plan": plan_command,
     "doctor": doctor_command,

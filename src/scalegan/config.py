@@ -17,6 +17,7 @@ from scalegan.settings import (
     AutoencoderConfig,
     Config,
     FitConfig,
+    JudgeConfig,
     ObjectiveConfig,
 )
 from scalegan.sizes import GAT_SIZES, MODELS, GATConfig, Model, Size
@@ -87,6 +88,11 @@ def parse_fit(values: dict[str, Any]) -> FitConfig:
     if config.lpips != FitConfig().lpips and not config.lpips_path:
         raise ConfigError("`lpips` is set but there is no `lpips_path`", "set it to a file")
     return config
+
+
+def parse_judge(values: dict[str, Any]) -> JudgeConfig:
+    """Settings of a judge's training."""
+    return _parse(JudgeConfig, values, "")
 
 
 def _parse(kind: Any, values: dict[str, Any], prefix: str) -> Any:
@@ -197,7 +203,13 @@ def resolve(config: Config) -> Config:
         )
     parse_duration(config.train.duration, "train.duration")
     for field in fields(config.every):
-        parse_duration(getattr(config.every, field.name), f"every.{field.name}")
+        text = getattr(config.every, field.name)
+        if text or field.name != "evaluate":
+            parse_duration(text, f"every.{field.name}")
+    if config.every.evaluate and not config.evaluate.num_images:
+        raise ConfigError(
+            "`every.evaluate` is set but `evaluate.num_images` is 0", "set both, or neither"
+        )
     return config
 
 

@@ -114,6 +114,7 @@ class Features(NamedTuple):
     logits: Float[Tensor, "N K"] | None = None
 
 
+@runtime_checkable
 class FeatureNetwork(Protocol):
     """Images in, features out: frozen, float32 whatever the surroundings, resizes by itself."""
 

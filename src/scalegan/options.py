@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scalegan.settings import Config, FitConfig
+from scalegan.settings import Config, FitConfig, JudgeConfig
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,78 @@ class FitAutoencoder(FitConfig):
 
     out: Path = Path("autoencoder")
     """The folder to write, which `autoencoder.path` then names."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compare images with a reference: numbers, each with its protocol.
+
+    X is a run, a snapshot, shards, a folder, or any source of pictures. With --compare, X and the
+    file it names are results of earlier calls.
+    """
+
+    against: str = ""
+    """The reference: as X, or an .npz of statistics, ours or ADM's; of a run, the data that it was
+    trained on if not given."""
+    metrics: str = "fid,prdc"
+    """Separated by commas: fid, sfid, fid-infinity, kid, is, pr, dc, prdc, per-class, accuracy,
+    cas, authenticity, nearest, copies, memorisation, diversity."""
+    features: str = ""
+    """Networks that look at the images, separated by commas: inception, judge:PATH, dinov2-l,
+    transformers:PATH, timm:NAME. Not given: the judge of a run that has one, else inception."""
+    num: int = 0
+    """Images of X; 0 = all there are, of a generator 10,000. Published numbers have 50,000."""
+    size: int = 0
+    """Side that pictures are cropped to; 0 = as they are, or as the generator's."""
+    seed: int = 0
+    """Of the first image; the others follow. Of pictures, of the choice of --num."""
+    truncation: float = 1.0
+    """Psi: 1 = none."""
+    guidance: float = 1.0
+    """1 = none."""
+    classes: Literal["balanced", "uniform", "reference"] = "balanced"
+    """Classes of generated images: in turn, at random, or as often as in the reference."""
+    floor: bool = False
+    """Measure two random halves of the reference too: what real images would score."""
+    out: Path | None = None
+    """Where the result is written as JSON, with all of the protocol."""
+    keep: Path | None = None
+    """Keep X's images: NAME.npz, or a folder of PNGs."""
+    compare: Path | None = None
+    """A second result: show both, or say why they cannot be compared."""
+    batch_size: int = 64
+    """Images looked at together."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Write the statistics of a source's pictures, to compare with again and again."""
+
+    features: str = ""
+    """The network that looks at them, one, as `scalegan evaluate --features`; inception if not
+    given."""
+    size: int = 0
+    """Side that pictures are cropped to; 0 = as they are."""
+    num: int = 0
+    """A random choice of so many; 0 = all."""
+    seed: int = 0
+    """Of the choice."""
+    bank: bool = False
+    """Keep the features of every picture, which precision, recall and KID need."""
+    batch_size: int = 64
+    """Pictures looked at together."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+
+@dataclass(frozen=True)
+class TrainJudge(JudgeConfig):
+    """Train a small classifier on pictures of one's own, to evaluate with. Takes minutes."""
+
     device: str = "cpu"
     """cpu, cuda or cuda:1."""
 

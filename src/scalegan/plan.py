@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -208,13 +208,12 @@ def _cut(config: Config, task: Task, images: int, room: float) -> tuple[int, Act
 
 def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[str, int]:
     """Bytes a run leaves behind, and those of its data where that is prepared."""
-    between = count_steps(
-        config.every.checkpoint,
-        "every.checkpoint",
-        config.train.batch_size * config.train.discriminator_turns,
-        task.num_rows,
-    )
-    found = run_bytes(counts.generator, counts.discriminator, steps, between)
+    of_step = config.train.batch_size * config.train.discriminator_turns
+    every = {
+        name: count_steps(text, f"every.{name}", of_step, task.num_rows) if text else 0
+        for name, text in vars(config.every).items()
+    }
+    found = run_bytes(counts.generator, counts.discriminator, steps, every)
     if task.data_bytes:
         return found | {"shards (there)": task.data_bytes}
     if config.autoencoder.kind != "identity":
@@ -225,17 +224,22 @@ def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[s
     return found
 
 
-def run_bytes(generator: int, discriminator: int, steps: int, between: int) -> dict[str, int]:
+def run_bytes(
+    generator: int, discriminator: int, steps: int, every: Mapping[str, int]
+) -> dict[str, int]:
     """Bytes that a run leaves behind.
 
     Args:
         generator, discriminator: numbers saved with each.
-        between: steps from one checkpoint to the next.
+        every: steps between checkpoints and between evaluations, which each leave a snapshot; 0 =
+            never.
     """
+    snapshots = 1 + (steps - 1) // every["checkpoint"]
+    snapshots += (steps - 1) // every["evaluate"] if every["evaluate"] else 0
     return {
         # Both networks, the average, two running values of Adam's for both.
         "checkpoints": CHECKPOINTS * 4 * (4 * generator + 3 * discriminator),
-        "snapshots": (1 + (steps - 1) // between) * 4 * (generator + discriminator),
+        "snapshots": snapshots * 4 * (generator + discriminator),
     }
 
 

@@ -82,6 +82,28 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class JudgeConfig:
+    """A small classifier of one's own pictures."""
+
+    size: Annotated[int, Ge(0)] = 0
+    """Side that pictures are cropped to; 0 = they are square and of one size already."""
+    pictures: Count = 50_000
+    """Pictures it is trained on at most, a random choice of the source's; they stay in memory."""
+    images: Count = 300_000
+    """Pictures seen at most, repeats counted; small sets are seen 30 times."""
+    batch_size: Count = 128
+    """Pictures per step; smaller sets take a smaller one."""
+    learning_rate: Positive = 4e-3
+    """Of AdamW; rises over the first steps and falls to zero."""
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """Share of the pictures, 5,000 at most, that its own accuracy is measured on."""
+    flip: bool = False
+    """Mirror pictures at random: for photographs, not for letters."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Every random draw derives from it."""
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Real labelled images."""
 
@@ -259,16 +281,25 @@ class EveryConfig:
     """A line of metrics.jsonl."""
     samples: str = "200 steps"
     """A grid of samples from fixed seeds, and the curves."""
+    evaluate: str = ""
+    """An evaluation, and a snapshot of what was evaluated; empty = at the end alone."""
     checkpoint: str = "500 steps"
     """A checkpoint to resume from and a snapshot to use; both are also written at the end."""
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What is measured at the end of a run."""
+    """What is measured of a run while it trains and at its end."""
 
     num_images: Annotated[int, Ge(0)] = 0
-    """Samples that a judge trained on the run's own real images scores; 0 = no judgement."""
+    """Images that are drawn of the averaged generator, seeds 0 and on; 0 = nothing is measured."""
+    metrics: str = "fid,prdc,accuracy"
+    """Names separated by commas, as `scalegan evaluate --metrics` has them."""
+    features: str = ""
+    """Feature networks, as `scalegan evaluate --features` has them; empty = a judge that is trained
+    on the run's own pictures at first use and kept in the run's folder."""
+    seconds: Positive = 300.0
+    """Budget of one evaluation during training; one that takes longer is given up, aloud."""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,14 @@ CONFIGS = st.builds(
         share_noise=st.booleans(), ema_decay=DECAY,
         precision=st.sampled_from(["float32", "bfloat16"]), threads=st.integers(0, 64),
     ),
-    every=st.builds(EveryConfig, log=DURATION, samples=DURATION, checkpoint=DURATION),
-    evaluate=st.builds(EvaluateConfig, num_images=st.integers(0, 10**6)),
+    every=st.builds(
+        EveryConfig,
+        log=DURATION,
+        samples=DURATION,
+        checkpoint=DURATION,
+        evaluate=st.one_of(st.just(""), DURATION),
+    ),
+    evaluate=st.builds(EvaluateConfig, num_images=st.integers(1, 10**6), seconds=POSITIVE),
 )  # fmt: skip
 
 

@@ -20,9 +20,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scalegan.errors import ConfigError
+from scalegan.interfaces import Features, Images
 from scalegan.settings import TEACHER_WIDTHS
 
 PLAIN, REGISTERS = "dinov2", "dinov2_with_registers"  # `model_type` in the library's config.json
+
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it was trained
 
 
 class Variant(NamedTuple):
@@ -118,16 +122,51 @@ def dinov2(name: str, path: str, device: torch.device, side: int = 224) -> Dinov
             f"the weights of teacher `{name}` in `{where}` lack {len(unfilled)} tensors, "
             f"`{unfilled[0]}` first"
         )
-    return Dinov2(network.to(device), side, _digest(network.state_dict()))
+    return Dinov2(network.to(device), side, digest_of(network.state_dict()))
+
+
+class Dinov2Features:
+    """The class token of a DINOv2, as a distance in its features is defined (metrics.md, 2.2).
+
+    Pictures are stretched to 224 by antialiased bicubic in float, neither clipped nor rounded, as
+    EDM2 does; dgm-eval's Pillow on 8 bits gives nearly the same.
+    """
+
+    def __init__(self, network: Dinov2, name: str, device: torch.device) -> None:
+        self.network, self.name, self.device = network, name, device
+        self.mean, self.deviation = (
+            torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, DEVIATION)
+        )
+
+    @torch.no_grad()
+    def __call__(self, images: Images) -> Features:
+        x, side = images.to(self.device).float(), self.network.side
+        if x.shape[-1] != side:
+            x = F.interpolate(x, size=(side, side), mode="bicubic", antialias=True)
+        return Features(self.network((x / 255 - self.mean) / self.deviation)[:, 0])
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "kind": self.name,
+            "label": f"{self.name} {self.network.digest[:4]}",
+            "digest": self.network.digest,
+            "layer": "class token after the last norm",
+            "resize": f"bicubic with antialias in float to {self.network.side}, stretched",
+        }
+
+
+def dinov2_features(name: str, path: str, device: torch.device) -> Dinov2Features:
+    """A DINOv2 as a feature network; arguments and errors as `dinov2`."""
+    return Dinov2Features(dinov2(name, path, device), name, device)
 
 
 def untrained(name: str, path: str, device: torch.device, side: int = 224) -> Dinov2:
     """A teacher's network without its weights: it costs the same, and teaches nothing."""
-    transformers = _transformers()
+    library = transformers()
     variant = VARIANTS[name]
-    kind = transformers.Dinov2Config
+    kind = library.Dinov2Config
     if variant.kind == REGISTERS:
-        kind = transformers.Dinov2WithRegistersConfig
+        kind = library.Dinov2WithRegistersConfig
     if path:
         config = kind.from_pretrained(str(_local(name, path)), local_files_only=True)
     else:
@@ -191,18 +230,23 @@ def _load(name: str, where: str, is_local: bool) -> tuple[Any, Mapping[str, Any]
 
 
 def _class(variant: Variant) -> Any:
-    transformers = _transformers()
+    library = transformers()
     if variant.kind == REGISTERS:
-        return transformers.Dinov2WithRegistersModel
-    return transformers.Dinov2Model
+        return library.Dinov2WithRegistersModel
+    return library.Dinov2Model
 
 
-def _transformers() -> Any:
+def transformers() -> Any:
+    """The library, made quiet.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
     try:
         import transformers
     except ImportError:
         raise ConfigError(
-            "a DINOv2 teacher needs transformers, which is not installed",
+            "a network of transformers is named, but the library is not installed",
             "pip install transformers",
         ) from None
     # What matters of their notices is said by our own sentences.
@@ -212,7 +256,7 @@ def _transformers() -> Any:
     return transformers
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes and values: the same however the files are cut."""
     total = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

@@ -1,80 +1,259 @@
-"""A small classifier trained on the run's own real images: a judge that needs no download.
+"""A small classifier trained on a user's own pictures: a judge that needs no download.
 
 Its last hidden layer is a feature space in which real and generated images can be compared, and
 its verdict says whether a class-conditional sample shows its class. Numbers from different judges
-are not comparable.
+are not comparable: each is known by the digest of its weights.
 """
 
-from typing import NamedTuple
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from scalegan.interfaces import Images, Labels
-from scalegan.runtime.rng import seed_all, stream
+from scalegan.errors import CheckpointError, DataError
+from scalegan.interfaces import Features, Images, Labels
+from scalegan.runtime.files import (
+    atomic_folder,
+    damage,
+    load_tensors,
+    read_json,
+    save_tensors,
+    write_json,
+)
+from scalegan.runtime.rng import derive, stream
+from scalegan.settings import JudgeConfig
 
+FORMAT = 1
+WIDTH = 64
+"""Of the features: so few that some hundred images have a covariance of full rank."""
+GRID = 32
+"""Larger pictures are cut into patches, about so many to a side: the cost does not grow."""
 EPOCHS = 30
-BATCH_SIZE = 64
-HELD_OUT = 0.2
+MOST_HELD_OUT = 5_000
 
 
 class Judge(nn.Module):
-    """Three convolutions, halving the side while it is above four, and one hidden layer."""
+    """Patches, then convolutions that halve the side down to four, and one hidden layer.
 
-    def __init__(self, num_classes: int) -> None:
+    Args:
+        num_classes: K.
+        side: P of the pictures it is made for; it takes others too.
+    """
+
+    def __init__(self, num_classes: int, side: int) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1) for a, b in ((3, 32), (32, 64), (64, 64))
-        )
-        self.hidden = nn.Linear(64 * 16, 64)
-        self.out = nn.Linear(64, num_classes)
+        patch = max(1, side // GRID)
+        num_halvings = max(1, math.ceil(math.log2(max(1, side // patch) / 4)))
+        widths = [32 * 2**i for i in range(num_halvings)]
+        kernel, padding = (3, 1) if patch == 1 else (patch, 0)
+        convolutions = [nn.Conv2d(3, widths[0], kernel, patch, padding, bias=False)]
+        convolutions += [
+            nn.Conv2d(a, b, 3, padding=1, bias=False)
+            for a, b in zip(widths, [*widths[1:], 2 * widths[-1]], strict=True)
+        ]
+        self.convolutions = nn.ModuleList(convolutions)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(layer.out_channels) for layer in convolutions)
+        self.hidden = nn.Linear(2 * widths[-1] * 16, WIDTH)
+        self.out = nn.Linear(WIDTH, num_classes)
 
-    def features(self, images: Images) -> Float[Tensor, "N E"]:
-        x = images.float() / 127.5 - 1
-        for convolution in self.convolutions:
-            x = F.relu(convolution(x))
-            x = F.avg_pool2d(x, 2) if x.shape[-1] > 7 else x
+    def features(self, images: Float[Tensor, "N 3 P P"]) -> Float[Tensor, "N E"]:
+        """The hidden layer, of images in 0..255."""
+        x = (images / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = convolution(x)
+            x = F.max_pool2d(x, 2) if x.shape[-1] > 7 else x
+            x = F.relu(norm(x))
         return F.relu(self.hidden(F.adaptive_avg_pool2d(x, 4).flatten(1)))
 
-    def forward(self, images: Images) -> Float[Tensor, "N K"]:
+    def forward(self, images: Float[Tensor, "N 3 P P"]) -> Float[Tensor, "N K"]:
         return self.out(self.features(images))
 
 
-class Trained(NamedTuple):
-    """A judge and its accuracy on real images that it has not seen."""
+class Trained:
+    """A judge for use: a feature network, and a classifier of the classes it knows.
 
-    judge: Judge
-    held_out_accuracy: float
+    Args:
+        network: changed in place: frozen, in eval mode.
+        about: what `judge.json` holds: classes, side, held-out accuracy, settings.
+    """
+
+    def __init__(self, network: Judge, about: dict[str, Any]) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.about = about
+        self.class_names: list[str] = about["class_names"]
+        self.held_out_accuracy: float = about["held_out_accuracy"]
+        self.digest = _digest(network)
+
+    @torch.no_grad()
+    def __call__(self, images: Images) -> Features:
+        device = next(self.network.parameters()).device
+        pooled = self.network.features(images.to(device).float())
+        return Features(pooled, logits=self.network.out(pooled))
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "kind": "judge",
+            "label": f"judge {self.digest[:4]}",
+            "digest": self.digest,
+            "layer": f"hidden, {WIDTH}",
+            "resize": "none",
+            "classes": self.class_names,
+            "held_out_accuracy": self.held_out_accuracy,
+        }
 
 
-def train_judge(images: Images, labels: Labels, num_classes: int, seed: int) -> Trained:
-    """Fit a judge; a fifth of the images is held out for its own accuracy."""
-    seed_all(seed, "judge")
-    rng = stream(seed, "judge", "order")
-    judge = Judge(num_classes)
+def fit_judge(
+    images: Images,
+    labels: Labels,
+    class_names: list[str],
+    config: JudgeConfig | None = None,
+    watch: Callable[[int, int], None] = lambda step, steps: None,
+    device: str | torch.device = "cpu",
+) -> Trained:
+    """Fit a judge; some of the images are held out for its own accuracy.
+
+    The same images, config and device give the same judge; PyTorch's own generators are left as
+    they were.
+
+    Args:
+        images: of one size.
+        class_names: K of them, two at least with pictures.
+        watch: is called before each step with its number and that of all.
+
+    Raises:
+        DataError: if there are fewer than two classes, or too few pictures.
+    """
+    config = config or JudgeConfig()
+    if len(labels.unique()) < 2 or len(images) < 10:
+        raise DataError(
+            f"a judge needs pictures of two classes at least, ten in all; these are {len(images)} "
+            f"of {len(labels.unique())}",
+            "without classes compare in a network that others trained: --features dinov2-l, "
+            "inception or transformers:PATH",
+        )
+    rng = stream(config.seed, "judge", "order")
     order = torch.randperm(len(images), generator=rng)
-    held_out, training = order.split(
-        [int(HELD_OUT * len(order)), len(order) - int(HELD_OUT * len(order))]
+    num_held_out = max(1, min(MOST_HELD_OUT, int(config.held_out * len(order))))
+    held_out, training = order[:num_held_out], order[num_held_out:]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.seed, "judge"))
+        network = Judge(len(class_names), images.shape[-1]).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _train(network, images, labels, training, config, rng, watch)
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "class_names": class_names,
+        "side": images.shape[-1],
+        "num_pictures": len(training),
+        "num_held_out": num_held_out,
+        "held_out_accuracy": 0.0,
+        "settings": asdict(config),
+        "torch": torch.__version__,
+    }
+    trained = Trained(network, about)
+    trained.held_out_accuracy = accuracy(trained, images[held_out], labels[held_out])
+    about["held_out_accuracy"] = trained.held_out_accuracy
+    return trained
+
+
+def _train(
+    network: Judge,
+    images: Images,
+    labels: Labels,
+    training: Int64[Tensor, " M"],
+    config: JudgeConfig,
+    rng: torch.Generator,
+    watch: Callable[[int, int], None],
+) -> None:
+    device = next(network.parameters()).device
+    # Small sets take smaller batches: some hundred steps at least.
+    batch_size = min(config.batch_size, 64 if len(training) < 10_000 else config.batch_size,
+                     len(training))  # fmt: skip
+    epochs = min(EPOCHS, max(1, config.images // len(training)))
+    per_epoch = len(training) // batch_size
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=1e-2, fused=True
     )
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
-    steps = EPOCHS * (-(-len(training) // BATCH_SIZE))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(EPOCHS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, epochs * per_epoch, pct_start=0.1
+    )
+    step = 0
+    for _ in range(epochs):
         shuffled = training[torch.randperm(len(training), generator=rng)]
-        for part in shuffled.split(BATCH_SIZE):
-            loss = F.cross_entropy(judge(images[part]), labels[part], label_smoothing=0.1)
+        for part in shuffled[: per_epoch * batch_size].split(batch_size):
+            watch(step, epochs * per_epoch)
+            shown = _vary(images[part].float(), config.flip, rng).to(device)
+            loss = F.cross_entropy(network(shown), labels[part].to(device), label_smoothing=0.1)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
-    judge.eval().requires_grad_(False)
-    return Trained(judge, accuracy(judge, images[held_out], labels[held_out]))
+            step += 1
 
 
-@torch.no_grad()
-def accuracy(judge: Judge, images: Images, labels: Labels) -> float:
+def _vary(
+    images: Float[Tensor, "N 3 P P"], may_flip: bool, rng: torch.Generator
+) -> Float[Tensor, "N 3 P P"]:
+    """Shift a batch by up to an eighth of its side; a pixel of eight would be too much."""
+    side = images.shape[-1]
+    most = side // 8 if side >= 16 else 0
+    if most:
+        x, y = torch.randint(0, 2 * most + 1, (2,), generator=rng).tolist()
+        padded = F.pad(images, (most, most, most, most), mode="reflect")
+        images = padded[..., y : y + side, x : x + side]
+    return images.flip(3) if may_flip and torch.rand((), generator=rng) < 0.5 else images
+
+
+def accuracy(judge: Trained, images: Images, labels: Labels) -> float:
     """Share of images that the judge gives their label."""
-    verdicts = [judge(part).argmax(dim=1) for part in images.split(512)]
-    return (torch.cat(verdicts) == labels).double().mean().item()
+    verdicts = [judge(part).logits for part in images.split(512)]
+    best = torch.cat([v.argmax(dim=1).cpu() for v in verdicts if v is not None])
+    return (best == labels).double().mean().item()
+
+
+def save_judge(path: Path, judge: Trained) -> None:
+    """Write a folder, which gets its name only once it is complete."""
+    with atomic_folder(path) as draft:
+        save_tensors(judge.network.state_dict(), draft / "judge.safetensors")
+        write_json(draft / "judge.json", judge.about | {"digest": judge.digest})
+
+
+def load_judge(path: str | Path, device: str | torch.device = "cpu") -> Trained:
+    """Read what `save_judge` wrote.
+
+    Raises:
+        CheckpointError: if there is none, it is damaged or of another format.
+    """
+    folder = Path(path)
+    if not (folder / "judge.json").is_file():
+        raise CheckpointError(f"`{folder}` holds no judge", "`scalegan judge train SOURCE OUT`")
+    if problem := damage(folder):
+        raise CheckpointError(f"judge `{folder}` is damaged: {problem}", "train it again")
+    about = read_json(folder / "judge.json")
+    if about.get("format") != FORMAT:
+        raise CheckpointError(
+            f"judge `{folder}` has format {about.get('format')}; this version reads {FORMAT}"
+        )
+    try:
+        with torch.random.fork_rng(devices=[]):  # start values that are replaced at once
+            network = Judge(len(about["class_names"]), about["side"])
+        network.load_state_dict(load_tensors(folder / "judge.safetensors"))
+        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return Trained(network, about)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"judge `{folder}` is not usable: {error}") from None
+
+
+def _digest(network: nn.Module) -> str:
+    total = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        total.update(f"{name} {tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()

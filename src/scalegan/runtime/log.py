@@ -78,20 +78,27 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def plot_curves(run: Path) -> None:
-    """Draw what metrics.jsonl holds into curves.png: losses, logits, penalties, gradients."""
+    """Draw what metrics.jsonl holds into curves.png: losses, logits, penalties, evaluations."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    lines = [line for line in read_metrics(run) if "d/adversarial" in line]
+    lines = read_metrics(run)
     panels = {
         "adversarial losses": ["d/adversarial", "g/adversarial"],
         "logits": ["d/real_logits", "d/fake_logits"],
         "squared slopes": ["d/r1", "d/r2"],
         "gradient norms": ["d/grad_norm", "g/grad_norm"],
     }
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(16, 3.4), layout="constrained")
+    measured = sorted({name for line in lines for name in line if name.startswith("evaluate/")})
+    if measured:
+        is_distance = {name: name.split("/")[1][:1] in ("f", "k") for name in measured}
+        panels["distances"] = [name for name in measured if is_distance[name]]
+        panels["shares"] = [name for name in measured if not is_distance[name]]
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(4 * len(panels), 3.4), layout="constrained"
+    )
     for axis, (title, names) in zip(axes, panels.items(), strict=True):
         for name in names:
             points = [

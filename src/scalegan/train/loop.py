@@ -4,8 +4,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -14,19 +13,19 @@ import torch
 
 from scalegan import config as configs
 from scalegan.errors import CheckpointError, ConfigError
-from scalegan.features.judge import accuracy, train_judge
 from scalegan.interfaces import Teacher
-from scalegan.metrics.evaluate import Verdict, distances
+from scalegan.metrics.evaluate import Number
 from scalegan.plan import run_bytes
 from scalegan.runtime import files, pictures
 from scalegan.runtime.log import Log, losses, plot_curves
 from scalegan.runtime.world import World, join
-from scalegan.sample import paint, sample, styles_for
+from scalegan.sample import paint, styles_for
 from scalegan.settings import Config
 from scalegan.snapshot import Card, load_weights, newest
 from scalegan.snapshot import save as save_snapshot
 from scalegan.train import checkpoint
 from scalegan.train.build import Built, build, build_loader, count_parameters
+from scalegan.train.evaluation import Evaluator, choose_best, describe
 from scalegan.train.guard import BadSteps, Signals
 from scalegan.train.step import train_step
 
@@ -39,7 +38,8 @@ class Outcome:
 
     run: Path
     step: int
-    verdict: Verdict | None = None
+    numbers: list[Number] = field(default_factory=list)
+    """What was measured at its end."""
     stopped_by: int | None = None
     """Number of the signal that stopped it before its end."""
 
@@ -77,13 +77,14 @@ def train(
             f"`{run}` is complete: step {state.step:,} of {total:,}",
             "raise --train.duration to go on, or choose another --run",
         )
-    notes += introduce(built, run, total, every["checkpoint"])
+    notes += introduce(built, run, total, every)
     log = Log(run, world.is_first, state.step)
+    evaluator = Evaluator(built, run, log)
     for note in notes:
         log.say(note)
     if world.is_first:
         prepare_folder(run, config, world)
-    stopped_by = advance(built, run, log, total, every)
+    stopped_by = advance(built, run, log, total, every, evaluator)
     save(built, run, world)
     if stopped_by:
         log.say(
@@ -91,16 +92,20 @@ def train(
             "the same command goes on from here"
         )
         return Outcome(run, state.step, stopped_by=stopped_by)
-    verdict = judge(built, log.say) if config.evaluate.num_images and world.is_first else None
-    if verdict:
-        scores = {f"judge/{name}": value for name, value in vars(verdict).items()}
-        log.record(state.step, state.images_seen, scores)
-    for line in conclude(run, built.pictures.class_names, verdict):
+    numbers = evaluator.evaluate(with_floor=True) if evaluator.is_on else []
+    evaluator.record(numbers)
+    if numbers:
+        describe(numbers, log.say)
+        choose_best(run)
+        plot_curves(run)
+    for line in conclude(run, built.pictures.class_names):
         log.say(line)
-    return Outcome(run, state.step, verdict)
+    return Outcome(run, state.step, numbers)
 
 
-def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]) -> int | None:
+def advance(
+    built: Built, run: Path, log: Log, total: int, every: dict[str, int], evaluator: Evaluator
+) -> int | None:
     """Step until the end, or until a signal, whose number is returned."""
     state, config, world = built.state, built.state.config, built.state.world
     batch_size = config.train.batch_size
@@ -124,16 +129,26 @@ def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]
             if world.is_first and (state.step % every["samples"] == 0 or is_last):
                 draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
                 plot_curves(run)
+            if evaluator.is_on and is_due(state.step, every["evaluate"]) and not is_last:
+                numbers = evaluator.evaluate(config.evaluate.seconds)
+                evaluator.record(numbers)
+                if numbers:
+                    save_generator(built, run)
+                    choose_best(run)
             if state.step % every["checkpoint"] == 0 and not is_last:
                 save(built, run, world)
     return None
 
 
+def is_due(step: int, between: int) -> bool:
+    return between > 0 and step % between == 0
+
+
 def schedule(config: Config, num_rows: int) -> tuple[int, dict[str, int]]:
-    """Steps of the whole run, and between things that are written."""
+    """Steps of the whole run, and between things that are written; 0 = never."""
     images = config.train.batch_size * config.train.discriminator_turns
     every = {
-        name: configs.count_steps(text, f"every.{name}", images, num_rows)
+        name: configs.count_steps(text, f"every.{name}", images, num_rows) if text else 0
         for name, text in vars(config.every).items()
     }
     total = configs.count_steps(config.train.duration, "train.duration", images, num_rows)
@@ -172,16 +187,12 @@ def start(built: Built, run: Path, resume: Path | None, init_from: Path | None) 
     return notes
 
 
-def introduce(built: Built, run: Path, total: int, between: int) -> list[str]:
-    """What is about to happen, and whether it fits the disk.
-
-    Args:
-        between: steps from one checkpoint to the next.
-    """
+def introduce(built: Built, run: Path, total: int, every: dict[str, int]) -> list[str]:
+    """What is about to happen, and whether it fits the disk."""
     state, config = built.state, built.state.config
     generator, discriminator = (count_parameters(n) for n in state.networks.values())
     channels, side, _ = state.autoencoder.shape
-    needed = sum(run_bytes(generator, discriminator, total, between).values())
+    needed = sum(run_bytes(generator, discriminator, total, every).values())
     folder = next(parent for parent in [run, *run.absolute().parents] if parent.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -204,25 +215,30 @@ def introduce(built: Built, run: Path, total: int, between: int) -> list[str]:
 
 def save(built: Built, run: Path, world: World) -> None:
     """A checkpoint to resume from and a snapshot to use, by the first rank."""
-    state, config = built.state, built.state.config
     if world.is_first:
-        checkpoint.save(run / "checkpoints", state, built.pictures.class_names)
-        alignment = config.objective.alignment
-        card = Card(
-            name=config.name,
-            model=config.model,
-            autoencoder=config.autoencoder,
-            shape=state.autoencoder.shape,
-            class_names=built.pictures.class_names if config.data.conditional else [],
-            features=alignment.features if alignment.weight > 0 else 0,
-            step=state.step,
-            images_seen=state.images_seen,
-            seed=config.seed,
-            identity=state.autoencoder.identity(),
-        )
-        path = run / "snapshots" / f"step-{state.step:08d}"
-        save_snapshot(path, card, state.average, state.discriminator)
+        checkpoint.save(run / "checkpoints", built.state, built.pictures.class_names)
+        save_generator(built, run)
     world.wait()
+
+
+def save_generator(built: Built, run: Path) -> None:
+    """A snapshot of this step."""
+    state, config = built.state, built.state.config
+    alignment = config.objective.alignment
+    card = Card(
+        name=config.name,
+        model=config.model,
+        autoencoder=config.autoencoder,
+        shape=state.autoencoder.shape,
+        class_names=built.pictures.class_names if config.data.conditional else [],
+        features=alignment.features if alignment.weight > 0 else 0,
+        step=state.step,
+        images_seen=state.images_seen,
+        seed=config.seed,
+        identity=state.autoencoder.identity(),
+    )
+    path = run / "snapshots" / f"step-{state.step:08d}"
+    save_snapshot(path, card, state.average, state.discriminator)
 
 
 def draw_samples(built: Built, path: Path) -> None:
@@ -236,34 +252,10 @@ def draw_samples(built: Built, path: Path) -> None:
     pictures.save_png(pictures.grid(images, GRID_COLUMNS), path)
 
 
-def judge(built: Built, say: Callable[[str], None]) -> Verdict:
-    """Score samples by a classifier that is trained on the real images now."""
-    config, state = built.state.config, built.state
-    say("training a judge on the real images ...")
-    real, labels, names = built.pictures[:3]
-    trained = train_judge(real, labels, len(names), config.seed)
-    seeds = range(config.evaluate.num_images)
-    wanted = torch.tensor([seed % len(names) for seed in seeds])
-    fake = torch.cat(list(sample(state.average, state.autoencoder, seeds, wanted)))
-    distance, floor = distances(real, fake, trained.judge.features, config.seed)
-    hits = accuracy(trained.judge, fake, wanted)
-    return Verdict(len(fake), hits, trained.held_out_accuracy, distance, floor)
-
-
-def conclude(run: Path, class_names: list[str], verdict: Verdict | None) -> list[str]:
-    """How good the result is, where everything is, and what to type next."""
-    lines = []
-    if verdict:
-        lines += [
-            f"{verdict.accuracy:.1%} of {verdict.num_images:,} samples show their class to a judge "
-            f"that knows {verdict.real_accuracy:.1%} of unseen real images",
-            f"Frechet distance in its features: {verdict.distance:.3f}; two halves of the real "
-            f"images: {verdict.real_distance:.3f} (ratio "
-            f"{verdict.distance / verdict.real_distance:.1f})",
-        ]
+def conclude(run: Path, class_names: list[str]) -> list[str]:
+    """Where everything is, and what to type next."""
     some = ",".join(class_names[:2])
     return [
-        *lines,
         f"grids: {run}/samples   curves: {run}/curves.png   numbers: {run}/metrics.jsonl",
         f"to use: {run}/snapshots   to resume: {run}/checkpoints   settings: {run}/config.toml",
         f"next: scalegan sample {run} --classes {some} --seeds 0-31 --out samples.png",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from scalegan.ops.bipartite import BipartiteAttention
-from scalegan.settings import GANsformerConfig
+from scalegan.sizes import GANsformerConfig
 
 WIDTH, LATENT, POSITION, COMPONENTS, PIXELS = 12, 8, 4, 3, 16
 CONFIG = GANsformerConfig(attention="simplex", num_heads=2, attention_dropout=0.0)

@@ -1,0 +1,29 @@
+"""Which networks look at the images: what `--features` may say."""
+
+import torch
+
+from scalegan.errors import ConfigError
+from scalegan.interfaces import FeatureNetwork
+from scalegan.registry import FEATURE_NETWORKS
+
+EXAMPLES = "inception, judge:PATH, dinov2-l, dinov2-l:PATH, transformers:PATH, timm:NAME"
+
+
+def open_networks(text: str, device: torch.device) -> dict[str, FeatureNetwork]:
+    """Feature networks of names separated by commas, by what they were asked for as.
+
+    Raises:
+        ConfigError: if there is none of a name, or its weights are not to be had.
+        CheckpointError: if a judge is damaged.
+    """
+    networks: dict[str, FeatureNetwork] = {}
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        name, _, where = part.partition(":")
+        if name not in FEATURE_NETWORKS:
+            raise ConfigError(f"`--features` has `{part}`", f"expected some of {EXAMPLES}")
+        if not where and name in ("judge", "transformers", "timm"):
+            raise ConfigError(f"`--features {name}` does not say which", f"{name}:...; {EXAMPLES}")
+        networks[part] = FEATURE_NETWORKS[name](where, device)
+    if not networks:
+        raise ConfigError("`--features` is empty", f"expected some of {EXAMPLES}")
+    return networks

@@ -1,0 +1,92 @@
+"""What the table of metrics calls where a number takes more than two sides: dice, or a classifier.
+
+Rows are shuffled by seed where their order counts, for folders are sorted by class.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from scalegan.interfaces import Labels
+from scalegan.metrics import frechet, kernel
+from scalegan.metrics import inception_score as scores
+from scalegan.metrics.neighbours import nearest
+from scalegan.metrics.statistics import Moments
+from scalegan.runtime.rng import stream
+
+Fit = Callable[[Any, Any, list[str]], Callable[[Any], Any]]
+
+
+class Copies(NamedTuple):
+    """Shares of samples that equal others, to the pixel."""
+
+    copied_share: float
+    """Of training images."""
+    duplicate_share: float
+    """Of earlier samples."""
+
+
+def distance_infinity(
+    real: Moments, fake: Float[Tensor, "M E"], seed: int, num_sizes: int = 15
+) -> frechet.Extrapolated:
+    """FD-infinity on rows in random order."""
+    return frechet.frechet_infinity(real, _shuffled(fake, seed), num_sizes)
+
+
+def inception_score(logits: Float[Tensor, "N K"], seed: int, splits: int = 10) -> scores.Score:
+    """The Inception Score of rows in random order."""
+    return scores.inception_score(_shuffled(logits, seed), splits)
+
+
+def kernel_distance(
+    real: Float[Tensor, "N E"],
+    fake: Float[Tensor, "M E"],
+    subsets: int = 100,
+    size: int = 1000,
+    seed: int = 2020,
+) -> kernel.SubsetScore:
+    """KID by its usual protocol: subsets drawn as torch-fidelity draws them."""
+    rows = kernel.draw_rows(len(real), len(fake), subsets, size, seed)
+    return kernel.kernel_distance_subsets(real, fake, *rows)
+
+
+def nearest_ratio(real: Float[Tensor, "N E"], fake: Float[Tensor, "M E"]) -> float:
+    """Median distance of samples to the nearest real one, over that of real ones to each other.
+
+    Far below 1, samples are copies of the training data.
+    """
+    among = nearest(real, real, 1, is_same=True).distances.median()
+    return (nearest(fake, real, 1).distances.median() / among).item()
+
+
+def copies(real: Int64[Tensor, " N"], fake: Int64[Tensor, " M"]) -> Copies:
+    """Exact copies, found by the images' hashes."""
+    copied = torch.isin(fake, real).double().mean().item()
+    return Copies(copied, 1 - len(fake.unique()) / len(fake))
+
+
+def classification_accuracy_score(
+    fit: Fit,
+    real: UInt8[Tensor, "N 3 P P"],
+    real_labels: Labels,
+    fake: UInt8[Tensor, "M 3 P P"],
+    fake_labels: Int64[Tensor, " M"],
+    num_classes: int,
+) -> float:
+    """Accuracy on real images of a classifier trained on samples alone (arXiv 1905.10887).
+
+    The real images should be ones that the generator was not trained on.
+
+    Args:
+        fit: trains on (images, labels, class names); gives a function to features with logits.
+    """
+    judge = fit(fake, fake_labels, [str(i) for i in range(num_classes)])
+    best = torch.cat([judge(part).logits.argmax(dim=1).cpu() for part in real.split(512)])
+    return (best == real_labels).double().mean().item()
+
+
+def _shuffled(rows: Tensor, seed: int) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=stream(seed, "rows"))]

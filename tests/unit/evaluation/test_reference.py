@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scalegan.errors import ConfigError, DataError
+from scalegan.evaluation.command import look_at
+from scalegan.evaluation.inputs import Drawing
+from scalegan.evaluation.reference import is_statistics, load_reference, save_reference
+from scalegan.metrics.collect import Seen
+from scalegan.metrics.evaluate import kinds_of
+from scalegan.registry import METRICS
+from tests.unit.metrics.test_evaluate import ALONE, Colors, pictures, see
+
+KINDS = {"moments", "spatial", "bank", "labels", "hashes"}
+
+
+def saved(path: Path, kinds: set[str] = KINDS) -> Seen:
+    seen = see(pictures(40), kinds, Colors(), kind="test")
+    save_reference(path, seen, Colors())
+    return seen
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "r.npz"
+    seen = saved(path)
+    assert is_statistics(str(path))
+    side, about = load_reference(path, Colors())
+    expected = seen.sides["colors"]
+    assert side.moments and expected.moments and side.moments.count == side.count == 40
+    assert torch.equal(side.moments.covariance, expected.moments.covariance)
+    for name in ("bank", "labels", "hashes"):
+        assert torch.equal(getattr(side, name), getattr(expected, name))
+    assert about["digest"] == seen.about["digest"], "as if the pictures were there"
+    assert side.spatial is not None
+
+
+def test_without_a_bank_the_file_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
+    saved(tmp_path / "r.npz", {"moments"})
+    side, _ = load_reference(tmp_path / "r.npz", Colors())
+    assert side.moments and side.bank is side.labels is side.hashes is None
+
+
+def test_statistics_of_another_network_are_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "r.npz")
+    with pytest.raises(ConfigError, match="other features: their `digest` is 'ab12', not 'ff'"):
+        load_reference(tmp_path / "r.npz", Colors(digest="ff"))
+
+
+def test_files_of_adm_are_for_the_standard_network(tmp_path: Path) -> None:
+    path = tmp_path / "adm.npz"
+    seen = see(pictures(40), KINDS, Colors()).sides["colors"]
+    assert seen.moments and seen.spatial
+    some = pictures(10, 1)
+    values = {"mu": seen.moments.mean, "sigma": seen.moments.covariance}
+    values |= {"mu_s": seen.spatial.mean, "sigma_s": seen.spatial.covariance}
+    np.savez(path, some.permute(0, 2, 3, 1).numpy(), **{k: v.numpy() for k, v in values.items()})
+    with pytest.raises(ConfigError, match="does not say which network"):
+        load_reference(path, Colors())
+    network = Colors(standard=True)
+    kinds = kinds_of([METRICS["fid"], METRICS["pr"]], "real")
+    found, _ = look_at(str(path), {"colors": network}, kinds, Drawing(), ALONE, print)
+    side = found.sides["colors"]
+    assert side.moments and torch.equal(side.moments.mean, seen.moments.mean)
+    assert side.bank is not None and len(side.bank) == 10, "of its pictures, for precision"
+
+
+@pytest.mark.parametrize("change", ["shape", "nan", "lack"])
+def test_damage_is_a_sentence(change: str, tmp_path: Path) -> None:
+    mu, sigma = np.zeros(3), np.eye(3)
+    values = {"mu": mu, "sigma": sigma}
+    if change == "shape":
+        values["sigma"] = np.eye(2)
+    elif change == "nan":
+        values["mu"] = mu * np.nan
+    else:
+        del values["sigma"]
+    np.savez(tmp_path / "r.npz", **values)
+    with pytest.raises(DataError, match="no usable file of statistics"):
+        load_reference(tmp_path / "r.npz", Colors(standard=True))

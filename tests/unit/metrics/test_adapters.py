@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from scalegan.metrics import adapters
+from scalegan.metrics.inception_score import inception_score
+from scalegan.metrics.kernel import kernel_distance
+from scalegan.metrics.statistics import moments
+
+
+def bank(count: int, seed: int, shift: float = 0) -> torch.Tensor:
+    return torch.randn(count, 4, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def test_copies_by_hand() -> None:
+    real, fake = torch.tensor([1, 2, 3]), torch.tensor([3, 3, 4, 5])
+    assert adapters.copies(real, fake) == (0.5, 0.25)
+
+
+def test_the_score_does_not_see_the_order_of_classes() -> None:
+    logits = 9 * torch.eye(10).repeat_interleave(50, 0)  # sorted by class: each part sees one
+    assert inception_score(logits).mean == pytest.approx(1)
+    assert adapters.inception_score(logits, seed=0).mean > 5
+    assert adapters.inception_score(logits, 0) == adapters.inception_score(logits, 0)
+
+
+def test_kernel_subsets_agree_with_all_rows() -> None:
+    real, fake = bank(300, 0), bank(300, 1, 0.5)
+    found = adapters.kernel_distance(real, fake, subsets=50, size=100)
+    assert found.mean == pytest.approx(kernel_distance(real, fake), rel=0.2)
+    assert found.standard_error < found.std
+
+
+def test_infinity_is_below_the_biased_distance() -> None:
+    real = moments(bank(4000, 0))
+    found = adapters.distance_infinity(real, bank(500, 1), seed=0)
+    assert found.value < found.distances[-1] < found.distances[0]
+
+
+def test_copies_of_real_rows_are_near() -> None:
+    real = bank(200, 0)
+    assert adapters.nearest_ratio(real, bank(200, 1)) == pytest.approx(1, abs=0.2)
+    assert adapters.nearest_ratio(real, real + 1e-4) < 0.01
+
+
+def test_the_classification_score_is_of_a_classifier_that_saw_samples_alone() -> None:
+    seen = []
+
+    class Verdict:
+        def __init__(self, images: torch.Tensor) -> None:
+            self.logits = torch.stack([255 - images[:, 0, 0, 0], images[:, 0, 0, 0]], 1).float()
+
+    def fit(images: torch.Tensor, labels: torch.Tensor, names: list[str]) -> type[Verdict]:
+        seen.append((len(images), names))
+        return Verdict
+
+    values = torch.tensor([0, 0, 255, 255], dtype=torch.uint8)
+    real = values.view(4, 1, 1, 1).expand(-1, 3, 4, 4)
+    labels = torch.tensor([0, 1, 1, 1])
+    fake = torch.zeros(7, 3, 4, 4, dtype=torch.uint8)
+    found = adapters.classification_accuracy_score(
+        fit, real, labels, fake, torch.zeros(7).long(), 2
+    )
+    assert found == 0.75 and seen == [(7, ["0", "1"])]
