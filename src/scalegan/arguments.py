@@ -38,6 +38,8 @@ def parse(
                 args=arguments,
                 default=kind() if default is None else default,
                 return_unknown_args=True,
+                # The recipe's architecture decides which sizes there are.
+                config=(tyro.conf.AvoidSubcommands,),
             )
     except SystemExit as stop:
         if not stop.code:
@@ -46,18 +48,20 @@ def parse(
     if unknown:
         from scalegan.config import suggestion
 
-        hint = suggestion(unknown[0].split("=")[0], flags(kind))
+        hint = suggestion(unknown[0].split("=")[0], flags(kind, default))
         hint = hint or f"`scalegan {name} --help` lists all options"
         raise ConfigError(f"unknown option `{unknown[0]}`", hint)
     return parsed
 
 
-def flags(kind: type) -> list[str]:
-    """The flags that a command's fields make."""
+def flags(kind: type, default: Any) -> list[str]:
+    """The flags that a command's fields make, and those of its recipe, if it takes one."""
     from scalegan.config import setting_names
 
     names = [f.name for f in fields(kind) if f.name != "config"]
-    names += setting_names() if kind in (Train, Plan) else []
+    if kind in (Train, Plan):
+        sizes = {f"model.{field.name}" for field in fields(default.config.model)}
+        names += [n for n in setting_names() if not n.startswith("model.") or n in sizes]
     return [f"--{name.replace('_', '-')}" for name in names]
 
 
