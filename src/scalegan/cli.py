@@ -41,7 +41,7 @@ commands:
   plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
   doctor                      what this machine has: devices, links, disk, versions, extras
   autoencoder train SOURCE    a small autoencoder of your own pictures; goes on where it stopped
-  convert FILE OUT            the official implementation's weights become a snapshot
+  convert FILE OUT            weights of the official GAT, or the hub's BigGAN, become a snapshot
 
 first steps:
   scalegan train digits                            minutes on a laptop, no download
@@ -384,7 +384,9 @@ def convert_command(arguments: list[str]) -> int:
 
     from scalegan.convert import convert
 
-    lines = convert(Path(source), Path(out), parsed.class_names, parsed.allow_unsafe_pickle)
+    lines = convert(
+        Path(source), Path(out), parsed.class_names, parsed.allow_unsafe_pickle, parsed.hub_config
+    )
     print("\n".join(lines))
     return 0
 

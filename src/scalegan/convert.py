@@ -4,6 +4,7 @@ Parity tests and conversion use the same tables, those of `references`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.errors import CheckpointError, ConfigError
+from scalegan.models.biggan import generator_layers
 from scalegan.references import biggan, gansformer, gat, ladagan
+from scalegan.runtime.files import read_json
 from scalegan.runtime.foreign import read_tensors
 from scalegan.settings import AutoencoderConfig
 from scalegan.snapshot import Card, save
@@ -56,17 +59,23 @@ def load_reference(
 
 
 def convert(
-    source: Path, out: Path, class_names: Path | None = None, is_trusted: bool = False
+    source: Path,
+    out: Path,
+    class_names: Path | None = None,
+    is_trusted: bool = False,
+    hub_config: Path | None = None,
 ) -> list[str]:
-    """Turn a foreign checkpoint into a snapshot.
+    """Turn a foreign checkpoint into a snapshot: GAT's official one, or BigGAN-deep's from the hub.
 
-    Sizes are read off the tensors' shapes. The averaged generator is taken where there is one.
+    Sizes of GAT are read off the tensors' shapes. Its averaged generator is taken where there is
+    one.
 
     Args:
         source: .safetensors, or a pickle of the official code (opened in a child process only).
         out: the snapshot's folder; must not exist.
         class_names: a text file with one name a line; numbers if not given.
         is_trusted: open a pickle that weights-only loading refuses, in the child process.
+        hub_config: the `config.json` that lies beside the hub's BigGAN-deep weights.
 
     Returns:
         Lines on what was read and written.
@@ -77,6 +86,41 @@ def convert(
     if out.exists():
         raise CheckpointError(f"`{out}` exists already", "choose another folder")
     tensors = read_tensors(source, is_trusted)
+    if hub_config:
+        card, networks = of_hub(tensors, hub_config)
+        lines = [f"generator: {len(tensors)} tensors of `{source}`"]
+    else:
+        card, networks, lines = of_gat(tensors, source)
+    names = card.class_names
+    if class_names:
+        names = class_names.read_text(encoding="utf-8").splitlines()
+        if len(names) != len(card.class_names):
+            raise CheckpointError(
+                f"`{class_names}` has {len(names)} lines; the model has {len(card.class_names)} "
+                "classes"
+            )
+    card = replace(card, name=source.stem, class_names=names)
+    save(out, card, networks["generator"], networks.get("discriminator"))
+    return [*lines, f"snapshot: `{out}`; next: scalegan info {out}"]
+
+
+def of_hub(tensors: dict[str, Tensor], config: Path) -> tuple[Card, dict[str, nn.Module]]:
+    """A card and the generator of the hub's BigGAN-deep weights, without truncation."""
+    sizes = read_json(config)
+    model, layers = biggan.hub_config(sizes)
+    generator = biggan.hub_generator(sizes, tensors)
+    shape = (3, sizes["output_dim"], sizes["output_dim"])
+    if layers != generator_layers(model, shape):
+        raise CheckpointError(f"`{config}` lists other blocks than a BigGAN-deep of its size has")
+    names = [str(index) for index in range(sizes["num_classes"])]
+    card = Card("", model, AutoencoderConfig(), shape, names)
+    return card, {"generator": generator}
+
+
+def of_gat(
+    tensors: dict[str, Tensor], source: Path
+) -> tuple[Card, dict[str, nn.Module], list[str]]:
+    """A card and the networks of the official GAT code's weights."""
     parts = split_networks(tensors)
     if "generator" not in parts:
         raise CheckpointError(f"`{source}` holds no generator in the official code's key names")
@@ -85,27 +129,18 @@ def convert(
         networks[role] = load_reference("gat", role, gat.infer(role, weights), weights)
         lines.append(f"{role}: {len(weights)} tensors of `{source}`")
     config = gat.infer("generator", parts["generator"])
-    names = [str(index) for index in range(config["num_classes"])]
-    if class_names:
-        names = class_names.read_text(encoding="utf-8").splitlines()
-        if len(names) != config["num_classes"]:
-            raise CheckpointError(
-                f"`{class_names}` has {len(names)} lines; the model has {config['num_classes']} "
-                "classes"
-            )
     card = Card(
-        name=source.stem,
+        name="",
         model=gat.model_config(config),
         autoencoder=AutoencoderConfig(),
         shape=(config["in_channels"], config["input_size"], config["input_size"]),
-        class_names=names,
+        class_names=[str(index) for index in range(config["num_classes"])],
         features=gat.infer("discriminator", parts["discriminator"])["z_dim"]
         if "discriminator" in parts
         else 0,
         step=int(tensors.get("steps", torch.tensor(0))),
     )
-    save(out, card, networks["generator"], networks.get("discriminator"))
-    return [*lines, f"snapshot: `{out}`; next: scalegan info {out}"]
+    return card, networks, lines
 
 
 def split_networks(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

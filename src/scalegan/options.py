@@ -214,8 +214,10 @@ class TrainJudge(JudgeConfig):
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn a checkpoint of the official GAT code into a snapshot."""
+    """Turn a checkpoint of the official GAT code, or the hub's BigGAN-deep, into a snapshot."""
 
+    hub_config: Path | None = None
+    """The config.json beside the hub's BigGAN-deep weights, which says that FILE is one."""
     class_names: Path | None = None
     """Text file with one class name a line; numbers if not given."""
     allow_unsafe_pickle: bool = False

@@ -1,6 +1,7 @@
 """The official code's weights become a snapshot; its pickles are opened by a child alone."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import scalegan as package
+from scalegan.convert import load_reference
 from tests.conftest import PARITY
 from tests.runs import scalegan
+from tests.unit.references.test_biggan import HUB, hub_weights
 
 VECTORS = PARITY / "gat" / "loss_align.safetensors"
 pytestmark = pytest.mark.skipif(not VECTORS.is_file(), reason=f"no reference vectors in {PARITY}")
@@ -97,3 +100,24 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
         "convert", str(tmp_path / "other.safetensors"), str(tmp_path / "out"), check=False
     )
     assert done.returncode == 2 and "are not those of a GAT" in done.stderr
+
+
+def test_the_hub_s_biggan_becomes_a_snapshot(tmp_path: Path) -> None:
+    """Small weights in the hub's layout, of the blocks that a BigGAN-deep of 16 pixels has."""
+    sizes = HUB | {"layers": [[False, 4, 4], [True, 4, 4]] * 2}
+    weights = hub_weights(sizes)
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    command = ["convert", str(tmp_path / "pytorch_model.bin"), str(tmp_path / "out")]
+    scalegan(*command, "--hub-config", str(tmp_path / "config.json"))
+    gan = package.load(tmp_path / "out")
+    z, labels = torch.randn(2, *gan.generator.z_shape), torch.tensor([1, 4])
+    expected = load_reference("biggan-hub", "generator", sizes, weights)(z, labels)
+    assert torch.equal(gan.generator(z, labels), expected)
+    assert gan.sample(4, truncation=0.5).shape == (4, 3, 16, 16)
+
+    (tmp_path / "config.json").write_text(json.dumps(HUB))  # a block less
+    torch.save(hub_weights(), tmp_path / "pytorch_model.bin")
+    command[-1] = str(tmp_path / "other")
+    odd = scalegan(*command, "--hub-config", str(tmp_path / "config.json"), check=False).stderr
+    assert "lists other blocks than a BigGAN-deep of its size has" in odd

@@ -54,8 +54,11 @@ def port_weights(config: dict[str, Any]) -> dict[str, Tensor]:
     return weights
 
 
-def hub_weights() -> dict[str, Tensor]:
-    """Random weights in the layout of the hub's files."""
+def hub_weights(hub: dict[str, Any] = HUB) -> dict[str, Tensor]:
+    """Random weights in the layout of the hub's files, for four channels and attention."""
+    place = hub["attention_layer_position"]
+    layers = [(4 * inputs, 4 * outputs) for _, inputs, outputs in hub["layers"]]
+    width, last = layers[place - 1][1], layers[-1][1]
     rng = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
@@ -75,9 +78,9 @@ def hub_weights() -> dict[str, Tensor]:
         weights[f"generator.{key}.running_means"] = draw(5, width)
         weights[f"generator.{key}.running_vars"] = 0.5 + draw(5, width).abs()
 
-    normalised("gen_z", 16 * 16, 5)
-    for index, inputs, outputs in ((0, 16, 16), (1, 16, 16), (3, 16, 8)):
-        hidden = inputs // 4
+    normalised("gen_z", 16 * layers[0][0], 5)
+    for index, (inputs, outputs) in enumerate(layers):
+        index, hidden = index + (index >= place), inputs // 4
         for i, (a, b, kernel) in enumerate(
             [(inputs, hidden, 1), (hidden, hidden, 3), (hidden, hidden, 3), (hidden, outputs, 1)]
         ):
@@ -85,12 +88,15 @@ def hub_weights() -> dict[str, Tensor]:
             statistics(f"layers.{index}.bn_{i}", a)
             normalised(f"layers.{index}.bn_{i}.scale", a, 5, bias=False)
             normalised(f"layers.{index}.bn_{i}.offset", a, 5, bias=False)
-    for part, b, a in (("theta", 2, 16), ("phi", 2, 16), ("g", 8, 16), ("o_conv", 16, 8)):
-        normalised(f"layers.2.snconv1x1_{part}", b, a, 1, 1, bias=False)
-    weights["generator.layers.2.gamma"] = torch.tensor([0.6])
-    statistics("bn", 8)
-    weights |= {"generator.bn.weight": 1 + draw(8), "generator.bn.bias": draw(8)}
-    normalised("conv_to_rgb", 8, 8, 3, 3)
+    few, half = width // 8, width // 2
+    for part, b, a in (
+        ("theta", few, width), ("phi", few, width), ("g", half, width), ("o_conv", width, half)
+    ):  # fmt: skip
+        normalised(f"layers.{place}.snconv1x1_{part}", b, a, 1, 1, bias=False)
+    weights[f"generator.layers.{place}.gamma"] = torch.tensor([0.6])
+    statistics("bn", last)
+    weights |= {"generator.bn.weight": 1 + draw(last), "generator.bn.bias": draw(last)}
+    normalised("conv_to_rgb", last, last, 3, 3)
     return weights
 
 
