@@ -132,7 +132,7 @@ def test_the_way_from_samples_to_a_comparison(
         (["digits", "--features", "judge:{judge}"], "does not say what it was trained on"),
         (["{run}", "--against", "nowhere"], "neither a file nor a folder"),
         (["{run}", "--num", "-1"], "expected 0 or more"),
-        (["nowhere.json", "--compare", "x.json"], "there is no file"),
+        (["nowhere.json", "--compare", "x.json"], "there is no result"),
     ],
 )
 def test_mistakes_are_sentences(arguments: list[str], message: str, place: Path) -> None:
