@@ -24,6 +24,8 @@ from scalegan.settings import (
 
 RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")
+MOST_BYTES = 2**20
+"""Of a recipe; ours have some two thousand."""
 MULTIPLES = {"k": 10**3, "M": 10**6}
 
 
@@ -40,6 +42,8 @@ def read(recipe: str) -> Config:
     """
     path = RECIPES / f"{recipe}.toml" if recipe in recipes() else Path(recipe)
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > MOST_BYTES):
+            raise ConfigError(f"`{path}` is no file of at most {MOST_BYTES:,} bytes")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         near = difflib.get_close_matches(recipe, recipes(), 1) or recipes()
@@ -51,6 +55,8 @@ def read(recipe: str) -> Config:
         return parse(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"`{path}` is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"`{path}` is nested too deeply") from None
 
 
 def parse(values: dict[str, Any]) -> Config:

@@ -1,6 +1,7 @@
 """A config becomes a train state and the rows it trains on."""
 
 import copy
+import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,11 +9,11 @@ import torch
 from torch import nn
 
 from scalegan.data.loader import Loader, order
-from scalegan.data.rows import Pictures, Readable, Rows, collect, encode
+from scalegan.data.rows import Pictures, Readable, Rows, collect, encode, hold_out
 from scalegan.data.shards import Shards
 from scalegan.data.sources import class_notices, open_source
 from scalegan.errors import ConfigError, DataError
-from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
+from scalegan.interfaces import Autoencoder, Batch, DiscriminatorModule, GeneratorModule, Teacher
 from scalegan.losses.objective import Objective
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
 from scalegan.runtime.rng import seed_all
@@ -29,6 +30,8 @@ class Built(NamedTuple):
     rows: Readable
     pictures: Pictures
     """Of shards: only where they are judged by, and then no more than JUDGED."""
+    held_out: Batch | None = None
+    """Rows that are not among `rows`."""
 
 
 JUDGED = 10_000
@@ -55,15 +58,20 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
             f"choose a multiple of {parts}",
         )
     read = from_shards if config.data.shards else from_source
+    rows: Readable
     autoencoder, rows, pictures = read(config, world, with_images=teacher is not None)
+    data_fingerprint = rows.fingerprint if isinstance(rows, Shards) else fingerprint(pictures)
+    held_out = None
+    if config.data.held_out:
+        rows, held_out = hold_out(rows, config.data.held_out, config.seed)
     if len(rows) < config.train.batch_size:
         raise ConfigError(
             f"`train.batch_size` {config.train.batch_size} is larger than the data set "
             f"({len(rows)} pictures)"
         )
     state = build_state(config, world, autoencoder, len(pictures.class_names), teacher)
-    state.shards = rows.fingerprint if isinstance(rows, Shards) else ""
-    return Built(state, rows, pictures)
+    state.shards = data_fingerprint
+    return Built(state, rows, pictures, held_out)
 
 
 def build_teacher(
@@ -143,6 +151,14 @@ def from_shards(
         shards.verify(world.rank, world.size)
     wanted = min(JUDGED, len(shards)) if config.evaluate.num_images else 0
     return autoencoder, shards, judged_pictures(shards, autoencoder, wanted)
+
+
+def fingerprint(pictures: Pictures) -> str:
+    """A digest of decoded pictures and their labels."""
+    found = hashlib.sha256()
+    for tensor in (pictures.images, pictures.labels):
+        found.update(tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def judged_pictures(shards: Shards, autoencoder: Autoencoder, count: int) -> Pictures:
