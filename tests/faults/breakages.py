@@ -23,9 +23,7 @@ RANK = "RANK"
 
 
 def at_point(point: str, nth: int, act: Callable[[], None]) -> None:
-    """Act the n-th time (from 1) that a named moment of saving comes; any moment if `point` is "".
-
-    """
+    """Act the n-th time (from 1) that a named moment of saving comes; any moment if `point` is ""."""
     count = 0
 
     def strike(name: str) -> None:
@@ -306,5 +304,3 @@ def break_watchdog() -> None:
         return read(run, rank, size, pulse, 0.0)
 
     loop.Watchdog = asleep
-
-

@@ -1,7 +1,6 @@
 """What all tests of faults share: a nursery of processes, a small data set."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest

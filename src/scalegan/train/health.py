@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from scalegan.data.rows import Readable
 from scalegan.interfaces import Batch, Labels, Levels
 from scalegan.runtime.log import Log
-from scalegan.runtime.rng import seed_all
+from scalegan.runtime.rng import seed_all, stream
 from scalegan.sample import noise_for
 from scalegan.train.state import TrainState
 
-PROBED_CLASSES, PROBED_PER_CLASS = 4, 8
+PROBED_CLASSES, PROBED_PER_CLASS, JUDGED = 4, 8, 64
 WARM_UP = 10
 """Lines of the record before a band is believed."""
 BAND = 50
 """Lines that a band remembers."""
-IN_A_ROW = 3
+IN_A_ROW = 4
 """Suspicious lines before an alarm."""
 
 Values = Mapping[str, float]
@@ -85,8 +85,10 @@ def overfit(line: Values) -> float | None:
     """0 where held-out pictures look as real as training ones, 1 where they look fake."""
     names = ("health/training_logits", "health/held_out_logits", "health/fake_logits")
     training, held_out, fake = (line.get(name) for name in names)
-    if training is None or held_out is None or fake is None or training <= fake:
+    if training is None or held_out is None or fake is None:
         return None
+    if line["health/sign_rate"] < 0.9 or training - fake < 1:
+        return 0.0  # what the discriminator hardly knows it has not learnt by heart
     return (training - held_out) / (training - fake)
 
 
@@ -132,9 +134,9 @@ def rules() -> list[Rule]:
         *(
             Rule(
                 f"penalty {name}",
-                get(f"d/{name}"),
-                lambda x, usual: usual is not None and x > 50 * usual,
-                f"the discriminator's squared slope d/{name} has grown out of its band",
+                get(f"d/{name}_penalty"),
+                lambda x, usual: usual is not None and x > max(2.0, 20 * usual),
+                f"the loss term d/{name}_penalty has grown out of its band",
                 penalties,
             )
             for name in ("r1", "r2")
@@ -179,23 +181,27 @@ def build_probe(
         rows: what is trained on.
         held_out: what is not.
     """
-    device = state.world.device
+    device, seed = state.world.device, state.config.seed
     indices, labels = probed_rows(rows.labels, len(class_names))
-    real = _samples(state, rows.read(indices))
-    labels, real_spread = labels.to(device), spread(real, labels)
-    z = noise_for(range(len(labels)), state.generator.z_shape).to(device)
-    sets = {"training": (real, labels)}
-    if held_out is not None:
-        sets["held_out"] = _samples(state, held_out), held_out.labels.to(device)
+    real_spread = spread(_samples(state, rows.read(indices)), labels.to(device))
+    # Judged are pictures of all classes, for logits depend on the class.
+    judged = rows.read(torch.randperm(len(rows), generator=stream(seed, "health"))[:JUDGED])
+    sets = {"training": judged} | ({} if held_out is None else {"held_out": held_out})
+    reals = {
+        name: (_samples(state, batch), batch.labels.to(device)) for name, batch in sets.items()
+    }
+    all_labels = torch.cat([labels.to(device), reals["training"][1]])
+    z = noise_for(range(len(all_labels)), state.generator.z_shape).to(device)
 
     @torch.no_grad()
     def probe(state: TrainState) -> dict[str, float]:
         with _at_rest(*state.networks.values()), state.autocast():
-            seed_all(state.config.seed, "health")
-            fake = state.generator.synthesize(state.generator.map(z, labels))
-            found = {"health/diversity": spread(fake[:, -1], labels) / max(real_spread, 1e-12)}
-            logits = {"fake": _logits(state, fake, labels)}
-            for name, (samples, of) in sets.items():
+            seed_all(seed, "health")
+            fake = state.generator.synthesize(state.generator.map(z, all_labels))
+            fixed, fake = fake[: len(labels), -1], fake[len(labels) :]
+            found = {"health/diversity": spread(fixed, labels.to(device)) / max(real_spread, 1e-12)}
+            logits = {"fake": _logits(state, fake, reals["training"][1])}
+            for name, (samples, of) in reals.items():
                 logits[name] = _logits(state, samples[:, None], of)
         gaps = logits["training"] - logits["fake"]
         found |= {f"health/{name}_logits": value.mean().item() for name, value in logits.items()}
