@@ -26,6 +26,8 @@ RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")
 MOST_BYTES = 2**20
 """Of a recipe; ours have some two thousand."""
+MOST_DOTS = 1000
+"""Between two equals signs of a recipe, comments included."""
 MULTIPLES = {"k": 10**3, "M": 10**6}
 
 
@@ -52,11 +54,15 @@ def read(recipe: str) -> Config:
             f"recipes: {', '.join(near)}",
         ) from None
     try:
-        return parse(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        # The time and memory that a dotted key takes grow with the square of its dots.
+        if max(part.count(".") for part in text.split("=")) > MOST_DOTS:
+            raise RecursionError
+        values = tomllib.loads(text)
+    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"`{path}` is not TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"`{path}` is nested too deeply") from None
+    return parse(values)
 
 
 def parse(values: dict[str, Any]) -> Config:

@@ -122,12 +122,16 @@ def serve() -> None:
 
     torch.set_num_threads(1)
     running: set[int] = set()
+    codes: dict[int, int] = {}
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
-            answer: dict[str, Any] = {"code": await_exit(request["wait"], request["seconds"])}
-            if answer["code"] is not None:
-                running.discard(request["wait"])
+            pid = request["wait"]
+            code = codes.get(pid)
+            if code is None and (code := await_exit(pid, request["seconds"])) is not None:
+                running.discard(pid)
+                codes[pid] = code
+            answer: dict[str, Any] = {"code": code}
         else:
             pid = os.fork()
             if pid == 0:

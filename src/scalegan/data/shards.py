@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -165,8 +166,52 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"`{path / MANIFEST}` cannot be read: {error}", AGAIN) from None
     if found != FORMAT:
-        raise DataError(f"`{path}` has format {found}; this version reads {FORMAT}")
+        raise DataError(f"`{path}` has format {_short(found)}; this version reads {FORMAT}")
     return manifest
+
+
+def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Check the parts of a manifest that decide what is read: it may come from anybody.
+
+    Raises:
+        DataError: if one is missing, of another kind, or names a file elsewhere.
+    """
+
+    def is_name(value: Any) -> bool:
+        return isinstance(value, str) and Path(value).name == value and "\0" not in value
+
+    def is_count(value: Any, least: int) -> bool:
+        return type(value) is int and least <= value < 2**40
+
+    def is_shard(about: Any) -> bool:
+        return (
+            isinstance(about, dict)
+            and is_name(about.get("name"))
+            and is_count(about.get("rows"), 0)
+            and isinstance(about.get("digests"), dict)
+            and all(is_name(name) for name in about["digests"])
+        )
+
+    def is_row(row: Any) -> bool:
+        return (
+            isinstance(row, dict)
+            and isinstance(row.get("shape"), list)
+            and all(is_count(number, 1) for number in row["shape"])
+            and isinstance(row.get("dtype"), str)
+        )
+
+    checks: dict[str, Callable[[Any], bool]] = {
+        "complete": lambda value: isinstance(value, bool),
+        "mirror": lambda value: isinstance(value, bool),
+        "keep_images": lambda value: isinstance(value, bool),
+        "class_names": lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v),
+        "row": is_row,
+        "shards": lambda value: isinstance(value, list) and all(map(is_shard, value)),
+    }
+    for name, is_good in checks.items():
+        if not is_good(manifest.get(name)):
+            value = _short(manifest.get(name))
+            raise DataError(f"`{path / MANIFEST}` is not usable: its `{name}` is {value}", AGAIN)
 
 
 def refuse_other(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -288,6 +333,7 @@ class Shards:
     def __init__(self, path: Path, with_images: bool = False) -> None:
         self.path = path
         self.manifest = read_manifest(path)
+        check_manifest(path, self.manifest)
         if not self.manifest["complete"]:
             raise DataError(
                 f"`{path}` is not complete: preparation was stopped",
@@ -397,19 +443,20 @@ class Shards:
         folder = self.path / name
         nothing = np.empty(0, np.uint8)
         try:
-            mapped, labels = _Map(folder / "stored.npy"), np.load(folder / "labels.npy")
+            mapped, labels = _Map(folder / "stored.npy"), _load(folder / "labels.npy")
             stored = mapped.rows
             pictures = offsets = nothing
             if self.with_images:
-                offsets = np.load(folder / "offsets.npy")
+                offsets = _load(folder / "offsets.npy")
                 has_bytes = (folder / "images.bin").stat().st_size > 0
                 pictures = (
                     np.asarray(np.memmap(folder / "images.bin", mode="r")) if has_bytes else nothing
                 )
         except FileNotFoundError as error:
             raise self._defect(name, f"`{Path(error.filename).name}` is missing") from None
-        except (ValueError, EOFError) as error:
-            raise self._defect(name, f"a file is cut short or damaged ({error})") from None
+        except (ValueError, EOFError, TokenError, RecursionError, OverflowError) as error:
+            what = _short(str(error))[1:-1]
+            raise self._defect(name, f"a file is cut short or damaged ({what})") from None
         if len(stored) != num_rows:
             raise DataError(
                 f"shard `{name}` in `{self.path}` holds {len(stored):,} rows but the manifest says "
@@ -434,7 +481,22 @@ class Shards:
         return DataError(f"shard `{name}` in `{self.path}` is not usable: {what}", AGAIN)
 
 
+def _load(path: Path) -> np.ndarray:
+    """A plain array; its header is believed only as far as the file reaches.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    with np.errstate(over="ignore"):  # of the size that a header claims
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(found, np.ndarray):
+        raise ValueError("an archive, not an array")
+    return np.array(found)
+
+
 def _digest(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        return "no file"
     try:
         return digest(path)
     except FileNotFoundError:

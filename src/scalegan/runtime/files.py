@@ -45,8 +45,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    fault_point("draft made")
     try:
+        fault_point("draft made")
         yield draft
         fault_point("files written")
         files = sorted(file for file in draft.iterdir() if file.is_file())

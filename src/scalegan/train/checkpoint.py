@@ -229,7 +229,12 @@ def _about(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: if it is of another format or lacks something.
     """
-    about = read_json(path / "state.json")
+    try:
+        about = read_json(path / "state.json")
+    except ValueError as error:
+        raise CheckpointError(
+            f"`{path / 'state.json'}` cannot be read: {str(error)[:200]}"
+        ) from None
     found = about.get("format") if isinstance(about, dict) else None
     if found != FORMAT:
         raise CheckpointError(

@@ -39,4 +39,5 @@ def name_bad(suspects: Iterable[tuple[str, Tensor]], world: World) -> str:
     at, rank = int(found.min()), int(found.argmin())
     if at == len(names):
         return "norm of the gradients"  # each is finite, the sum of their squares is not
-    return f"{names[at]}, on rank {rank}" if world.size > 1 else names[at]
+    # What was averaged is bad everywhere; what is a rank's own says where it began.
+    return f"{names[at]}, on rank {rank}" if at < int(found.max()) else names[at]

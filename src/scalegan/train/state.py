@@ -155,7 +155,7 @@ class TrainState:
         for w, fake in self.kept.values():
             yield "style w", w
             yield "fake samples", fake
-        yield from report.items()
+        yield from (item for item in report.items() if not item[0].endswith("/grad_norm"))
         for key, parameter in self.networks[name].named_parameters():
             if parameter.grad is not None:
                 yield f"gradient of {name}.{key}", parameter.grad
