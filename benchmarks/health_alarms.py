@@ -22,7 +22,7 @@ from scalegan.train.health import Health, build_probe
 from scalegan.train.state import TrainState
 from scalegan.train.step import train_step
 
-STEPS, EVERY, FORCED_FROM = 240, 4, 120
+STEPS, EVERY, FORCED_FROM = 200, 4, 100
 
 
 def settings(seed: int) -> configs.Config:

@@ -49,8 +49,7 @@ def test_the_silent_rank_is_named(
     seconds, codes, children = silence(nursery, small, tmp_path, ranks, silent, how)
     assert seconds < TIMEOUT + 5, [child.text for child in children]
     others = [rank for rank in range(ranks) if rank != silent]
-    expected = -signal.SIGKILL if how == "stop" else EXIT_SILENT
-    assert codes[silent] == expected
+    assert codes[silent] in ([EXIT_SILENT, -signal.SIGKILL] if how == "hang" else [-signal.SIGKILL])
     assert all(codes[rank] == EXIT_SILENT for rank in others), (codes, children[0].text)
     what = "gives no sign of life" if how == "stop" else "does not get on with its work"
     where = rf"rank {silent} \(\S+, process {children[silent].pid}\) {what}"

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from scalegan.data import images
+from scalegan.data.manifest import AGAIN, check_manifest, short
 from scalegan.data.sources import Item
 from scalegan.errors import DataError
 from scalegan.interfaces import Batch, Images, Labels
@@ -46,7 +47,6 @@ MIRRORED = "#mirrored"
 HEADER = ("source", "size", "allow_upscaling", "mirror", "keep_images", "shard_pictures",
           "autoencoder", "class_names")  # fmt: skip
 """What a second call must have in common with the first."""
-AGAIN = "run the same `scalegan prepare` again: sound shards are kept, others are made anew"
 
 
 def shard_name(index: int) -> str:
@@ -166,52 +166,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"`{path / MANIFEST}` cannot be read: {error}", AGAIN) from None
     if found != FORMAT:
-        raise DataError(f"`{path}` has format {_short(found)}; this version reads {FORMAT}")
+        raise DataError(f"`{path}` has format {short(found)}; this version reads {FORMAT}")
     return manifest
-
-
-def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    """Check the parts of a manifest that decide what is read: it may come from anybody.
-
-    Raises:
-        DataError: if one is missing, of another kind, or names a file elsewhere.
-    """
-
-    def is_name(value: Any) -> bool:
-        return isinstance(value, str) and Path(value).name == value and "\0" not in value
-
-    def is_count(value: Any, least: int) -> bool:
-        return type(value) is int and least <= value < 2**40
-
-    def is_shard(about: Any) -> bool:
-        return (
-            isinstance(about, dict)
-            and is_name(about.get("name"))
-            and is_count(about.get("rows"), 0)
-            and isinstance(about.get("digests"), dict)
-            and all(is_name(name) for name in about["digests"])
-        )
-
-    def is_row(row: Any) -> bool:
-        return (
-            isinstance(row, dict)
-            and isinstance(row.get("shape"), list)
-            and all(is_count(number, 1) for number in row["shape"])
-            and isinstance(row.get("dtype"), str)
-        )
-
-    checks: dict[str, Callable[[Any], bool]] = {
-        "complete": lambda value: isinstance(value, bool),
-        "mirror": lambda value: isinstance(value, bool),
-        "keep_images": lambda value: isinstance(value, bool),
-        "class_names": lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v),
-        "row": is_row,
-        "shards": lambda value: isinstance(value, list) and all(map(is_shard, value)),
-    }
-    for name, is_good in checks.items():
-        if not is_good(manifest.get(name)):
-            value = _short(manifest.get(name))
-            raise DataError(f"`{path / MANIFEST}` is not usable: its `{name}` is {value}", AGAIN)
 
 
 def refuse_other(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -224,8 +180,8 @@ def refuse_other(path: Path, before: dict[str, Any], now: dict[str, Any]) -> Non
         then, asked = _comparable(before[name]), _comparable(now[name])
         if then != asked:
             raise DataError(
-                f"`{path}` holds another preparation: its `{name}` is {_short(then)}, not "
-                f"{_short(asked)}",
+                f"`{path}` holds another preparation: its `{name}` is {short(then)}, not "
+                f"{short(asked)}",
                 "choose another folder, or delete that one",
             )
 
@@ -235,11 +191,6 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: v for k, v in value["config"].items() if k != "path"} | value["identity"]
     return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
@@ -455,7 +406,7 @@ class Shards:
         except FileNotFoundError as error:
             raise self._defect(name, f"`{Path(error.filename).name}` is missing") from None
         except (ValueError, EOFError, TokenError, RecursionError, OverflowError) as error:
-            what = _short(str(error))[1:-1]
+            what = short(str(error))[1:-1]
             raise self._defect(name, f"a file is cut short or damaged ({what})") from None
         if len(stored) != num_rows:
             raise DataError(
@@ -490,6 +441,7 @@ def _load(path: Path) -> np.ndarray:
     with np.errstate(over="ignore"):  # of the size that a header claims
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(found, np.ndarray):
+        found.close()
         raise ValueError("an archive, not an array")
     return np.array(found)
 

@@ -174,10 +174,12 @@ class Watchdog(AbstractContextManager["Watchdog"]):
             faulthandler.dump_traceback(file)
         with suppress(OSError, ValueError, KeyError):
             silent = json.loads((self.folder / "verdict.json").read_text())["silent"]
-            time.sleep(2 * min(SECONDS_BETWEEN_LOOKS, self.timeout / 10))  # it may yet do this too
-            for beat in silent:
-                if beat["host"] == socket.gethostname() and beat["pid"] != os.getpid():
-                    os.kill(beat["pid"], signal.SIGKILL)  # a stopped process ends by nothing else
+            if os.getpid() not in [beat["pid"] for beat in silent]:
+                # A hanging one may yet do the above; a stopped process ends by nothing but this.
+                time.sleep(2 * min(SECONDS_BETWEEN_LOOKS, self.timeout / 10))
+                for beat in silent:
+                    if beat["host"] == socket.gethostname():
+                        os.kill(beat["pid"], signal.SIGKILL)
         sys.stderr.flush()
         os._exit(EXIT_SILENT)
 

@@ -32,7 +32,7 @@ BAND = 50
 IN_A_ROW = 4
 """Suspicious lines before an alarm."""
 
-Values = Mapping[str, float]
+Values = Mapping[str, Any]
 
 
 @dataclass

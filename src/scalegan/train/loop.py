@@ -112,7 +112,7 @@ def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]
     health = Health(log.rewind(state.step))
     probe = build_probe(state, built.rows, built.held_out, class_names)
     bar = log.progress(total, state.step, batch_size)
-    saved = state.step
+    saved, is_due = state.step, False
     with Signals() as signals, loader, bar as progress:
         state.wants_stop = signals.is_wished
         while state.step < total and not state.is_stopping:
@@ -139,9 +139,11 @@ def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]
             if world.is_first and (state.step % every["samples"] == 0 or is_last):
                 draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
                 plot_curves(run)
-            if state.step % every["checkpoint"] == 0 and not is_last:
+            is_due = is_due or state.step % every["checkpoint"] == 0
+            # Not amid bad steps: rolling back to there would forgive them.
+            if is_due and state.is_finite and not is_last:
                 save(built, run, world)
-                saved = state.step
+                saved, is_due = state.step, False
         if saved != state.step:
             save(built, run, world)
         return signals.agree(world) if state.is_stopping and state.step < total else None
