@@ -183,7 +183,7 @@ def describe(
     encoder = AUTOENCODERS[recipe.autoencoder.kind](recipe.autoencoder, channels, side)
     stored = encoder.encode(torch.zeros(1, 3, side, side, dtype=torch.uint8))
     header = {
-        "format": shards.FORMAT,
+        "format": FORMAT,
         "complete": False,
         "source": source,
         "size": recipe.size,

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from scalegan.errors import DataError
-from scalegan.runtime.files import MANIFEST
+from scalegan.runtime.files import MANIFEST, read_json
 
+FORMAT = 1
 AGAIN = "run the same `scalegan prepare` again: sound shards are kept, others are made anew"
 
 
@@ -14,6 +15,31 @@ def short(value: Any) -> str:
     """A value to show in a message."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a folder of shards says of itself.
+
+    Raises:
+        DataError: if there is none, or it cannot be read.
+    """
+    if not path.is_dir():
+        raise DataError(
+            f"there is no folder `{path}`", "`scalegan prepare SOURCE OUT` makes shards"
+        )
+    try:
+        manifest = read_json(path / MANIFEST)
+        found = manifest["format"]
+    except FileNotFoundError:
+        raise DataError(
+            f"`{path}` holds no shards: there is no `{MANIFEST}`",
+            "`scalegan prepare SOURCE OUT` makes shards",
+        ) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"`{path / MANIFEST}` cannot be read: {error}", AGAIN) from None
+    if found != FORMAT:
+        raise DataError(f"`{path}` has format {short(found)}; this version reads {FORMAT}")
+    return manifest
 
 
 def check_manifest(path: Path, manifest: dict[str, Any]) -> None:

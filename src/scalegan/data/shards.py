@@ -34,13 +34,12 @@ import torch
 from torch import Tensor
 
 from scalegan.data import images
-from scalegan.data.manifest import AGAIN, check_manifest, short
+from scalegan.data.manifest import AGAIN, check_manifest, read_manifest, short
 from scalegan.data.sources import Item
 from scalegan.errors import DataError
 from scalegan.interfaces import Batch, Images, Labels
-from scalegan.runtime.files import MANIFEST, atomic_folder, damage, digest, read_json
+from scalegan.runtime.files import atomic_folder, damage, digest
 
-FORMAT = 1
 QUARANTINE = "quarantine.jsonl"
 MIRRORED = "#mirrored"
 """What is appended to the key of a mirror image's row."""
@@ -143,31 +142,6 @@ def read_keys(shard: Path) -> list[str]:
 def read_left_out(shard: Path) -> list[dict[str, Any]]:
     """What was left out of a shard: key, label and reason of each picture."""
     return [json.loads(line) for line in (shard / QUARANTINE).read_text().splitlines()]
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """What a folder of shards says of itself.
-
-    Raises:
-        DataError: if there is none, or it cannot be read.
-    """
-    if not path.is_dir():
-        raise DataError(
-            f"there is no folder `{path}`", "`scalegan prepare SOURCE OUT` makes shards"
-        )
-    try:
-        manifest = read_json(path / MANIFEST)
-        found = manifest["format"]
-    except FileNotFoundError:
-        raise DataError(
-            f"`{path}` holds no shards: there is no `{MANIFEST}`",
-            "`scalegan prepare SOURCE OUT` makes shards",
-        ) from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"`{path / MANIFEST}` cannot be read: {error}", AGAIN) from None
-    if found != FORMAT:
-        raise DataError(f"`{path}` has format {short(found)}; this version reads {FORMAT}")
-    return manifest
 
 
 def refuse_other(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

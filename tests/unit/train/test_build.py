@@ -30,7 +30,7 @@ def config(source: DataConfig, batch_size: int = 8, micro_batches: int = 1) -> C
 
 
 def test_a_run_before_its_first_step(source: DataConfig) -> None:
-    state, rows, pictures, held_out, _ = build(config(source), ALONE)
+    state, rows, pictures, held_out = build(config(source), ALONE)
     assert held_out is None
     assert (state.step, state.images_seen, state.attempt) == (0, 0, 0)
     assert state.autoencoder.shape == (3, 8, 8)
