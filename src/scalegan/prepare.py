@@ -21,6 +21,7 @@ import PIL
 import torch
 
 from scalegan.data import images, shards
+from scalegan.data.manifest import FORMAT
 from scalegan.data.shards import Writer, shard_name
 from scalegan.data.sources import Item, Source, class_notices, open_source
 from scalegan.errors import DataError
