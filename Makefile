@@ -1,8 +1,9 @@
 # make demo: a generator of handwritten digits in minutes.   make test: all checks but the slow ones.
+# make faults: every fault, as often as docs/faults.md says.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all faults lint format clean
 
 demo: .venv/installed
 	rm -rf runs/demo
@@ -14,6 +15,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2
+
+faults: .venv/installed
+	nice $(BIN)/python -m pytest tests/faults --durations=20
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -24,6 +24,10 @@ from scalegan.sizes import GAT_SIZES, MODELS, GATConfig, Model, Size
 
 RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")
+MOST_BYTES = 2**20
+"""Of a recipe; ours have some two thousand."""
+MOST_DOTS = 1000
+"""Between two equals signs of a recipe, comments included."""
 MULTIPLES = {"k": 10**3, "M": 10**6}
 
 
@@ -40,6 +44,8 @@ def read(recipe: str) -> Config:
     """
     path = RECIPES / f"{recipe}.toml" if recipe in recipes() else Path(recipe)
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > MOST_BYTES):
+            raise ConfigError(f"`{path}` is no file of at most {MOST_BYTES:,} bytes")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         near = difflib.get_close_matches(recipe, recipes(), 1) or recipes()
@@ -48,9 +54,15 @@ def read(recipe: str) -> Config:
             f"recipes: {', '.join(near)}",
         ) from None
     try:
-        return parse(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        # The time and memory that a dotted key takes grow with the square of its dots.
+        if max(part.count(".") for part in text.split("=")) > MOST_DOTS:
+            raise RecursionError
+        values = tomllib.loads(text)
+    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"`{path}` is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"`{path}` is nested too deeply") from None
+    return parse(values)
 
 
 def parse(values: dict[str, Any]) -> Config:

@@ -30,4 +30,4 @@ class CheckpointError(ScaleganError):
 
 
 class TrainingError(ScaleganError):
-    """Training cannot go on: values that are not finite, again and again."""
+    """Training cannot go on: values that are not finite again and again, or a rank that is gone."""

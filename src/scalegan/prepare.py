@@ -21,6 +21,7 @@ import PIL
 import torch
 
 from scalegan.data import images, shards
+from scalegan.data.manifest import FORMAT
 from scalegan.data.shards import Writer, shard_name
 from scalegan.data.sources import Item, Source, class_notices, open_source
 from scalegan.errors import DataError
@@ -183,7 +184,7 @@ def describe(
     encoder = AUTOENCODERS[recipe.autoencoder.kind](recipe.autoencoder, channels, side)
     stored = encoder.encode(torch.zeros(1, 3, side, side, dtype=torch.uint8))
     header = {
-        "format": shards.FORMAT,
+        "format": FORMAT,
         "complete": False,
         "source": source,
         "size": recipe.size,

@@ -119,6 +119,8 @@ class DataConfig:
     verify: Literal["digests", "sizes"] = "digests"
     """What is checked of shards before the first step: digests find any damage and take about a
     second per gigabyte that is read; sizes find missing and cut files at once."""
+    held_out: Annotated[int, Ge(0)] = 0
+    """Pictures that are not trained on, so that an overfitting discriminator can be noticed."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,8 @@ class TrainConfig:
     threads: Annotated[int, Ge(0)] = 0
     """CPU threads; 0 = PyTorch's choice. Small networks are fastest, and on a busy machine by far,
     with one."""
+    timeout_seconds: Amount = 600.0
+    """Silence of a rank after which the run is ended and the rank named; 0 = never."""
 
 
 @dataclass(frozen=True)

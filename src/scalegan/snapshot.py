@@ -87,10 +87,16 @@ def read_card(path: Path) -> Card:
     """
     if problem := damage(path):
         raise CheckpointError(f"snapshot `{path}` is damaged: {problem}", "use another snapshot")
-    values = read_json(path / "config.json")
-    if values.get("format") != FORMAT:
+    try:
+        values = read_json(path / "config.json")
+    except ValueError as error:
         raise CheckpointError(
-            f"snapshot `{path}` has format {values.get('format')}; this version reads {FORMAT}"
+            f"`{path / 'config.json'}` cannot be read: {str(error)[:200]}"
+        ) from None
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(
+            f"snapshot `{path}` has format {str(found)[:40]}; this version reads {FORMAT}"
         )
     try:
         model = parse_model(values["model"])

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from scalegan.data.images import BadPicture, NotSquare, load
 from scalegan.data.sources import Problem, Source, class_notices
-from scalegan.errors import DataError
+from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, Batch, Images, Labels
 from scalegan.runtime.progress import follow
+from scalegan.runtime.rng import stream
 
 
 @runtime_checkable
@@ -22,6 +23,16 @@ class Readable(Protocol):
 
     def read(self, indices: Tensor) -> Batch:
         """The rows of these indices, in this order."""
+        ...
+
+
+@runtime_checkable
+class Labeled(Readable, Protocol):
+    """Rows whose labels are known without reading them."""
+
+    @property
+    def labels(self) -> Labels:
+        """Of all rows."""
         ...
 
 
@@ -110,3 +121,44 @@ def encode(pictures: Pictures, autoencoder: Autoencoder, keep_images: bool) -> R
     """Encode all pictures at once."""
     stored = autoencoder.encode(pictures.images)
     return Rows(stored, pictures.labels, pictures.images if keep_images else None)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of others."""
+
+    rows: Labeled
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def labels(self) -> Labels:
+        return self.rows.labels[self.indices]
+
+    def read(self, indices: Tensor) -> Batch:
+        return self.rows.read(self.indices[indices])
+
+
+def hold_out(rows: Labeled, count: int, seed: int) -> tuple[Labeled, Batch]:
+    """Rows to train on, and some pictures drawn from (seed, "held out") that are not among them.
+
+    A mirror image is held out with its picture.
+
+    Raises:
+        ConfigError: if nothing is left to train on.
+    """
+    copies = getattr(rows, "copies", 1)
+    num_pictures = len(rows) // copies
+    if count >= num_pictures:
+        raise ConfigError(
+            f"`data.held_out` is {count} of {num_pictures} pictures", "hold out fewer of them"
+        )
+    drawn = torch.randperm(num_pictures, generator=stream(seed, "held out"))
+    kept = drawn[count:].sort().values[:, None] * copies + torch.arange(copies)
+    held_out = rows.read(drawn[:count] * copies)
+    if isinstance(rows, Rows):
+        batch = rows.read(kept.flatten())
+        return Rows(batch.stored, batch.labels, batch.images), held_out
+    return Part(rows, kept.flatten()), held_out

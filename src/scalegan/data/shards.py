@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -33,19 +34,18 @@ import torch
 from torch import Tensor
 
 from scalegan.data import images
+from scalegan.data.manifest import AGAIN, check_manifest, read_manifest, short
 from scalegan.data.sources import Item
 from scalegan.errors import DataError
 from scalegan.interfaces import Batch, Images, Labels
-from scalegan.runtime.files import MANIFEST, atomic_folder, damage, digest, read_json
+from scalegan.runtime.files import atomic_folder, damage, digest
 
-FORMAT = 1
 QUARANTINE = "quarantine.jsonl"
 MIRRORED = "#mirrored"
 """What is appended to the key of a mirror image's row."""
 HEADER = ("source", "size", "allow_upscaling", "mirror", "keep_images", "shard_pictures",
           "autoencoder", "class_names")  # fmt: skip
 """What a second call must have in common with the first."""
-AGAIN = "run the same `scalegan prepare` again: sound shards are kept, others are made anew"
 
 
 def shard_name(index: int) -> str:
@@ -144,31 +144,6 @@ def read_left_out(shard: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (shard / QUARANTINE).read_text().splitlines()]
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """What a folder of shards says of itself.
-
-    Raises:
-        DataError: if there is none, or it cannot be read.
-    """
-    if not path.is_dir():
-        raise DataError(
-            f"there is no folder `{path}`", "`scalegan prepare SOURCE OUT` makes shards"
-        )
-    try:
-        manifest = read_json(path / MANIFEST)
-        found = manifest["format"]
-    except FileNotFoundError:
-        raise DataError(
-            f"`{path}` holds no shards: there is no `{MANIFEST}`",
-            "`scalegan prepare SOURCE OUT` makes shards",
-        ) from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"`{path / MANIFEST}` cannot be read: {error}", AGAIN) from None
-    if found != FORMAT:
-        raise DataError(f"`{path}` has format {found}; this version reads {FORMAT}")
-    return manifest
-
-
 def refuse_other(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Compare two manifests of one folder by what decides its rows.
 
@@ -179,8 +154,8 @@ def refuse_other(path: Path, before: dict[str, Any], now: dict[str, Any]) -> Non
         then, asked = _comparable(before[name]), _comparable(now[name])
         if then != asked:
             raise DataError(
-                f"`{path}` holds another preparation: its `{name}` is {_short(then)}, not "
-                f"{_short(asked)}",
+                f"`{path}` holds another preparation: its `{name}` is {short(then)}, not "
+                f"{short(asked)}",
                 "choose another folder, or delete that one",
             )
 
@@ -190,11 +165,6 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: v for k, v in value["config"].items() if k != "path"} | value["identity"]
     return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
@@ -288,6 +258,7 @@ class Shards:
     def __init__(self, path: Path, with_images: bool = False) -> None:
         self.path = path
         self.manifest = read_manifest(path)
+        check_manifest(path, self.manifest)
         if not self.manifest["complete"]:
             raise DataError(
                 f"`{path}` is not complete: preparation was stopped",
@@ -397,19 +368,20 @@ class Shards:
         folder = self.path / name
         nothing = np.empty(0, np.uint8)
         try:
-            mapped, labels = _Map(folder / "stored.npy"), np.load(folder / "labels.npy")
+            mapped, labels = _Map(folder / "stored.npy"), _load(folder / "labels.npy")
             stored = mapped.rows
             pictures = offsets = nothing
             if self.with_images:
-                offsets = np.load(folder / "offsets.npy")
+                offsets = _load(folder / "offsets.npy")
                 has_bytes = (folder / "images.bin").stat().st_size > 0
                 pictures = (
                     np.asarray(np.memmap(folder / "images.bin", mode="r")) if has_bytes else nothing
                 )
         except FileNotFoundError as error:
             raise self._defect(name, f"`{Path(error.filename).name}` is missing") from None
-        except (ValueError, EOFError) as error:
-            raise self._defect(name, f"a file is cut short or damaged ({error})") from None
+        except (ValueError, EOFError, TokenError, RecursionError, OverflowError) as error:
+            what = short(str(error))[1:-1]
+            raise self._defect(name, f"a file is cut short or damaged ({what})") from None
         if len(stored) != num_rows:
             raise DataError(
                 f"shard `{name}` in `{self.path}` holds {len(stored):,} rows but the manifest says "
@@ -434,7 +406,23 @@ class Shards:
         return DataError(f"shard `{name}` in `{self.path}` is not usable: {what}", AGAIN)
 
 
+def _load(path: Path) -> np.ndarray:
+    """A plain array; its header is believed only as far as the file reaches.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    with np.errstate(over="ignore"):  # of the size that a header claims
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise ValueError("an archive, not an array")
+    return np.array(found)
+
+
 def _digest(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        return "no file"
     try:
         return digest(path)
     except FileNotFoundError:

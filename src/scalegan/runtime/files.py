@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,19 @@ from torch import Tensor
 from scalegan.errors import CheckpointError, DataError
 
 MANIFEST = "manifest.json"
+MOST_TEXT_BYTES = 64 * 2**20
+
+
+class Faults:
+    """What happens at the named moments of saving: nothing, unless a test puts a fault there."""
+
+    strike: Callable[[str], None] | None = None
+
+
+def fault_point(name: str) -> None:
+    """A moment at which a process may be killed, or a disk may refuse."""
+    if Faults.strike is not None:
+        Faults.strike(name)
 
 
 @contextmanager
@@ -32,17 +46,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
+        fault_point("draft made")
         yield draft
+        fault_point("files written")
         files = sorted(file for file in draft.iterdir() if file.is_file())
         write_json(draft / MANIFEST, {file.name: digest(file) for file in files})
+        fault_point("manifest written")
         for file in [*files, draft / MANIFEST, draft]:
             _sync(file)
+        fault_point("files flushed")
         if path.exists():
-            shutil.rmtree(path)
+            remove_folder(path)
         draft.rename(path)
+        fault_point("renamed")
         _sync(path.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Take a folder's name away, then its files: half of it never stands under the name."""
+    gone = path.with_name(f".{path.name}.{os.getpid()}.gone.draft")
+    path.rename(gone)
+    fault_point("name taken away")
+    shutil.rmtree(gone)
 
 
 @contextmanager
@@ -56,6 +83,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             draft.unlink()
+
+
+def write_durable(path: Path, text: str) -> None:
+    """Write a small file that is whole and on the disk when this returns."""
+    with atomic_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+        _sync(draft)
+    _sync(path.parent)
 
 
 @contextmanager
@@ -99,6 +134,8 @@ def damage(folder: Path) -> str | None:
         if unlisted := ours - {MANIFEST, *manifest.keys()}:
             return f"`{min(unlisted)}` is not in `{MANIFEST}`"
         for name, expected in manifest.items():
+            if Path(name).name != name or not stat.S_ISREG((folder / name).lstat().st_mode):
+                return f"`{name}` is not a file of this folder"
             if digest(folder / name) != expected:
                 return f"`{name}` does not match its digest"
     except FileNotFoundError as error:
@@ -142,17 +179,37 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(to_json(value), encoding="utf-8")
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
     """Parse a file.
 
     Raises:
-        ValueError: if it is not JSON.
+        ValueError: if it is not JSON, or far larger than what this package writes.
         FileNotFoundError: if it is not there.
     """
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(read_text(path))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_text(path: Path) -> str:
+    """Read a file of a size that a person or this package writes; never a device or a pipe.
+
+    Raises:
+        ValueError: if it is none, is too large or not text.
+        FileNotFoundError: if it is not there.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_TEXT_BYTES:
+        raise ValueError(f"it is no file of at most {MOST_TEXT_BYTES:,} bytes")
+    return path.read_text(encoding="utf-8")
 
 
 def _sync(path: Path) -> None:

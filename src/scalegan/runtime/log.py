@@ -29,9 +29,16 @@ class Log:
         self.text = run / "log.txt"
         if is_first:
             run.mkdir(parents=True, exist_ok=True)
-            lines = [line for line in read_metrics(run) if line["step"] <= resumed_step]
-            with atomic_file(self.metrics) as draft:
-                draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        self.rewind(resumed_step)
+
+    def rewind(self, step: int) -> list[dict[str, Any]]:
+        """Drop lines of metrics.jsonl after a step, and return the others."""
+        if not self.is_first:
+            return []
+        lines = [line for line in read_metrics(self.metrics.parent) if line["step"] <= step]
+        with atomic_file(self.metrics) as draft:
+            draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return lines
 
     def say(self, message: str, style: str = "") -> None:
         """Print a line and keep it in log.txt."""

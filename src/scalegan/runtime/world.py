@@ -1,12 +1,20 @@
 """Ranks, and sums and means across them. One process is a world of one and runs the same lines."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from scalegan.errors import TrainingError
+from scalegan.runtime.watchdog import Pulse
+
+GROUP_TIMEOUT = timedelta(minutes=30)
+"""After which PyTorch itself gives up; longer than the watchdog's, which names the rank."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +24,8 @@ class World:
     rank: int
     size: int
     device: torch.device
+    pulse: Pulse = field(default_factory=Pulse, compare=False, repr=False)
+    """Counts what this rank does, for the watchdog."""
 
     @property
     def is_first(self) -> bool:
@@ -27,7 +37,8 @@ class World:
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(flat)
+        with self._meeting():
+            dist.all_reduce(flat)
         flat /= self.size
         parts = flat.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
@@ -46,7 +57,8 @@ class World:
         if self.size == 1:
             return tensor
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
-        dist.all_gather(parts, tensor.contiguous())
+        with self._meeting():
+            dist.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
 
     def any(self, flag: bool) -> bool:
@@ -54,12 +66,27 @@ class World:
         if self.size == 1:
             return flag
         raised = torch.tensor([float(flag)], device=self.device)
-        dist.all_reduce(raised)
+        with self._meeting():
+            dist.all_reduce(raised)
         return bool(raised.item() > 0)
 
     def wait(self) -> None:
         if self.size > 1:
-            dist.barrier()
+            with self._meeting():
+                dist.barrier()
+
+    @contextmanager
+    def _meeting(self) -> Iterator[None]:
+        """Around every call that waits for other ranks; one that is gone gets a sentence."""
+        try:
+            with self.pulse.waiting():
+                yield
+        except RuntimeError as error:
+            first = str(error).partition("\n")[0]
+            raise TrainingError(
+                f"rank {self.rank} lost the others: {first[:200]}",
+                "one of them ended; the same command goes on from the last checkpoint",
+            ) from error
 
 
 def join(device: str = "auto") -> World:
@@ -77,8 +104,14 @@ def join(device: str = "auto") -> World:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
     return World(rank, size, chosen)
+
+
+def is_restarted() -> bool:
+    """Whether `torchrun` has started this group again after a process of it ended."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def leave() -> None:

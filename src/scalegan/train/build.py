@@ -1,6 +1,7 @@
 """A config becomes a train state and the rows it trains on."""
 
 import copy
+import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,12 +9,13 @@ import torch
 from torch import nn
 
 from scalegan.data.loader import Loader, order
-from scalegan.data.rows import Pictures, Readable, Rows, collect, encode
+from scalegan.data.rows import Labeled, Pictures, Rows, collect, encode, hold_out
 from scalegan.data.shards import Shards
 from scalegan.data.sources import class_notices, open_source
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import (
     Autoencoder,
+    Batch,
     DiscriminatorModule,
     GeneratorModule,
     MixesStyles,
@@ -33,9 +35,11 @@ class Built(NamedTuple):
     """A run before its first step."""
 
     state: TrainState
-    rows: Readable
+    rows: Labeled
     pictures: Pictures
     """Of shards: only where they are judged by, and then no more than JUDGED."""
+    held_out: Batch | None = None
+    """Rows that are not among `rows`."""
 
 
 JUDGED = 10_000
@@ -62,7 +66,12 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
             f"choose a multiple of {parts}",
         )
     read = from_shards if config.data.shards else from_source
+    rows: Labeled
     autoencoder, rows, pictures = read(config, world, with_images=teacher is not None)
+    data_fingerprint = rows.fingerprint if isinstance(rows, Shards) else fingerprint(pictures)
+    held_out = None
+    if config.data.held_out:
+        rows, held_out = hold_out(rows, config.data.held_out, config.seed)
     if len(rows) < config.train.batch_size:
         raise ConfigError(
             f"`train.batch_size` {config.train.batch_size} is larger than the data set "
@@ -70,8 +79,8 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
         )
     num_classes = len(pictures.class_names) if config.data.conditional else 0
     state = build_state(config, world, autoencoder, num_classes, teacher)
-    state.shards = rows.fingerprint if isinstance(rows, Shards) else ""
-    return Built(state, rows, pictures)
+    state.shards = data_fingerprint
+    return Built(state, rows, pictures, held_out)
 
 
 def build_teacher(
@@ -151,6 +160,14 @@ def from_shards(
         shards.verify(world.rank, world.size)
     wanted = min(JUDGED, len(shards)) if config.evaluate.num_images else 0
     return autoencoder, shards, judged_pictures(shards, autoencoder, wanted)
+
+
+def fingerprint(pictures: Pictures) -> str:
+    """A digest of decoded pictures and their labels."""
+    found = hashlib.sha256()
+    for tensor in (pictures.images, pictures.labels):
+        found.update(tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def judged_pictures(shards: Shards, autoencoder: Autoencoder, count: int) -> Pictures:

@@ -1,7 +1,7 @@
 """Checkpoints: all of a train state, written whole, verified, and resumed to the bit."""
 
-import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from scalegan.errors import CheckpointError, ScaleganError
 from scalegan.runtime.files import (
     atomic_folder,
     damage,
+    fault_point,
     load_tensors,
     read_json,
+    remove_folder,
     save_tensors,
     write_json,
 )
@@ -27,10 +29,14 @@ FORMAT = 3
 KEEP = 2
 """Valid checkpoints kept; the older one is the way back if the newer one is damaged on the disk."""
 
+ADAM_KEYS = {"step", "exp_avg", "exp_avg_sq"}
+
 # A run is its data, networks and seed; a checkpoint of another one cannot be resumed. Other
 # settings (duration, rates, how often to log) may change on the way and are shown.
 IDENTITY = ("seed", "model", "autoencoder.kind", "autoencoder.store", "data.source",
-            "data.size", "data.conditional", "objective.alignment")  # fmt: skip
+            "data.size", "data.conditional", "data.held_out", "objective.alignment")  # fmt: skip
+KINDS = {"step": int, "images_seen": int, "attempt": int, "num_ranks": int, "class_names": list,
+          "config": dict, "autoencoder": dict, "shards": str, "teacher": str}  # fmt: skip
 # A teacher is known by its digest; its folder may move.
 MAY_CHANGE = ("objective.alignment.teacher_path",)
 
@@ -44,30 +50,61 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
     for name, tensor in state_tensors(state).items():
         if not tensor.isfinite().all():
             raise CheckpointError(f"`{name}` is not finite; no checkpoint is written of it")
-    path = folder / f"step-{state.step:08d}"
+    path = folder / name_of(state.step)
     with atomic_folder(path) as draft:
         for name, network in _networks(state).items():
             save_tensors(network.state_dict(), draft / f"{name}.safetensors")
+            fault_point(f"{name} written")
         for name, optimizer in state.optimizers.items():
             save_tensors(optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
         save_tensors(state.objective.memory, draft / "objective.safetensors")
         counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
-        about: dict[str, Any] = {"num_ranks": state.world.size, "class_names": class_names}
-        about["teacher"] = _teacher_digest(state)
-        about["config"] = asdict(state.config)
-        about["autoencoder"] = state.autoencoder.identity()
-        about["shards"] = state.shards
+        about = _present(state, class_names) | {"config": asdict(state.config)}
         write_json(draft / "state.json", {"format": FORMAT, **counters, **about})
+    fault_point("before verification")
     if problem := damage(path):
         raise CheckpointError(f"checkpoint `{path}` was written but {problem}", "check the disk")
-    for old in list_checkpoints(folder)[:-KEEP]:
-        shutil.rmtree(old)
+    fault_point("verified")
+    let_go(folder)
+    fault_point("old ones gone")
     return path
+
+
+def let_go(folder: Path) -> None:
+    """Remove what is older than the newest valid checkpoints that are kept."""
+    valid = 0
+    for path in reversed(list_checkpoints(folder)):
+        if valid >= KEEP:
+            remove_folder(path)
+        elif damage(path) is None:  # not from memory: a disk may forget what it once held
+            valid += 1
+
+
+def set_aside(folder: Path, step: int, tell: Callable[[str], None]) -> None:
+    """Rename checkpoints after a step: a run that goes on from there makes others of these names.
+
+    Left where they are, they would be the newest ones the next time.
+    """
+    for path in list_checkpoints(folder):
+        if step_of(path) > step:
+            aside = path.with_name(f"aside-{path.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+            path.rename(aside)
+            tell(f"checkpoint `{path}` is later than where this run goes on from: now `{aside}`")
+
+
+def name_of(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(path.name.removeprefix("step-"))
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints by step, oldest first, damaged ones included."""
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    found = [path for path in folder.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()]
+    return sorted(found, key=step_of)
 
 
 def find_newest(folder: Path, tell: Callable[[str], None]) -> Path | None:
@@ -103,48 +140,119 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
         raise CheckpointError(f"there is no checkpoint `{path}`")
     if problem := damage(path):
         raise CheckpointError(f"checkpoint `{path}` is damaged: {problem}", "resume an older one")
-    about = read_json(path / "state.json")
-    if about.get("format") != FORMAT:
-        raise CheckpointError(
-            f"checkpoint `{path}` has format {about.get('format')}; this version reads {FORMAT}"
-        )
+    about = _about(path)
     changed = differences(_config(about, path), state.config)
-    for name, (then, now) in changed.items():
-        if name.startswith(IDENTITY) and name not in MAY_CHANGE:
-            raise CheckpointError(
-                f"checkpoint `{path}` was made with `{name}` = {then!r}, not {now!r}",
-                "choose another --run, or take its weights only with --init-from",
-            )
-    if about["autoencoder"] != state.autoencoder.identity():
-        raise CheckpointError(
-            f"checkpoint `{path}` was made with another autoencoder, or its files have changed",
-            "choose another --run, or put back the autoencoder it was made with",
-        )
-    if about["shards"] != state.shards:
-        raise CheckpointError(
-            f"checkpoint `{path}` was made on other data than `data.shards` holds now",
-            "choose another --run, or put back the shards it was made on",
-        )
-    if about["class_names"] != class_names:
-        raise CheckpointError(
-            f"checkpoint `{path}` knows {len(about['class_names'])} classes that differ from the "
-            f"{len(class_names)} of the data"
-        )
-    if about.get("teacher", "") != _teacher_digest(state):
-        raise CheckpointError(
-            f"checkpoint `{path}` was trained with another teacher's weights",
-            "name the folder it was trained with by --objective.alignment.teacher-path",
-        )
+    then, now = _marks(about), _marks(_present(state, class_names))
+    changed |= {name: (then[name], now[name]) for name in then if then[name] != now[name]}
+    for sentence, hint in _refusals(changed, about, class_names, bool(state.config.data.shards)):
+        others = "".join(f"\n  {line}" for line in table(changed)) if len(changed) > 1 else ""
+        raise CheckpointError(f"checkpoint `{path}` {sentence}", hint + others)
     for name, network in _networks(state).items():
         load_weights(network, path / f"{name}.safetensors")
     for name, optimizer in state.optimizers.items():
-        load_optimizer(optimizer, load_tensors(path / f"optimizer-{name}.safetensors"))
+        load_optimizer(optimizer, path / f"optimizer-{name}.safetensors")
     remembered = load_tensors(path / "objective.safetensors")
     for name, value in state.objective.memory.items():
         value.copy_(remembered.get(name, value))  # a term that is new begins anew
     for name in ("step", "images_seen", "attempt"):
         setattr(state, name, about[name])
     return changed
+
+
+def table(changed: dict[str, tuple[Any, Any]]) -> list[str]:
+    """Lines of what differs: name, then, now; long values are cut."""
+    rows = [(name, *(_short(value) for value in pair)) for name, pair in changed.items()]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)] if rows else [0, 0]
+    return [f"{name:{widths[0]}}  {then:{widths[1]}} -> {now}" for name, then, now in rows]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) and value else repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _present(state: TrainState, class_names: list[str]) -> dict[str, Any]:
+    """What identifies data, autoencoder, teacher and ranks, as `state.json` has it."""
+    return {
+        "autoencoder": state.autoencoder.identity(),
+        "shards": state.shards,
+        "class_names": class_names,
+        "teacher": _teacher_digest(state),
+        "num_ranks": state.world.size,
+    }
+
+
+def _marks(about: dict[str, Any]) -> dict[str, Any]:
+    """The same, flat and named for a reader."""
+    return {
+        **flatten(about["autoencoder"], "autoencoder's "),
+        "fingerprint of the data": about["shards"],
+        "classes": ", ".join(map(str, about["class_names"])),
+        "digest of the teacher": about["teacher"],
+        "ranks": about["num_ranks"],
+    }
+
+
+def _refusals(
+    changed: dict[str, tuple[Any, Any]], about: dict[str, Any], names: list[str], is_sharded: bool
+) -> Iterator[tuple[str, str]]:
+    """Why a checkpoint cannot be resumed: sentences that go on after its name, with their hint."""
+    for name, (then, now) in changed.items():
+        if name.startswith(IDENTITY) and name not in MAY_CHANGE:
+            yield (
+                f"was made with `{name}` = {then!r}, not {now!r}",
+                "choose another --run, or take its weights only with --init-from",
+            )
+    if any(name.startswith("autoencoder's ") for name in changed):
+        yield (
+            "was made with another autoencoder, or its files have changed",
+            "choose another --run, or put back the autoencoder it was made with",
+        )
+    # Pictures in memory were decoded just now, and versions of decoders differ: shown, not refused.
+    if "fingerprint of the data" in changed and is_sharded:
+        yield (
+            "was made on other data than `data.shards` holds now",
+            "choose another --run, or put back the shards it was made on",
+        )
+    if "classes" in changed:
+        yield (
+            f"knows {len(about['class_names'])} classes that differ from the {len(names)} of the "
+            "data",
+            "choose another --run",
+        )
+    if "digest of the teacher" in changed:
+        yield (
+            "was trained with another teacher's weights",
+            "name the folder it was trained with by --objective.alignment.teacher-path",
+        )
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """A checkpoint's `state.json`, checked.
+
+    Raises:
+        CheckpointError: if it is of another format or lacks something.
+    """
+    try:
+        about = read_json(path / "state.json")
+    except ValueError as error:
+        raise CheckpointError(
+            f"`{path / 'state.json'}` cannot be read: {str(error)[:200]}"
+        ) from None
+    found = about.get("format") if isinstance(about, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(
+            f"checkpoint `{path}` has format {_short(found)}; this version reads {FORMAT}"
+        )
+    about = {"teacher": ""} | about
+    for name, kind in KINDS.items():
+        value = about.get(name)
+        is_usable = type(value) is kind and (kind is not int or value in range(2**53))
+        if not is_usable:
+            raise CheckpointError(
+                f"`{path / 'state.json'}` is not usable: `{name}` is {_short(value)}"
+            )
+    return about
 
 
 def differences(then: Config, now: Config) -> dict[str, tuple[Any, Any]]:
@@ -205,11 +313,23 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{i}.{key}": value for i, values in moments.items() for key, value in values.items()}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Running values from the file, rates from the config."""
+def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Running values from the file, rates from the config.
+
+    Raises:
+        CheckpointError: if a value is missing, unexpected or of another shape.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
+    for name, value in load_tensors(path).items():
         index, _, key = name.partition(".")
-        moments.setdefault(int(index), {})[key] = value
+        place = int(index) if index.isdecimal() else -1
+        shapes = [(), *(tuple(p.shape) for p in parameters[place : place + 1] if place >= 0)]
+        if tuple(value.shape) not in shapes[key != "step" :]:
+            raise CheckpointError(f"`{path}` has {tuple(value.shape)} for `{name}`")
+        moments.setdefault(place, {})[key] = value
+    for place, values in moments.items():
+        if values.keys() != ADAM_KEYS:
+            raise CheckpointError(f"`{path}` has {', '.join(values)} for parameter {place}")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})

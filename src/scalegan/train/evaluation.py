@@ -113,6 +113,7 @@ class Evaluator:
         state, started = self.built.state, time.monotonic()
         with Bar(per_rank, "images", console=self.log.console, is_shown=self.world.is_first) as bar:
             for i in range(num_parts):
+                self.world.pulse.beat()  # to work long on an evaluation is not to stand still
                 is_late = seconds is not None and time.monotonic() - started > seconds
                 if self.world.any(is_late):
                     self.log.say(

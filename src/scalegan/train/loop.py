@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGTERM
 from typing import Any
 
 import torch
@@ -18,7 +17,8 @@ from scalegan.metrics.evaluate import Number
 from scalegan.plan import run_bytes
 from scalegan.runtime import files, pictures
 from scalegan.runtime.log import Log, losses, plot_curves
-from scalegan.runtime.world import World, join
+from scalegan.runtime.watchdog import Watchdog, clear
+from scalegan.runtime.world import World, is_restarted, join
 from scalegan.sample import paint, styles_for
 from scalegan.settings import Config
 from scalegan.snapshot import Card, load_weights, newest
@@ -26,7 +26,9 @@ from scalegan.snapshot import save as save_snapshot
 from scalegan.train import checkpoint
 from scalegan.train.build import Built, build, build_loader, count_parameters
 from scalegan.train.evaluation import Evaluator, choose_best, describe
-from scalegan.train.guard import BadSteps, Signals
+from scalegan.train.guard import BadSteps, Signals, read_attempt, roll_back
+from scalegan.train.guard import newest as newest_checkpoint
+from scalegan.train.health import Health, build_probe
 from scalegan.train.step import train_step
 
 GRID_CLASSES, GRID_COLUMNS = 16, 10
@@ -72,7 +74,7 @@ def train(
     state = built.state
     total, every = schedule(config, len(built.rows))
     notes = start(built, run, resume, init_from)
-    if state.step >= total:
+    if state.step >= total and not is_restarted():  # a process may be killed after its last step
         raise ConfigError(
             f"`{run}` is complete: step {state.step:,} of {total:,}",
             "raise --train.duration to go on, or choose another --run",
@@ -84,15 +86,17 @@ def train(
         log.say(note)
     if world.is_first:
         prepare_folder(run, config, world)
-    stopped_by = advance(built, run, log, total, every, evaluator)
-    save(built, run, world)
+    world.wait()
+    watchdog = Watchdog(run, world.rank, world.size, world.pulse, config.train.timeout_seconds)
+    with watchdog:
+        stopped_by = advance(built, run, log, total, every, evaluator)
+        numbers = evaluator.evaluate(with_floor=True) if evaluator.is_on and not stopped_by else []
     if stopped_by:
         log.say(
             f"stopped at step {state.step:,} of {total:,} by signal {stopped_by}; "
             "the same command goes on from here"
         )
         return Outcome(run, state.step, stopped_by=stopped_by)
-    numbers = evaluator.evaluate(with_floor=True) if evaluator.is_on else []
     evaluator.record(numbers)
     if numbers:
         describe(numbers, log.say)
@@ -106,25 +110,39 @@ def train(
 def advance(
     built: Built, run: Path, log: Log, total: int, every: dict[str, int], evaluator: Evaluator
 ) -> int | None:
-    """Step until the end, or until a signal, whose number is returned."""
+    """Step until the end, or until a signal, whose number is returned; save what is new."""
     state, config, world = built.state, built.state.config, built.state.world
-    batch_size = config.train.batch_size
+    batch_size, class_names = config.train.batch_size, built.pictures.class_names
     images_per_step = batch_size * config.train.discriminator_turns
     loader = build_loader(built)
     bad_steps, note = BadSteps(), ""
+    health = Health(log.rewind(state.step))
+    probe = build_probe(state, built.rows, built.held_out, class_names)
     bar = log.progress(total, state.step, images_per_step)
+    saved, is_saving = state.step, False
     with Signals() as signals, loader, bar as progress:
-        while state.step < total:
-            if world.any(signals.received is not None):
-                return signals.received or SIGTERM
+        state.wants_stop = signals.is_wished
+        while state.step < total and not state.is_stopping:
+            world.pulse.beat()
             positions = range(state.images_seen, state.images_seen + images_per_step, batch_size)
             report = train_step(state, [loader.share(state.attempt, at) for at in positions])
             is_last = state.step == total
-            bad_steps.note(state.is_finite, state.step, report)
             if state.step % every["log"] == 0 or is_last or not state.is_finite:
                 values = {name: value.item() for name, value in report.items()}
-                log.record(state.step, state.images_seen, values)
                 note = losses(values)
+                if state.is_finite:
+                    values |= probe(state)
+                    health.tell(log, state.step, state.images_seen, values)
+                else:
+                    log.say(f"step {state.step:,}: not finite: {state.bad}; it moved nothing")
+                    log.record(state.step, state.images_seen, {**values, "not_finite": state.bad})
+            if bad_steps.note(state.is_finite, state.step, state.bad):
+                before = state.step
+                event = roll_back(state, run, class_names, bad_steps.seen, log.say)
+                health = Health(log.rewind(state.step))
+                log.record(state.step, state.images_seen, event)
+                progress.advance(state.step - before)
+                continue
             progress.advance(note=note)
             if world.is_first and (state.step % every["samples"] == 0 or is_last):
                 draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
@@ -135,9 +153,14 @@ def advance(
                 if numbers:
                     save_generator(built, run)
                     choose_best(run)
-            if state.step % every["checkpoint"] == 0 and not is_last:
+            is_saving |= is_due(state.step, every["checkpoint"])
+            # Not amid bad steps: rolling back to there would forgive them.
+            if is_saving and state.is_finite and not is_last:
                 save(built, run, world)
-    return None
+                saved, is_saving = state.step, False
+        if saved != state.step:
+            save(built, run, world)
+        return signals.agree(world) if state.is_stopping and state.step < total else None
 
 
 def is_due(step: int, between: int) -> bool:
@@ -159,7 +182,8 @@ def prepare_folder(run: Path, config: Config, world: World) -> None:
     """Write down what is about to run, and clear away what a killed process left unfinished."""
     for name in ("checkpoints", "snapshots"):
         files.clear_drafts(run / name)
-    (run / "config.toml").write_text(configs.write(config), encoding="utf-8")
+    clear(run)
+    files.write_durable(run / "config.toml", configs.write(config))
     record_environment(run, world)
 
 
@@ -179,11 +203,14 @@ def start(built: Built, run: Path, resume: Path | None, init_from: Path | None) 
             load_weights(network, snapshot / f"{name}.safetensors")
         state.average.load_state_dict(state.generator.state_dict())
         return [f"weights of both networks from `{snapshot}`; step, optimizers and average are new"]
-    path = resume or checkpoint.find_newest(checkpoints, notes.append)
+    path = resume or newest_checkpoint(checkpoints, state.world, notes.append)
     if path:
         changed = checkpoint.restore(path, state, built.pictures.class_names)
         notes.append(f"resuming `{path}` at step {state.step:,}")
-        notes += [f"  changed: {name} {then} -> {now}" for name, (then, now) in changed.items()]
+        notes += [f"  changed: {line}" for line in checkpoint.table(changed)]
+        if state.world.is_first:
+            checkpoint.set_aside(checkpoints, state.step, notes.append)
+    state.attempt = max(state.attempt, read_attempt(run))
     return notes
 
 
@@ -265,7 +292,10 @@ def conclude(run: Path, class_names: list[str]) -> list[str]:
 def record_environment(run: Path, world: World) -> None:
     """Append what this start ran on."""
     path = run / "environment.json"
-    entries: list[dict[str, Any]] = files.read_json(path) if path.is_file() else []
+    try:
+        entries: list[dict[str, Any]] = files.read_json(path)
+    except (FileNotFoundError, ValueError):
+        entries = []
     entry = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
@@ -277,4 +307,4 @@ def record_environment(run: Path, world: World) -> None:
         "threads": torch.get_num_threads(),
         "ranks": world.size,
     }
-    files.write_json(path, [*entries, entry])
+    files.write_durable(path, files.to_json([*entries, entry]))

@@ -1,6 +1,6 @@
 """What training changes: networks, optimizers, average, counters; and how one turn moves them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +24,7 @@ from scalegan.runtime.rng import seed_all, stream
 from scalegan.runtime.world import World
 from scalegan.settings import Config
 from scalegan.train.ema import update_average
+from scalegan.train.finite import is_sound, largest, name_bad
 
 Report = dict[str, Tensor]
 
@@ -48,8 +49,14 @@ class TrainState:
     images_seen: int = 0
     attempt: int = 0
     shards: str = ""
-    """Fingerprint of the prepared data; empty for a source that is held in memory."""
+    """Fingerprint of the data."""
     is_finite: bool = True
+    bad: str = ""
+    """The first tensor of the last turn that was not finite, where one was not."""
+    wants_stop: Callable[[], bool] = bool
+    """Whether this rank wishes to stop; asked once per turn, and told to all in its reduction."""
+    is_stopping: bool = False
+    """Whether any rank wished to, the same on all."""
     kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """Styles and levels of the discriminator's turn, with their graph, by micro-batch."""
     reals: dict[int, Tensor] = field(default_factory=dict)
@@ -132,14 +139,18 @@ class TrainState:
 
         This is the only place in a step that waits for the device. A value that is not finite
         moves nothing: no weight, no average, no optimizer, and buffers that the forward passes
-        have moved are put back.
+        have moved are put back. The wish to stop rides along, so that all ranks stop at one step.
         """
         network, optimizer = self.networks[name], self.optimizers[name]
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        self.world.mean_([*gradients, *report.values(), *self.objective.memory.values()])
+        buffers = largest(self.moving_buffers, self.world.device)
+        wish = torch.tensor(float(self.wants_stop()), device=self.world.device)
+        remembered = self.objective.memory.values()
+        self.world.mean_([*gradients, *report.values(), *remembered, buffers, wish])
         norm = torch.nn.utils.get_total_norm(gradients)
         report = report | {f"{name[0]}/grad_norm": norm}
-        self.is_finite = bool(torch.stack(list(report.values())).isfinite().all())
+        self.is_finite, is_stopping = is_sound([*report.values(), buffers], wish)
+        self.is_stopping |= is_stopping
         if self.is_finite:
             most = self.config.optim.max_grad_norm
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), most, norm)
@@ -150,7 +161,23 @@ class TrainState:
                 decay = train.ema_decay if self.step + 1 >= train.ema_start else 0.0
                 update_average(self.average, network, decay, train.ema_buffers)
         else:
+            self.bad = name_bad(self.suspects(name, report), self.world)
             for buffer, before in zip(self.moving_buffers, self.before, strict=True):
                 buffer.copy_(before)
         optimizer.zero_grad(set_to_none=True)
         return report
+
+    def suspects(self, name: str, report: Report) -> Iterator[tuple[str, Tensor]]:
+        """Tensors of a turn in the order in which they come to be, to find the first bad one."""
+        for sample in self.reals.values():
+            yield "real samples", sample
+        for network_name, network in self.networks.items():
+            for key, value in network.state_dict().items():
+                yield f"{network_name}.{key}", value
+        for w, fake in self.kept.values():
+            yield "style w", w
+            yield "fake samples", fake
+        yield from (item for item in report.items() if not item[0].endswith("/grad_norm"))
+        for key, parameter in self.networks[name].named_parameters():
+            if parameter.grad is not None:
+                yield f"gradient of {name}.{key}", parameter.grad

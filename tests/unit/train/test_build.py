@@ -30,7 +30,8 @@ def config(source: DataConfig, batch_size: int = 8, micro_batches: int = 1) -> C
 
 
 def test_a_run_before_its_first_step(source: DataConfig) -> None:
-    state, rows, pictures = build(config(source), ALONE)
+    state, rows, pictures, held_out = build(config(source), ALONE)
+    assert held_out is None
     assert (state.step, state.images_seen, state.attempt) == (0, 0, 0)
     assert state.autoencoder.shape == (3, 8, 8)
     assert rows.stored.shape == (10, 3, 8, 8) and rows.images is None
@@ -67,7 +68,7 @@ def test_grey_pictures_have_one_channel(tmp_path: Path) -> None:
 
 def test_a_teacher_brings_projector_and_pictures(source: DataConfig) -> None:
     aligned = replace(config(source), objective=ALIGNED)
-    state, rows, _ = build(aligned, ALONE, tiny.teacher)
+    state, rows, _, _ = build(aligned, ALONE, tiny.teacher)
     assert rows.images.shape == (10, 3, 8, 8)
     assert state.discriminator.projector[-1].out_features == 5
 
