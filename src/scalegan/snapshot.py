@@ -26,6 +26,7 @@ from scalegan.runtime.files import (
     save_tensors,
     write_json,
 )
+from scalegan.runtime.parallel import fill
 from scalegan.sample import labels_for, paint, sample, styles_for
 from scalegan.settings import AutoencoderConfig, GATConfig
 
@@ -131,7 +132,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
                 f"`{path}` has {found.get(name, 'no tensor')} for `{name}`; "
                 f"expected {expected.get(name, 'none')}"
             )
-    network.load_state_dict(tensors)
+    fill(network, tensors)
 
 
 def load(path: str | Path, device: str = "cpu", autoencoder: str | Path = "") -> "GAN":

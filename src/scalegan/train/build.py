@@ -15,6 +15,7 @@ from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
 from scalegan.losses.objective import Objective
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
+from scalegan.runtime import parallel
 from scalegan.runtime.rng import seed_all
 from scalegan.runtime.world import World
 from scalegan.settings import AlignmentConfig, Config
@@ -189,6 +190,12 @@ def build_state(
         for network in build_networks(config, autoencoder.shape, num_classes)
     )
     average = copy.deepcopy(generator).requires_grad_(False).eval()
+    molds = {}
+    if parallel.is_sharded(config.train, world):
+        molds = {"average": parallel.mold_of(average)}
+        molds["discriminator"] = parallel.mold_of(discriminator)
+    for network in (generator, discriminator, average):
+        parallel.prepare(network, config.train, world, is_trained=network is not average)
     optimizers: dict[str, torch.optim.Optimizer] = {
         name: build_optimizer(network, config.model.width, config.optim)
         for name, network in (("generator", generator), ("discriminator", discriminator))
@@ -199,8 +206,9 @@ def build_state(
         generator.num_levels,
         teacher,
     )
+    networks = generator, discriminator, average
     return TrainState(
-        config, world, generator, discriminator, average, optimizers, autoencoder, objective
+        config, world, *networks, optimizers, autoencoder, objective, molds=molds
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scalegan.errors import TrainingError
 from scalegan.interfaces import (
     Autoencoder,
     DiscriminatorModule,
@@ -18,6 +19,7 @@ from scalegan.interfaces import (
     TracksStyle,
 )
 from scalegan.losses.objective import Objective
+from scalegan.runtime import parallel
 from scalegan.runtime.rng import seed_all, stream
 from scalegan.runtime.world import World
 from scalegan.settings import Config
@@ -52,10 +54,23 @@ class TrainState:
     """Styles and levels of the discriminator's turn, with their graph, by micro-batch."""
     reals: dict[int, Tensor] = field(default_factory=dict)
     """Real samples of this step, by micro-batch."""
+    molds: dict[str, nn.Module] = field(default_factory=dict)
+    """Forms of the networks that `whole` is asked for, where they are sharded; else empty."""
+    moved: set[str] = field(default_factory=set)
+    """Networks that this process has moved at least once."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator}
+
+    @property
+    def is_sharded(self) -> bool:
+        return bool(self.molds)
+
+    def whole(self, name: str) -> nn.Module:
+        """The average or the discriminator, for use by one rank; every rank must call it."""
+        network: nn.Module = getattr(self, name)
+        return parallel.whole(network, self.molds[name]) if self.is_sharded else network
 
     def begin(self, network: nn.Module, share: Share, turn: int) -> None:
         """Prepare one network's turn: its randomness, its gradients, a way back."""
@@ -115,9 +130,13 @@ class TrainState:
         have moved are put back.
         """
         network, optimizer = self.networks[name], self.optimizers[name]
+        if name not in self.moved:
+            refuse_missing_gradients(name, network)
+            self.moved.add(name)
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        self.world.mean_([*gradients, *report.values()])
-        norm = torch.nn.utils.get_total_norm(gradients)
+        # Gradients of sharded weights are averaged by the backward pass.
+        self.world.mean_([*([] if self.is_sharded else gradients), *report.values()])
+        norm = parallel.full(torch.nn.utils.get_total_norm(gradients))
         report = report | {f"{name[0]}/grad_norm": norm}
         self.is_finite = bool(torch.stack(list(report.values())).isfinite().all())
         if self.is_finite:
@@ -132,3 +151,17 @@ class TrainState:
                 buffer.copy_(before)
         optimizer.zero_grad(set_to_none=True)
         return report
+
+
+def refuse_missing_gradients(name: str, network: nn.Module) -> None:
+    """Some combinations of sharding and second derivatives leave gradients out without an error.
+
+    Raises:
+        TrainingError: if a parameter that is trained got no gradient.
+    """
+    for parameter, value in network.named_parameters():
+        if value.requires_grad and value.grad is None:
+            raise TrainingError(
+                f"`{parameter}` of the {name} got no gradient in its first turn",
+                "it takes no part in any loss, or `train.parallel` cannot carry this one",
+            )
