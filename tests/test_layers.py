@@ -13,7 +13,7 @@ FLOORS = [
     ["config"],
     ["cost"],
     ["snapshot", "prepare", "plan"],
-    ["unpickle"],
+    ["unpickle", "scale"],
     ["train", "info", "convert"],
     ["options"],
     ["__init__"],

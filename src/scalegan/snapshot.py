@@ -26,7 +26,7 @@ from scalegan.runtime.files import (
     save_tensors,
     write_json,
 )
-from scalegan.runtime.parallel import fill
+from scalegan.runtime.sharding import fill
 from scalegan.sample import labels_for, paint, sample, styles_for
 from scalegan.settings import AutoencoderConfig, GATConfig
 

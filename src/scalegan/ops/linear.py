@@ -37,9 +37,7 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight, self.bias)
 
 
-def affine(
-    layer: nn.Linear, x: Float[Tensor, "... A"], rows: slice
-) -> Float[Tensor, "... B"]:
+def affine(layer: nn.Linear, x: Float[Tensor, "... A"], rows: slice) -> Float[Tensor, "... B"]:
     """Some rows of a layer alone: the outputs `rows` of it."""
     weight, bias = layer.weight[rows], layer.bias[rows]
     if getattr(layer, "is_by_onednn", False) and _is_float32_on_cpu(x):

@@ -15,7 +15,7 @@ from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Teacher
 from scalegan.losses.objective import Objective
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
-from scalegan.runtime import parallel
+from scalegan.runtime import parallel, sharding
 from scalegan.runtime.rng import seed_all
 from scalegan.runtime.world import World
 from scalegan.settings import AlignmentConfig, Config
@@ -192,8 +192,8 @@ def build_state(
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     molds = {}
     if parallel.is_sharded(config.train, world):
-        molds = {"average": parallel.mold_of(average)}
-        molds["discriminator"] = parallel.mold_of(discriminator)
+        named = {"average": average, "discriminator": discriminator}
+        molds = {name: sharding.mold_of(network) for name, network in named.items()}
     for network in (generator, discriminator, average):
         parallel.prepare(network, config.train, world, is_trained=network is not average)
     optimizers: dict[str, torch.optim.Optimizer] = {
@@ -207,9 +207,7 @@ def build_state(
         teacher,
     )
     networks = generator, discriminator, average
-    return TrainState(
-        config, world, *networks, optimizers, autoencoder, objective, molds=molds
-    )
+    return TrainState(config, world, *networks, optimizers, autoencoder, objective, molds=molds)
 
 
 def build_networks(

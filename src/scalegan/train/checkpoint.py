@@ -19,6 +19,14 @@ from scalegan.runtime.files import (
     save_tensors,
     write_json,
 )
+from scalegan.runtime.sharding import (
+    like,
+    load_parts,
+    local,
+    part_shapes,
+    save_parts,
+    shared_folder,
+)
 from scalegan.settings import Config
 from scalegan.snapshot import load_weights
 from scalegan.train.state import TrainState
@@ -42,16 +50,19 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
         CheckpointError: if a weight is not finite or what was written does not verify.
     """
     for name, tensor in state_tensors(state).items():
-        if not tensor.isfinite().all():
+        if not local(tensor).isfinite().all():
             raise CheckpointError(f"`{name}` is not finite; no checkpoint is written of it")
     path = folder / f"step-{state.step:08d}"
-    with atomic_folder(path) as draft:
-        for name, network in _networks(state).items():
-            save_tensors(network.state_dict(), draft / f"{name}.safetensors")
-        for name, optimizer in state.optimizers.items():
-            save_tensors(_optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
+    with shared_folder(path, state.world) if state.is_sharded else atomic_folder(path) as draft:
+        if state.is_sharded:
+            save_parts(state_tensors(state), draft)
+            if not state.world.is_first:
+                return path
+        else:
+            _save_whole(state, draft)
         counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
         about: dict[str, Any] = {"num_ranks": state.world.size, "class_names": class_names}
+        about["is_sharded"] = state.is_sharded
         about["teacher"] = _teacher_digest(state)
         about["config"] = asdict(state.config)
         about["autoencoder"] = state.autoencoder.identity()
@@ -62,6 +73,13 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
     for old in list_checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
     return path
+
+
+def _save_whole(state: TrainState, draft: Path) -> None:
+    for name, network in _networks(state).items():
+        save_tensors(network.state_dict(), draft / f"{name}.safetensors")
+    for name, optimizer in state.optimizers.items():
+        save_tensors(_optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -134,10 +152,13 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
             f"checkpoint `{path}` was trained with another teacher's weights",
             "name the folder it was trained with by --objective.alignment.teacher-path",
         )
-    for name, network in _networks(state).items():
-        load_weights(network, path / f"{name}.safetensors")
-    for name, optimizer in state.optimizers.items():
-        _load_optimizer(optimizer, load_tensors(path / f"optimizer-{name}.safetensors"))
+    if about.get("is_sharded"):
+        _load_parts(state, path)
+    else:
+        for name, network in _networks(state).items():
+            load_weights(network, path / f"{name}.safetensors")
+        for name, optimizer in state.optimizers.items():
+            _load_optimizer(optimizer, load_tensors(path / f"optimizer-{name}.safetensors"))
     for name in ("step", "images_seen", "attempt"):
         setattr(state, name, about[name])
     return changed
@@ -208,4 +229,41 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
         index, _, key = name.partition(".")
         moments.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
+    for index, parameter in enumerate(_parameters(optimizer)):
+        values = moments.get(index, {})
+        moments[index] = {key: _fitted(value, parameter) for key, value in values.items()}
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _fitted(value: Tensor, parameter: Tensor) -> Tensor:
+    """Running values of a parameter, sharded as it is; counters as they are."""
+    return like(value, parameter) if value.shape == parameter.shape else value
+
+
+def _load_parts(state: TrainState, path: Path) -> None:
+    """Read what ranks wrote together, however many there are now.
+
+    Raises:
+        CheckpointError: if a tensor is missing, unexpected or of another shape.
+    """
+    found = part_shapes(path)
+    for name, optimizer in state.optimizers.items():  # room for running values, as many as there
+        empty: dict[str, Tensor] = {}
+        for index, parameter in enumerate(_parameters(optimizer)):
+            prefix = f"optimizer-{name}.{index}."
+            for key in (key for key in found if key.startswith(prefix)):
+                empty[key.removeprefix(f"optimizer-{name}.")] = torch.zeros(found[key])
+        _load_optimizer(optimizer, empty)
+    expected = state_tensors(state)
+    shapes = {name: tuple(value.shape) for name, value in expected.items()}
+    for name in sorted(shapes.keys() | found.keys()):
+        if shapes.get(name) != found.get(name):
+            raise CheckpointError(
+                f"`{path}` has {found.get(name, 'no tensor')} for `{name}`; "
+                f"expected {shapes.get(name, 'none')}"
+            )
+    load_parts(expected, path)

@@ -15,7 +15,7 @@ import torch
 from scalegan import config as configs
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.features.judge import accuracy, train_judge
-from scalegan.interfaces import Teacher
+from scalegan.interfaces import GeneratorModule, Teacher
 from scalegan.metrics.evaluate import Verdict, distances
 from scalegan.runtime import files, pictures
 from scalegan.runtime.log import Log, losses, plot_curves
@@ -90,7 +90,10 @@ def train(
             "the same command goes on from here"
         )
         return Outcome(run, state.step, stopped_by=stopped_by)
-    verdict = judge(built, log.say) if config.evaluate.num_images and world.is_first else None
+    verdict = None
+    if config.evaluate.num_images:
+        average = state.whole("average")
+        verdict = judge(built, average, log.say) if world.is_first else None
     if verdict:
         scores = {f"judge/{name}": value for name, value in vars(verdict).items()}
         log.record(state.step, state.images_seen, scores)
@@ -118,9 +121,11 @@ def advance(built: Built, run: Path, log: Log, total: int, every: dict[str, int]
                 log.record(state.step, state.images_seen, values)
                 note = losses(values)
             progress.advance(note=note)
-            if world.is_first and (state.step % every["samples"] == 0 or is_last):
-                draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
-                plot_curves(run)
+            if state.step % every["samples"] == 0 or is_last:
+                average = state.whole("average")  # of all ranks, if it is sharded
+                if world.is_first:
+                    draw_samples(built, average, run / "samples" / f"step-{state.step:08d}.png")
+                    plot_curves(run)
             if state.step % every["checkpoint"] == 0 and not is_last:
                 save(built, run, world)
     return None
@@ -205,8 +210,10 @@ def introduce(built: Built, run: Path, total: int, between: int) -> list[str]:
 def save(built: Built, run: Path, world: World) -> None:
     """A checkpoint to resume from and a snapshot to use, by the first rank."""
     state, config = built.state, built.state.config
-    if world.is_first:
+    average, discriminator = state.whole("average"), state.whole("discriminator")
+    if world.is_first or state.is_sharded:
         checkpoint.save(run / "checkpoints", state, built.pictures.class_names)
+    if world.is_first:
         alignment = config.objective.alignment
         card = Card(
             name=config.name,
@@ -221,13 +228,12 @@ def save(built: Built, run: Path, world: World) -> None:
             identity=state.autoencoder.identity(),
         )
         path = run / "snapshots" / f"step-{state.step:08d}"
-        save_snapshot(path, card, state.average, state.discriminator)
+        save_snapshot(path, card, average, discriminator)
     world.wait()
 
 
-def draw_samples(built: Built, path: Path) -> None:
+def draw_samples(built: Built, generator: GeneratorModule, path: Path) -> None:
     """A row per class of the averaged generator's images; a column has one noise."""
-    generator = built.state.average
     count = len(built.pictures.class_names)
     rows = torch.linspace(0, count - 1, min(count, GRID_CLASSES)).long()
     seeds = list(range(GRID_COLUMNS)) * len(rows)
@@ -236,7 +242,7 @@ def draw_samples(built: Built, path: Path) -> None:
     pictures.save_png(pictures.grid(images, GRID_COLUMNS), path)
 
 
-def judge(built: Built, say: Callable[[str], None]) -> Verdict:
+def judge(built: Built, generator: GeneratorModule, say: Callable[[str], None]) -> Verdict:
     """Score samples by a classifier that is trained on the real images now."""
     config, state = built.state.config, built.state
     say("training a judge on the real images ...")
@@ -244,7 +250,7 @@ def judge(built: Built, say: Callable[[str], None]) -> Verdict:
     trained = train_judge(real, labels, len(names), config.seed)
     seeds = range(config.evaluate.num_images)
     wanted = torch.tensor([seed % len(names) for seed in seeds])
-    fake = torch.cat(list(sample(state.average, state.autoencoder, seeds, wanted)))
+    fake = torch.cat(list(sample(generator, state.autoencoder, seeds, wanted)))
     distance, floor = distances(real, fake, trained.judge.features, config.seed)
     hits = accuracy(trained.judge, fake, wanted)
     return Verdict(len(fake), hits, trained.held_out_accuracy, distance, floor)

@@ -19,7 +19,7 @@ from scalegan.interfaces import (
     TracksStyle,
 )
 from scalegan.losses.objective import Objective
-from scalegan.runtime import parallel
+from scalegan.runtime import sharding
 from scalegan.runtime.rng import seed_all, stream
 from scalegan.runtime.world import World
 from scalegan.settings import Config
@@ -70,7 +70,7 @@ class TrainState:
     def whole(self, name: str) -> nn.Module:
         """The average or the discriminator, for use by one rank; every rank must call it."""
         network: nn.Module = getattr(self, name)
-        return parallel.whole(network, self.molds[name]) if self.is_sharded else network
+        return sharding.whole(network, self.molds[name]) if self.is_sharded else network
 
     def begin(self, network: nn.Module, share: Share, turn: int) -> None:
         """Prepare one network's turn: its randomness, its gradients, a way back."""
@@ -136,7 +136,7 @@ class TrainState:
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         # Gradients of sharded weights are averaged by the backward pass.
         self.world.mean_([*([] if self.is_sharded else gradients), *report.values()])
-        norm = parallel.full(torch.nn.utils.get_total_norm(gradients))
+        norm = sharding.full(torch.nn.utils.get_total_norm(gradients))
         report = report | {f"{name[0]}/grad_norm": norm}
         self.is_finite = bool(torch.stack(list(report.values())).isfinite().all())
         if self.is_finite:
