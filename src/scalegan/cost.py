@@ -162,6 +162,7 @@ def _kept(config: Config, task: Task, keeps_fake: bool, images: int, mode: str) 
             with autocast():
                 terms = objective.generator_terms(discriminator, real, fake, batch)
             second = alive.total()
+            del terms
     return max(first, second), alive.largest
 
 

@@ -252,11 +252,9 @@ def _load_parts(state: TrainState, path: Path) -> None:
     """
     found = part_shapes(path)
     for name, optimizer in state.optimizers.items():  # room for running values, as many as there
-        empty: dict[str, Tensor] = {}
-        for index, parameter in enumerate(_parameters(optimizer)):
-            prefix = f"optimizer-{name}.{index}."
-            for key in (key for key in found if key.startswith(prefix)):
-                empty[key.removeprefix(f"optimizer-{name}.")] = torch.zeros(found[key])
+        prefix = f"optimizer-{name}."
+        keys = [key for key in found if key.startswith(prefix)]
+        empty = {key.removeprefix(prefix): torch.zeros(found[key]) for key in keys}
         _load_optimizer(optimizer, empty)
     expected = state_tensors(state)
     shapes = {name: tuple(value.shape) for name, value in expected.items()}
