@@ -20,7 +20,7 @@ from scalegan.features import dinov2
 from scalegan.interfaces import Batch, Teacher
 from scalegan.losses.objective import Objective
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES
-from scalegan.runtime.parallel import blocks_of, recompute
+from scalegan.runtime.parallel import blocks_of, keeps_casts, recompute
 from scalegan.settings import Config
 
 
@@ -141,7 +141,9 @@ def _kept(config: Config, task: Task, keeps_fake: bool, images: int, mode: str) 
     is_reduced = config.train.precision == "bfloat16"
 
     def autocast() -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=is_reduced)
+        return torch.autocast(
+            "cpu", torch.bfloat16, enabled=is_reduced, cache_enabled=keeps_casts(mode)
+        )
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         generator, discriminator = networks(config, task)

@@ -61,5 +61,10 @@ def rotate(
     if num_free:
         nothing = rotary.new_tensor([1.0, 0.0]).expand(num_free, rotary.shape[1], 2)
         rotary = torch.cat([nothing, rotary])  # (S, R, 2)
+    if torch.compiler.is_compiling():  # it fuses products and sums, but not complex ones
+        a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        cosine, sine = rotary.unbind(-1)
+        turned = torch.stack([a * cosine - b * sine, b * cosine + a * sine], dim=-1)
+        return turned.flatten(-2).to(x.dtype)
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * torch.view_as_complex(rotary)).flatten(-2).to(x.dtype)

@@ -50,34 +50,47 @@ def _is_float32_on_cpu(x: Tensor) -> bool:
     return is_cpu and not torch.is_autocast_enabled("cpu")
 
 
-def product(
-    x: Float[Tensor, "... A"], weight: Float[Tensor, "B A"], bias: Float[Tensor, " B"] | None = None
-) -> Float[Tensor, "... B"]:
-    """`x @ weight.T + bias` through oneDNN, forward and backward."""
-    result: Tensor = _Product.apply(x, weight, bias)
-    return result
+@torch.library.custom_op("scalegan::product", mutates_args=())
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x @ weight.T + bias` through oneDNN, forward and backward.
+
+    An operator of its own, so that `torch.compile` and recomputation see one thing.
+
+    Args:
+        x: (..., A), float32 on a CPU.
+        weight: (B, A).
+        bias: (B,).
+    """
+    return _through_onednn(x, weight, bias)
 
 
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _through_onednn(x, weight, bias)
+@product.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(*x.shape[:-1], weight.shape[0])
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        # By `product` itself, so that gradients have gradients.
-        x, weight = ctx.saved_tensors
-        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        flat = gradient.flatten(0, -2)  # (M, B)
-        of_x = product(gradient, weight.mT) if needs_x else None
-        of_weight = None
-        if needs_weight:
-            rows = x.flatten(0, -2)  # (M, A)
-            # The left factor is laid out anew, so it should be the narrower one.
-            is_wide = flat.shape[1] > rows.shape[1]
-            of_weight = product(rows.mT, flat.mT).mT if is_wide else product(flat.mT, rows.mT)
-        return of_x, of_weight, flat.sum(dim=0) if needs_bias else None
+
+def _setup(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    # By `product` itself, so that gradients have gradients.
+    x, weight = ctx.saved_tensors
+    needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+    flat = gradient.flatten(0, -2)  # (M, B)
+    of_x = product(gradient, weight.mT, None) if needs_x else None
+    of_weight = None
+    if needs_weight:
+        rows = x.flatten(0, -2)  # (M, A)
+        # The left factor is laid out anew, so it should be the narrower one.
+        is_wide = flat.shape[1] > rows.shape[1]
+        left, right = (rows.mT, flat.mT) if is_wide else (flat.mT, rows.mT)
+        of_weight = product(left, right, None)
+        of_weight = of_weight.mT if is_wide else of_weight
+    return of_x, of_weight, flat.sum(dim=0) if needs_bias else None
+
+
+product.register_autograd(_backward, setup_context=_setup)
 
 
 def _through_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

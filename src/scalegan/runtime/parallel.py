@@ -16,6 +16,7 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
+import scalegan.ops.linear  # noqa: F401  makes the operator known
 from scalegan.runtime.world import World
 from scalegan.settings import TrainConfig
 
@@ -64,6 +65,14 @@ def recompute(network: nn.Module, mode: str) -> None:
         block.forward = partial(_again, block.forward, options)  # type: ignore[method-assign]
 
 
+def keeps_casts(mode: str) -> bool:
+    """Whether autocast may remember 16-bit copies of weights from one call of a block to the next.
+
+    Selective recomputation counts operators, and there would be fewer in the second call.
+    """
+    return mode != "selective"
+
+
 def _again(
     forward: Callable[..., Tensor], options: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
@@ -76,17 +85,15 @@ def _again(
 def _products() -> set[Any]:
     """Operators whose results are dear: matrix products and attention."""
     aten = torch.ops.aten
-    found = {
+    return {
         aten.mm.default,
         aten.addmm.default,
         aten._scaled_dot_product_flash_attention_for_cpu.default,
         aten._scaled_dot_product_flash_attention.default,
         aten._scaled_dot_product_efficient_attention.default,
         aten._scaled_dot_product_cudnn_attention.default,
+        torch.ops.scalegan.product.default,  # of ops.linear
     }
-    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        found.add(torch.ops.mkldnn._linear_pointwise.default)
-    return found
 
 
 def _keep_products(_: Any, operator: Any, *__: Any, **___: Any) -> CheckpointPolicy:

@@ -19,7 +19,7 @@ from scalegan.interfaces import (
     TracksStyle,
 )
 from scalegan.losses.objective import Objective
-from scalegan.runtime import sharding
+from scalegan.runtime import parallel, sharding
 from scalegan.runtime.rng import seed_all, stream
 from scalegan.runtime.world import World
 from scalegan.settings import Config
@@ -96,7 +96,12 @@ class TrainState:
 
     def autocast(self) -> AbstractContextManager[None]:
         is_reduced = self.config.train.precision == "bfloat16"
-        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=is_reduced)
+        return torch.autocast(
+            self.world.device.type,
+            torch.bfloat16,
+            enabled=is_reduced,
+            cache_enabled=parallel.keeps_casts(self.config.train.recompute),
+        )
 
     def draw_noise(self, labels: Labels) -> Float[Tensor, "N *Z"]:
         z = torch.randn(len(labels), *self.generator.z_shape, generator=self.noise)
