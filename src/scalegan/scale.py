@@ -23,7 +23,7 @@ REACHED = 0.7
 
 
 class Messages(NamedTuple):
-    """How often each network goes around, per micro-batch."""
+    """How often each network's weights are gathered, per micro-batch."""
 
     generator: int
     discriminator: int
@@ -31,7 +31,7 @@ class Messages(NamedTuple):
 
 # Where weights are sharded they are gathered for every forward and every backward pass. Generator:
 # one of each. Discriminator: in its own turn `passes` of each, in the generator's turn the fake
-# forward and backward, the real one forward.
+# forward and backward, the real one forward. Gradients go around once per network.
 def gathers(passes: int, keeps_fake: bool) -> Messages:
     """All-gathers of a whole network in one step.
 
@@ -40,11 +40,6 @@ def gathers(passes: int, keeps_fake: bool) -> Messages:
         keeps_fake: False where the generator runs in both turns.
     """
     return Messages(2 if keeps_fake else 3, 2 * passes + 3)
-
-
-def reductions(passes: int) -> Messages:
-    """Reduce-scatters of a whole network's gradients in one step: one per backward pass."""
-    return Messages(1, passes)
 
 
 class Row(NamedTuple):
@@ -81,8 +76,8 @@ def estimate(config: Config, task: Task, device: Device, gpus: int, parallel: st
         passes = 2 if config.objective.alignment.weight > 0 else 1
         parts = max(1, plan.micro_batches)
         keeps_fake = config.train.share_noise and parts == 1
-        times = zip(gathers(passes, keeps_fake), reductions(passes), sizes, strict=True)
-        sent = parts * share * sum((gather + reduce) * size for gather, reduce, size in times)
+        times = zip(gathers(passes, keeps_fake), sizes, strict=True)
+        sent = parts * share * sum((gathered + 1) * size for gathered, size in times)
     link = NVLINK if gpus <= NODE else NETWORK
     compute = config.train.batch_size / plan.rate
     return Row(gpus, plan, sent, compute, sent / (REACHED * link))
@@ -109,7 +104,7 @@ def table(config: Config, task: Task, device: str) -> list[str]:
         "generator more",
         f"  sent          replicate: 2 (n - 1) / n x 4 bytes x "
         f"{(counts.generator + counts.discriminator) / 1e6:,.0f} M numbers, after the work; shard: "
-        "each pass gathers weights and reduces gradients, beside the work",
+        "weights gathered in each pass, gradients reduced once, beside the work",
         f"  links         {REACHED:.0%} of {NVLINK / 1e9:.0f} GB/s among {NODE} GPUs (NVLink), of "
         f"{NETWORK / 1e9:.0f} GB/s beyond (400 Gb/s per GPU)",
         "",

@@ -4,6 +4,7 @@ What PyTorch has for this takes seconds to import, so that is done where it is u
 """
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ def shard(network: nn.Module, world: World) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+    # Nothing is done in place to what a network returns.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(world.device.type, (world.size,))
     for block in blocks_of(network):
         fully_shard(block, mesh=mesh)
@@ -113,7 +116,7 @@ def save_parts(tensors: Mapping[str, Tensor], folder: Path) -> None:
     import torch.distributed.checkpoint as dcp
 
     writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    dcp.save(dict(tensors), storage_writer=writer, no_dist=not dist.is_initialized())
+    dcp.save(dict(tensors), storage_writer=writer)
 
 
 def part_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -129,4 +132,6 @@ def load_parts(tensors: Mapping[str, Tensor], folder: Path) -> None:
     import torch.distributed.checkpoint as dcp
 
     reader = dcp.HuggingFaceStorageReader(str(folder))
-    dcp.load(dict(tensors), storage_reader=reader, no_dist=not dist.is_initialized())
+    with warnings.catch_warnings():  # one process alone is what is meant
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        dcp.load(dict(tensors), storage_reader=reader, no_dist=not dist.is_initialized())
