@@ -4,7 +4,7 @@ n ranks, b bytes of a network's parameters in float32. Each rank sends what it r
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from scalegan.config import count_steps
 from scalegan.cost import Task
@@ -20,6 +20,9 @@ NETWORK = 50e9
 """Bytes per second and direction: one 400 Gb/s adapter per GPU (data sheet, DGX H100 and H200)."""
 REACHED = 0.7
 """Share of a link's rate that an estimate assumes; a guess until it is measured, and so marked."""
+
+
+Parallel = Literal["replicate", "shard"]
 
 
 class Messages(NamedTuple):
@@ -59,7 +62,7 @@ class Row(NamedTuple):
         return self.compute + self.communication
 
 
-def estimate(config: Config, task: Task, device: Device, gpus: int, parallel: str) -> Row:
+def estimate(config: Config, task: Task, device: Device, gpus: int, parallel: Parallel) -> Row:
     """One line of the table.
 
     Args:
@@ -91,7 +94,7 @@ def table(config: Config, task: Task, device: str) -> list[str]:
         estimate(config, task, kind, gpus, parallel)
         for gpus in GPUS
         if batch_size % gpus == 0
-        for parallel in (("replicate", "shard") if gpus > 1 else ("replicate",))
+        for parallel in get_args(Parallel)[: 2 if gpus > 1 else 1]
     ]
     counts = rows[0].plan.counts
     peak = kind.bfloat16 if config.train.precision == "bfloat16" else kind.float32

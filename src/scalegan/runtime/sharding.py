@@ -68,13 +68,13 @@ def is_part(tensor: Tensor) -> bool:
 
 def full(tensor: Tensor) -> Tensor:
     """A tensor as a whole; of a sharded one every rank must ask."""
-    result: Tensor = tensor.full_tensor() if is_part(tensor) else tensor  # type: ignore[operator]
+    result: Tensor = tensor.full_tensor() if is_part(tensor) else tensor  # type: ignore[attr-defined]
     return result
 
 
 def local(tensor: Tensor) -> Tensor:
     """This rank's part of a tensor."""
-    result: Tensor = tensor.to_local() if is_part(tensor) else tensor  # type: ignore[operator]
+    result: Tensor = tensor.to_local() if is_part(tensor) else tensor  # type: ignore[attr-defined]
     return result
 
 

@@ -229,9 +229,9 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
         index, _, key = name.partition(".")
         moments.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
-    for index, parameter in enumerate(_parameters(optimizer)):
-        values = moments.get(index, {})
-        moments[index] = {key: _fitted(value, parameter) for key, value in values.items()}
+    for number, parameter in enumerate(_parameters(optimizer)):
+        values = moments.get(number, {})
+        moments[number] = {key: _fitted(value, parameter) for key, value in values.items()}
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 

