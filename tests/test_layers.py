@@ -14,7 +14,7 @@ FLOORS = [
     ["config"],
     ["cost"],
     ["snapshot", "prepare", "plan"],
-    ["evaluation"],
+    ["evaluation", "scale"],
     ["unpickle"],
     ["train", "info", "convert"],
     ["options"],

@@ -248,6 +248,11 @@ def plan_command(arguments: list[str]) -> int:
     from scalegan.train.trial import answer
 
     task = read_task(config, parsed.rows, parsed.classes, parsed.side)
+    if parsed.scale:
+        from scalegan.scale import table
+
+        print("\n".join(table(config, task, parsed.device)))
+        return 0
     print("\n".join(answer(config, task, parsed.device, parsed.ranks, parsed.measure)))
     return 0
 

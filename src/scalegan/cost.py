@@ -5,17 +5,22 @@ and the products it makes and the tensors it keeps are counted.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from scalegan.features import dinov2
 from scalegan.interfaces import Batch, Teacher
 from scalegan.losses.objective import Objective
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES
+from scalegan.runtime.parallel import blocks_of, keeps_casts, recompute
 from scalegan.settings import Config
 
 
@@ -44,8 +49,10 @@ class Counts(NamedTuple):
     discriminator_forward: int
     """With features where there is a teacher."""
     step: int
-    """All turns, forward and backward, with one forward of the generator where there are two;
-    terms that come every few steps count in proportion."""
+    """All turns, forward and backward, recomputation included, with one forward of the generator
+    where there are two; terms that come every few steps count in proportion."""
+    gathered: int
+    """Numbers that are whole at a time where weights are sharded: two blocks and the rest."""
 
 
 class Activations(NamedTuple):
@@ -53,9 +60,6 @@ class Activations(NamedTuple):
 
     fixed: int
     per_image: int
-    fixed_recomputed: int
-    per_image_recomputed: int
-    """If every block kept only its input and were run again in the backward pass."""
 
     def at(self, images: int) -> int:
         return self.fixed + images * self.per_image
@@ -72,6 +76,7 @@ def networks(config: Config, task: Task) -> tuple[Any, Any]:
     )
 
 
+@cache
 def count(config: Config, task: Task) -> Counts:
     """Count on the meta device, where tensors have shapes and nothing else."""
     meta, alignment = torch.device("meta"), config.objective.alignment
@@ -84,6 +89,8 @@ def count(config: Config, task: Task) -> Counts:
             of_teacher = _numbers(teacher.network)
     with meta:
         generator, discriminator = networks(config, task)
+        for network in (generator, discriminator):
+            recompute(network, config.train.recompute)
         sizes = _numbers(generator), _numbers(discriminator)
         objective = _objective(config, generator.num_levels, teacher)
         z, labels, real, batch = _inputs(config, task, generator, 1)
@@ -111,101 +118,113 @@ def count(config: Config, task: Task) -> Counts:
     # Of a step with several turns of the discriminator, each makes its own fakes.
     repeats = config.train.discriminator_turns
     total = repeats * turns[0] + turns[1] + flops * (1 if repeats == 1 else 1 + repeats)
-    return Counts(*sizes, of_teacher, flops, judged.get_total_flops(), round(total))
+    gathered = max(map(_gathered, (generator, discriminator)))
+    return Counts(*sizes, of_teacher, flops, judged.get_total_flops(), round(total), gathered)
 
 
-def activations(config: Config, task: Task, keeps_fake: bool) -> Activations:
+def _gathered(network: nn.Module) -> int:
+    """Parameters outside blocks, one block that computes, and one that is fetched meanwhile."""
+    blocks = [sum(p.numel() for p in block.parameters()) for block in blocks_of(network)]
+    return sum(p.numel() for p in network.parameters()) - sum(blocks) + 2 * max(blocks)
+
+
+@cache
+def activations(config: Config, task: Task, keeps_fake: bool, mode: str = "") -> Activations:
     """What one micro-batch keeps at the fullest moment of a step.
 
     Args:
         keeps_fake: whether the generator's graph lives through the discriminator's turn.
+        mode: of recomputation; empty = the config's.
     """
-    one, two = (_kept(config, task, keeps_fake, images) for images in (1, 2))
-    slopes = [b - a for a, b in zip(one, two, strict=True)]
-    fixed = [a - slope for a, slope in zip(one, slopes, strict=True)]
-    return Activations(fixed[0], slopes[0], fixed[1], slopes[1])
+    mode = mode or config.train.recompute
+    one, two = (_fullest(config, task, keeps_fake, images, mode) for images in (1, 2))
+    return Activations(2 * one - two, two - one)
 
 
-def _kept(config: Config, task: Task, keeps_fake: bool, images: int) -> tuple[int, int]:
-    """Bytes kept by a micro-batch: as it is, and with blocks recomputed."""
+def _fullest(config: Config, task: Task, keeps_fake: bool, images: int, mode: str) -> int:
+    kept, largest = _kept(config, task, keeps_fake, images, mode)
+    if mode == "none":
+        return kept
+    # In the backward pass one block at a time is there as if nothing had been left out.
+    return kept + _kept(config, task, keeps_fake, images, "none")[1] - largest
+
+
+def _kept(config: Config, task: Task, keeps_fake: bool, images: int, mode: str) -> tuple[int, int]:
+    """Bytes that live between a forward and its backward pass, and how many one block makes."""
     is_reduced = config.train.precision == "bfloat16"
+
+    def autocast() -> torch.autocast:
+        return torch.autocast(
+            "cpu", torch.bfloat16, enabled=is_reduced, cache_enabled=keeps_casts(mode)
+        )
+
     with FakeTensorMode(allow_non_fake_inputs=True):
         generator, discriminator = networks(config, task)
         teacher = _stand_in(config, task) if config.objective.alignment.weight > 0 else None
         objective = _objective(config, generator.num_levels, teacher)
         z, labels, real, batch = _inputs(config, task, generator, images)
-        saved = Saved(generator, discriminator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_reduced):
-            with saved:
+        for network in (generator, discriminator):
+            recompute(network, mode)
+        with Alive(generator, discriminator) as alive:
+            with autocast():
                 fake = generator(z, labels)
-            of_generator = saved.take()
-            with saved:
-                objective.discriminator_terms(discriminator, real, fake.detach(), batch, 0)
-            first = saved.take()
+            of_generator = alive.total()
+            with autocast():
+                terms = objective.discriminator_terms(discriminator, real, fake.detach(), batch, 0)
+            first = alive.total() - (0 if keeps_fake else of_generator)
+            del terms
             discriminator.requires_grad_(False)
-            with saved:
-                objective.generator_terms(generator, discriminator, real, fake, batch, 0)
-            second = saved.take()
-    if keeps_fake:
-        return first[0] + of_generator[0], first[1] + of_generator[1]
-    both = zip(first, second, of_generator, strict=True)
-    plain, recomputed = (max(a, b + c) for a, b, c in both)
-    return plain, recomputed
+            with autocast():
+                terms = objective.generator_terms(generator, discriminator, real, fake, batch, 0)
+            second = alive.total()
+            del terms
+    return max(first, second), alive.largest
 
 
-class Saved:
-    """Counts the bytes that autograd keeps while it is entered, parameters not included."""
+class Alive(TorchDispatchMode):
+    """Watches which of the tensors that are made while it is entered are still there.
+
+    Attributes:
+        largest: bytes that one block of the networks added at most.
+    """
 
     def __init__(self, *networks: nn.Module) -> None:
-        self.own = {
-            tensor.untyped_storage()._cdata
+        super().__init__()
+        self.made: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.old = [
+            StorageWeakRef(tensor.untyped_storage())
             for network in networks
             for tensor in [*network.parameters(), *network.buffers()]
-        }
-        self.block: int | None = None
-        self.calls = 0
+        ]
+        self.is_old = {reference.cdata for reference in self.old}
+        self.largest, self.before = 0, 0
         for network in networks:
-            for block in network.blocks:  # type: ignore[union-attr]
+            for block in blocks_of(network):
                 block.register_forward_pre_hook(self._enter)
                 block.register_forward_hook(self._leave)
-        self._clear()
 
-    def _clear(self) -> None:
-        self.seen: dict[int, Tensor] = {}  # alive, so that no address is used twice
-        self.outside, self.inputs = 0, 0
-        self.blocks: dict[int, int] = {}
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = operator(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                reference = StorageWeakRef(storage)
+                if reference.cdata not in self.is_old and reference.cdata not in self.made:
+                    self.made[reference.cdata] = reference, storage.nbytes()
+        return result
 
-    def _enter(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        self.calls += 1
-        self.block = self.calls
-        self.inputs += args[0].nbytes
+    def _enter(self, *_: Any) -> None:
+        self.before = self.total()
 
     def _leave(self, *_: Any) -> None:
-        self.block = None
+        self.largest = max(self.largest, self.total() - self.before)
 
-    def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.own and storage._cdata not in self.seen:
-            self.seen[storage._cdata] = tensor
-            if self.block is None:
-                self.outside += storage.nbytes()
-            else:
-                self.blocks[self.block] = self.blocks.get(self.block, 0) + storage.nbytes()
-        return tensor
-
-    def __enter__(self) -> None:
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
-        self.hooks.__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        self.hooks.__exit__()
-
-    def take(self) -> tuple[int, int]:
-        """Bytes since the last time: all, and with blocks that keep their input alone."""
-        everything = self.outside + sum(self.blocks.values())
-        recomputed = self.outside + self.inputs + max(self.blocks.values(), default=0)
-        self._clear()
-        return everything, recomputed
+    def total(self) -> int:
+        """Bytes of what is still there."""
+        self.made = {key: made for key, made in self.made.items() if not made[0].expired()}
+        return sum(size for _, size in self.made.values())
 
 
 def _inputs(config: Config, task: Task, generator: Any, images: int) -> tuple[Any, ...]:

@@ -111,6 +111,8 @@ class Plan:
     """Classes of the data set; 0 = as its files say."""
     side: int = 0
     """Side of the pictures in pixels; 0 = as the files say."""
+    scale: bool = False
+    """Instead: a table of what 1, 8, 64 and 512 of that GPU (h200 if none is named) would do."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ UTILISATION = 0.3
 """Share of the peak that an estimate assumes; a guess until it is measured, and so marked."""
 USABLE = 0.9
 """Share of the memory that is planned with; the rest is for temporaries and fragments."""
+MODES = ("none", "selective", "full")  # of recomputation, by what they save
 CHECKPOINTS = 3  # on the disk at a time: two are kept, and a new one is verified before one goes
 
 
@@ -124,6 +125,8 @@ class Plan:
     images: int
     """Of one micro-batch."""
     activations: Activations
+    others: dict[str, Activations]
+    """With more recomputation, where the batch does not fit at once."""
     steps: int
     rate: float
     """Images per second over all ranks."""
@@ -160,14 +163,20 @@ def make_plan(
             f"`train.batch_size` {batch_size} does not divide into {ranks} ranks",
             "choose a multiple of the number of ranks",
         )
-    counts = count(config, task)
-    states = _states(counts, ranks)
+    # What follows for one rank is the same however many there are, and is remembered.
+    alone = replace(config, train=replace(config.train, parallel="replicate"))
+    counts = count(alone, task)
+    states = _states(counts, ranks, config.train.parallel == "shard")
     room = USABLE * device.memory - sum(states.values())
-    micro_batches, kept = _cut(config, task, batch_size // ranks, room)
+    micro_batches, kept = _cut(alone, task, batch_size // ranks, room)
     keeps_fake = config.train.share_noise and micro_batches == 1
     step = counts.step if keeps_fake else counts.step + counts.generator_forward
     peak = device.bfloat16 if config.train.precision == "bfloat16" else device.float32
     rate, origin = ranks * UTILISATION * peak / step, f"estimated: {UTILISATION:.0%} of the peak"
+    others: dict[str, Activations] = {}
+    if micro_batches != 1:
+        modes = MODES[MODES.index(config.train.recompute) + 1 :]
+        others = {mode: activations(alone, task, False, mode) for mode in modes}
     images = batch_size // ranks // (micro_batches or batch_size // ranks)
     if measure and micro_batches and images * ranks / rate < 20:
         rate, origin = ranks * measure(images), "measured here by a few steps"
@@ -176,14 +185,24 @@ def make_plan(
     steps = count_steps(config.train.duration, "train.duration", of_step, task.num_rows)
     disk = disk_bytes(config, task, counts, steps)
     return Plan(
-        config, task, device, ranks, counts, states, micro_batches, images, kept, steps, rate,
-        origin, disk,
+        config, task, device, ranks, counts, states, micro_batches, images, kept, others,
+        steps, rate, origin, disk,
     )  # fmt: skip
 
 
-def _states(counts: Counts, ranks: int) -> dict[str, int]:
+def _states(counts: Counts, ranks: int, is_sharded: bool) -> dict[str, int]:
     """What is there whatever the batch, in bytes; all of it is float32."""
     both, larger = counts.generator + counts.discriminator, max(counts[:2])
+    if is_sharded and ranks > 1:
+        return {
+            "weights": 4 * both // ranks,
+            "gathered": 4 * counts.gathered,
+            # Of the blocks at work as a whole, before they are shared out.
+            "gradients": 4 * (larger // ranks + counts.gathered),
+            "optimizer": 8 * both // ranks,
+            "average": 4 * counts.generator // ranks,
+            "teacher": 4 * counts.teacher,
+        }
     return {
         "weights": 4 * both,
         # One network's at a time; over ranks they are averaged in one joined copy.
@@ -289,8 +308,11 @@ def describe(plan: Plan) -> list[str]:
         f"{counts.discriminator_forward / 1e9:.3f}",
         f"  states       {_gb(sum(plan.states.values()))} per rank: {states}",
         f"  activations  {kept.per_image / 1e6:,.0f} MB per image in {config.train.precision} and "
-        f"{kept.fixed / 1e6:,.0f} MB whatever the batch; "
-        f"{kept.per_image_recomputed / 1e6:,.0f} MB if blocks were recomputed",
+        f"{kept.fixed / 1e6:,.0f} MB whatever the batch, recompute = {config.train.recompute}"
+        + "".join(
+            f"; {mode}: {other.per_image / 1e6:,.0f} and {other.fixed / 1e6:,.0f} MB"
+            for mode, other in plan.others.items()
+        ),
     ]
     if not plan.micro_batches:
         more = "choose a smaller model.size or a device with more memory"

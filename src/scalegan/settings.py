@@ -267,6 +267,15 @@ class TrainConfig:
     """Whether running statistics are copied into the average, or averaged like weights."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Autocast of the forward passes; weights, losses and penalties stay float32."""
+    recompute: Literal["none", "selective", "full"] = "none"
+    """What the backward pass computes again to save memory: none; selective = all of a block but
+    its products; full = whole blocks, a third more work. `plan` says what each needs."""
+    compile: bool = False
+    """Compile the blocks (torch.compile): faster after a minute or so of compiling at the start;
+    the last bits differ from those of a run that is not compiled."""
+    parallel: Literal["replicate", "shard"] = "replicate"
+    """Over several processes: replicate = each holds all weights; shard = each holds its part of
+    weights, optimizers and average (FSDP2), for networks that do not fit otherwise."""
     workers: Annotated[int, Ge(0)] = 2
     """Threads that read shards ahead of the step; 0 = none. More help where pictures are decoded
     for a teacher."""

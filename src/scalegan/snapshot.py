@@ -26,6 +26,7 @@ from scalegan.runtime.files import (
     save_tensors,
     write_json,
 )
+from scalegan.runtime.sharding import fill
 from scalegan.sample import calibrated, labels_for, paint, sample, styles_for
 from scalegan.settings import AutoencoderConfig
 from scalegan.sizes import Model
@@ -138,7 +139,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
                 f"`{path}` has {found.get(name, 'no tensor')} for `{name}`; "
                 f"expected {expected.get(name, 'none')}"
             )
-    network.load_state_dict(tensors)
+    fill(network, tensors)
 
 
 def load(path: str | Path, device: str = "cpu", autoencoder: str | Path = "") -> "GAN":

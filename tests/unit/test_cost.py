@@ -161,7 +161,9 @@ def test_predicted_bytes_are_those_of_a_real_turn(
 def test_recomputing_keeps_less_and_both_grow_with_the_batch() -> None:
     config = Config(model=SMALL)
     kept = activations(config, LATENTS, keeps_fake=True)
-    assert 0 < kept.per_image_recomputed < kept.per_image / 3
+    some, least = (activations(config, LATENTS, True, mode) for mode in ("selective", "full"))
+    assert 0 < least.per_image < kept.per_image / 3
+    assert least.per_image < some.per_image < 0.7 * kept.per_image
     assert kept.at(8) - kept.at(4) == 4 * kept.per_image
     cut = activations(config, LATENTS, keeps_fake=False)
     assert cut.per_image < kept.per_image

@@ -21,6 +21,7 @@ from scalegan.ops.layers import (
     rotary_table,
     unpatchify,
 )
+from scalegan.ops.linear import Linear
 from scalegan.sizes import GATConfig
 
 
@@ -248,11 +249,11 @@ class GATDiscriminator(nn.Module):
         hidden = config.projector_width
         self.projector = (
             nn.Sequential(
-                nn.Linear(width, hidden),
+                Linear(width, hidden),
                 nn.SiLU(),
-                nn.Linear(hidden, hidden),
+                Linear(hidden, hidden),
                 nn.SiLU(),
-                nn.Linear(hidden, features),
+                Linear(hidden, features),
             )
             if features
             else None

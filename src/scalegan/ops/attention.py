@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scalegan.ops.linear import Linear, affine
+
 # The machine epsilon of float32, pinned: PyTorch's default would follow the dtype under autocast.
 QK_EPSILON = 1.1920929e-07
 
@@ -15,10 +17,10 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.into = nn.Linear(width, 3 * width)  # rows: all of q, all of k, all of v
+        self.into = Linear(width, 3 * width)  # rows: all of q, all of k, all of v
         self.query_norm = nn.RMSNorm(width // num_heads, eps=QK_EPSILON)
         self.key_norm = nn.RMSNorm(width // num_heads, eps=QK_EPSILON)
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
 
     def forward(
         self, x: Float[Tensor, "N S D"], rotary: Float[Tensor, "T R 2"], first_only: bool = False
@@ -33,9 +35,8 @@ class SelfAttention(nn.Module):
         """
         width = x.shape[-1]
         if first_only:
-            weight, bias = self.into.weight, self.into.bias
-            q = self._heads(F.linear(x[:, :1], weight[:width], bias[:width]))
-            k, v = map(self._heads, F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1))
+            q = self._heads(affine(self.into, x[:, :1], slice(width)))
+            k, v = map(self._heads, affine(self.into, x, slice(width, None)).chunk(2, dim=-1))
             q = self.query_norm(q.float())  # under autocast q has fewer bits than the weight
         else:
             q, k, v = map(self._heads, self.into(x).chunk(3, dim=-1))  # (N, heads, S, D / heads)
@@ -84,10 +85,17 @@ def rotate(
 ) -> Float[Tensor, "N heads S head"]:
     """Turn adjacent channel pairs of the last T tokens; tokens before them stay as they are.
 
-    One complex product does the work of four products and two sums over strided halves.
+    One complex product does the work of four products and two sums over strided halves; tokens
+    that stay are turned by nothing, which costs less than to part them from the others.
     """
-    num_tokens = rotary.shape[0]
-    free, grid = x.split([x.shape[2] - num_tokens, num_tokens], dim=2)
-    pairs = torch.view_as_complex(grid.float().unflatten(-1, (-1, 2)))
-    grid = torch.view_as_real(pairs * torch.view_as_complex(rotary)).flatten(-2).to(x.dtype)
-    return grid if free.shape[2] == 0 else torch.cat([free, grid], dim=2)
+    num_free = x.shape[2] - rotary.shape[0]
+    if num_free:
+        nothing = rotary.new_tensor([1.0, 0.0]).expand(num_free, rotary.shape[1], 2)
+        rotary = torch.cat([nothing, rotary])  # (S, R, 2)
+    if torch.compiler.is_compiling():  # it fuses products and sums, but not complex ones
+        a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        cosine, sine = rotary.unbind(-1)
+        turned = torch.stack([a * cosine - b * sine, b * cosine + a * sine], dim=-1)
+        return turned.flatten(-2).to(x.dtype)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * torch.view_as_complex(rotary)).flatten(-2).to(x.dtype)

@@ -271,7 +271,8 @@ def restore(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str], No
     for name, network in fit.networks.items():
         load_weights(network, path / f"{name}.safetensors")
     for name, optimizer in fit.optimizers.items():
-        load_optimizer(optimizer, path / f"optimizer-{name}.safetensors")
+        file = path / f"optimizer-{name}.safetensors"
+        load_optimizer(optimizer, load_tensors(file), file)
     fit.step = state["step"]
     tell(f"going on from step {fit.step:,} of {fit.num_steps:,}")
 

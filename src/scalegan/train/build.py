@@ -24,6 +24,7 @@ from scalegan.interfaces import (
 )
 from scalegan.losses.objective import Objective
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
+from scalegan.runtime import parallel, sharding
 from scalegan.runtime.rng import seed_all
 from scalegan.runtime.world import World
 from scalegan.settings import AlignmentConfig, Config
@@ -215,6 +216,12 @@ def build_state(
     )
     check_abilities(config, generator)
     average = copy.deepcopy(generator).requires_grad_(False).eval()
+    molds = {}
+    if parallel.is_sharded(config.train, world):
+        named = {"average": average, "discriminator": discriminator}
+        molds = {name: sharding.mold_of(network) for name, network in named.items()}
+    for network in (generator, discriminator, average):
+        parallel.prepare(network, config.train, world, is_trained=network is not average)
     optimizers: dict[str, torch.optim.Optimizer] = {
         name: build_optimizer(name, network, config)
         for name, network in (("generator", generator), ("discriminator", discriminator))
@@ -226,9 +233,8 @@ def build_state(
         teacher,
         world.device,
     )
-    return TrainState(
-        config, world, generator, discriminator, average, optimizers, autoencoder, objective
-    )
+    networks = generator, discriminator, average
+    return TrainState(config, world, *networks, optimizers, autoencoder, objective, molds=molds)
 
 
 def build_networks(

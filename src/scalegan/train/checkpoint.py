@@ -21,6 +21,14 @@ from scalegan.runtime.files import (
     save_tensors,
     write_json,
 )
+from scalegan.runtime.sharding import (
+    like,
+    load_parts,
+    local,
+    part_shapes,
+    save_parts,
+    shared_folder,
+)
 from scalegan.settings import Config
 from scalegan.snapshot import load_weights
 from scalegan.train.state import TrainState
@@ -36,7 +44,8 @@ ADAM_KEYS = {"step", "exp_avg", "exp_avg_sq"}
 IDENTITY = ("seed", "model", "autoencoder.kind", "autoencoder.store", "data.source",
             "data.size", "data.conditional", "data.held_out", "objective.alignment")  # fmt: skip
 KINDS = {"step": int, "images_seen": int, "attempt": int, "num_ranks": int, "class_names": list,
-          "config": dict, "autoencoder": dict, "shards": str, "teacher": str}  # fmt: skip
+          "config": dict, "autoencoder": dict, "shards": str, "teacher": str,
+          "is_sharded": bool}  # fmt: skip
 # A teacher is known by its digest; its folder may move.
 MAY_CHANGE = ("objective.alignment.teacher_path",)
 
@@ -48,16 +57,16 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
         CheckpointError: if a weight is not finite or what was written does not verify.
     """
     for name, tensor in state_tensors(state).items():
-        if not tensor.isfinite().all():
+        if not local(tensor).isfinite().all():
             raise CheckpointError(f"`{name}` is not finite; no checkpoint is written of it")
     path = folder / name_of(state.step)
-    with atomic_folder(path) as draft:
-        for name, network in _networks(state).items():
-            save_tensors(network.state_dict(), draft / f"{name}.safetensors")
-            fault_point(f"{name} written")
-        for name, optimizer in state.optimizers.items():
-            save_tensors(optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
-        save_tensors(state.objective.memory, draft / "objective.safetensors")
+    with shared_folder(path, state.world) if state.is_sharded else atomic_folder(path) as draft:
+        if state.is_sharded:
+            save_parts(state_tensors(state), draft)
+            if not state.world.is_first:
+                return path
+        else:
+            _save_whole(state, draft)
         counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
         about = _present(state, class_names) | {"config": asdict(state.config)}
         write_json(draft / "state.json", {"format": FORMAT, **counters, **about})
@@ -68,6 +77,15 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
     let_go(folder)
     fault_point("old ones gone")
     return path
+
+
+def _save_whole(state: TrainState, draft: Path) -> None:
+    for name, network in _networks(state).items():
+        save_tensors(network.state_dict(), draft / f"{name}.safetensors")
+        fault_point(f"{name} written")
+    for name, optimizer in state.optimizers.items():
+        save_tensors(optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
+    save_tensors(state.objective.memory, draft / "objective.safetensors")
 
 
 def let_go(folder: Path) -> None:
@@ -147,13 +165,10 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
     for sentence, hint in _refusals(changed, about, class_names, bool(state.config.data.shards)):
         others = "".join(f"\n  {line}" for line in table(changed)) if len(changed) > 1 else ""
         raise CheckpointError(f"checkpoint `{path}` {sentence}", hint + others)
-    for name, network in _networks(state).items():
-        load_weights(network, path / f"{name}.safetensors")
-    for name, optimizer in state.optimizers.items():
-        load_optimizer(optimizer, path / f"optimizer-{name}.safetensors")
-    remembered = load_tensors(path / "objective.safetensors")
-    for name, value in state.objective.memory.items():
-        value.copy_(remembered.get(name, value))  # a term that is new begins anew
+    if about["is_sharded"]:
+        _load_parts(state, path)
+    else:
+        _load_whole(state, path)
     for name in ("step", "images_seen", "attempt"):
         setattr(state, name, about[name])
     return changed
@@ -179,6 +194,7 @@ def _present(state: TrainState, class_names: list[str]) -> dict[str, Any]:
         "class_names": class_names,
         "teacher": _teacher_digest(state),
         "num_ranks": state.world.size,
+        "is_sharded": state.is_sharded,
     }
 
 
@@ -307,21 +323,27 @@ def _config(about: dict[str, Any], path: Path) -> Config:
         ) from None
 
 
+Tensors = dict[str, Tensor]
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's running values as `index.key`, in the order of the network's parameters."""
     moments = optimizer.state_dict()["state"]
     return {f"{i}.{key}": value for i, values in moments.items() for key, value in values.items()}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
-    """Running values from the file, rates from the config.
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors, path: Path) -> None:
+    """Running values as `optimizer_tensors` names them, rates from the config.
+
+    Args:
+        path: where they are from, for messages.
 
     Raises:
         CheckpointError: if a value is missing, unexpected or of another shape.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in load_tensors(path).items():
+    for name, value in tensors.items():
         index, _, key = name.partition(".")
         place = int(index) if index.isdecimal() else -1
         shapes = [(), *(tuple(p.shape) for p in parameters[place : place + 1] if place >= 0)]
@@ -332,4 +354,46 @@ def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
         if values.keys() != ADAM_KEYS:
             raise CheckpointError(f"`{path}` has {', '.join(values)} for parameter {place}")
     groups = optimizer.state_dict()["param_groups"]
+    for number, parameter in enumerate(parameters):
+        values = moments.get(number, {})
+        moments[number] = {key: _fitted(value, parameter) for key, value in values.items()}
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _fitted(value: Tensor, parameter: Tensor) -> Tensor:
+    """Running values of a parameter, sharded as it is; counters as they are."""
+    return like(value, parameter) if value.shape == parameter.shape else value
+
+
+def _load_whole(state: TrainState, path: Path) -> None:
+    for name, network in _networks(state).items():
+        load_weights(network, path / f"{name}.safetensors")
+    for name, optimizer in state.optimizers.items():
+        file = path / f"optimizer-{name}.safetensors"
+        load_optimizer(optimizer, load_tensors(file), file)
+    remembered = load_tensors(path / "objective.safetensors")
+    for name, value in state.objective.memory.items():
+        value.copy_(remembered.get(name, value))  # a term that is new begins anew
+
+
+def _load_parts(state: TrainState, path: Path) -> None:
+    """Read what ranks wrote together, however many there are now.
+
+    Raises:
+        CheckpointError: if a tensor is missing, unexpected or of another shape.
+    """
+    found = part_shapes(path)
+    for name, optimizer in state.optimizers.items():  # room for running values, as many as there
+        prefix = f"optimizer-{name}."
+        keys = [key for key in found if key.startswith(prefix)]
+        empty = {key.removeprefix(prefix): torch.zeros(found[key]) for key in keys}
+        load_optimizer(optimizer, empty, path)
+    expected = state_tensors(state)
+    shapes = {name: tuple(value.shape) for name, value in expected.items()}
+    for name in sorted(shapes.keys() | found.keys()):
+        if shapes.get(name) != found.get(name):
+            raise CheckpointError(
+                f"`{path}` has {found.get(name, 'no tensor')} for `{name}`; "
+                f"expected {shapes.get(name, 'none')}"
+            )
+    load_parts(expected, path)

@@ -111,6 +111,7 @@ class Evaluator:
         per_rank = math.ceil(drawing.num / self.world.size)
         num_parts = math.ceil(per_rank / BATCH_SIZE)
         state, started = self.built.state, time.monotonic()
+        average = state.whole("average")  # of all ranks, if it is sharded
         with Bar(per_rank, "images", console=self.log.console, is_shown=self.world.is_first) as bar:
             for i in range(num_parts):
                 self.world.pulse.beat()  # to work long on an evaluation is not to stand still
@@ -125,7 +126,7 @@ class Evaluator:
                 if i < len(parts):
                     own = labels[parts[i]]
                     seeds = parts[i].tolist()
-                    drawn = sample(state.average, state.autoencoder, seeds, own)
+                    drawn = sample(average, state.autoencoder, seeds, own)
                     collector.add(Shown(torch.cat(list(drawn)), own, parts[i]))
                     bar.advance(len(own))
         about = {

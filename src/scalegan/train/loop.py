@@ -12,7 +12,7 @@ import torch
 
 from scalegan import config as configs
 from scalegan.errors import CheckpointError, ConfigError
-from scalegan.interfaces import Teacher
+from scalegan.interfaces import GeneratorModule, Teacher
 from scalegan.metrics.evaluate import Number
 from scalegan.plan import run_bytes
 from scalegan.runtime import files, pictures
@@ -144,14 +144,17 @@ def advance(
                 progress.advance(state.step - before)
                 continue
             progress.advance(note=note)
-            if world.is_first and (state.step % every["samples"] == 0 or is_last):
-                draw_samples(built, run / "samples" / f"step-{state.step:08d}.png")
-                plot_curves(run)
+            if is_due(state.step, every["samples"]) or is_last:
+                average = state.whole("average")  # of all ranks, if it is sharded
+                if world.is_first:
+                    draw_samples(built, average, run / "samples" / f"step-{state.step:08d}.png")
+                    plot_curves(run)
             if evaluator.is_on and is_due(state.step, every["evaluate"]) and not is_last:
                 numbers = evaluator.evaluate(config.evaluate.seconds)
                 evaluator.record(numbers)
-                if numbers:
+                if world.any(bool(numbers)):  # the first rank has them
                     save_generator(built, run)
+                if numbers:
                     choose_best(run)
             is_saving |= is_due(state.step, every["checkpoint"])
             # Not amid bad steps: rolling back to there would forgive them.
@@ -242,15 +245,18 @@ def introduce(built: Built, run: Path, total: int, every: dict[str, int]) -> lis
 
 def save(built: Built, run: Path, world: World) -> None:
     """A checkpoint to resume from and a snapshot to use, by the first rank."""
-    if world.is_first:
+    if world.is_first or built.state.is_sharded:
         checkpoint.save(run / "checkpoints", built.state, built.pictures.class_names)
-        save_generator(built, run)
+    save_generator(built, run)
     world.wait()
 
 
 def save_generator(built: Built, run: Path) -> None:
-    """A snapshot of this step."""
+    """A snapshot of this step, written by the first rank."""
     state, config = built.state, built.state.config
+    average, discriminator = state.whole("average"), state.whole("discriminator")
+    if not state.world.is_first:
+        return
     alignment = config.objective.alignment
     card = Card(
         name=config.name,
@@ -265,12 +271,11 @@ def save_generator(built: Built, run: Path) -> None:
         identity=state.autoencoder.identity(),
     )
     path = run / "snapshots" / f"step-{state.step:08d}"
-    save_snapshot(path, card, state.average, state.discriminator)
+    save_snapshot(path, card, average, discriminator)
 
 
-def draw_samples(built: Built, path: Path) -> None:
+def draw_samples(built: Built, generator: GeneratorModule, path: Path) -> None:
     """A row per class of the averaged generator's images; a column has one noise."""
-    generator = built.state.average
     count = max(1, generator.num_classes)
     rows = torch.linspace(0, count - 1, min(count, GRID_CLASSES)).long()
     seeds = list(range(GRID_COLUMNS)) * len(rows)

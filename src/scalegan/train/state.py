@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from scalegan.errors import TrainingError
 from scalegan.interfaces import (
     Autoencoder,
     DiscriminatorModule,
@@ -20,6 +21,7 @@ from scalegan.interfaces import (
     TracksStyle,
 )
 from scalegan.losses.objective import Objective
+from scalegan.runtime import parallel, sharding
 from scalegan.runtime.rng import seed_all, stream
 from scalegan.runtime.world import World
 from scalegan.settings import Config
@@ -61,10 +63,23 @@ class TrainState:
     """Styles and levels of the discriminator's turn, with their graph, by micro-batch."""
     reals: dict[int, Tensor] = field(default_factory=dict)
     """Real samples of this step, by micro-batch."""
+    molds: dict[str, nn.Module] = field(default_factory=dict)
+    """Forms of the networks that `whole` is asked for, where they are sharded; else empty."""
+    moved: set[str] = field(default_factory=set)
+    """Networks that this process has moved at least once."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator}
+
+    @property
+    def is_sharded(self) -> bool:
+        return bool(self.molds)
+
+    def whole(self, name: str) -> nn.Module:
+        """The average or the discriminator, for use by one rank; every rank must call it."""
+        network: nn.Module = getattr(self, name)
+        return sharding.whole(network, self.molds[name]) if self.is_sharded else network
 
     def begin(self, network: nn.Module, share: Share, turn: int) -> None:
         """Prepare one network's turn: its randomness, its gradients, a way back."""
@@ -95,8 +110,14 @@ class TrainState:
         objective = self.config.objective
         is_twice = objective.penalty.kind == "exact" or objective.path_length.weight > 0
         with ExitStack() as stack:
-            device = self.world.device.type
-            stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=is_reduced))
+            keeps_casts = parallel.keeps_casts(self.config.train.recompute)
+            precision = torch.autocast(
+                self.world.device.type,
+                torch.bfloat16,
+                enabled=is_reduced,
+                cache_enabled=keeps_casts,
+            )
+            stack.enter_context(precision)
             if is_twice:  # fused attention has no second derivative
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             yield
@@ -142,12 +163,17 @@ class TrainState:
         have moved are put back. The wish to stop rides along, so that all ranks stop at one step.
         """
         network, optimizer = self.networks[name], self.optimizers[name]
+        if name not in self.moved:
+            refuse_missing_gradients(name, network)
+            self.moved.add(name)
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         buffers = largest(self.moving_buffers, self.world.device)
         wish = torch.tensor(float(self.wants_stop()), device=self.world.device)
         remembered = self.objective.memory.values()
-        self.world.mean_([*gradients, *report.values(), *remembered, buffers, wish])
-        norm = torch.nn.utils.get_total_norm(gradients)
+        # Gradients of sharded weights are averaged by the backward pass.
+        to_average = [] if self.is_sharded else gradients
+        self.world.mean_([*to_average, *report.values(), *remembered, buffers, wish])
+        norm = sharding.full(torch.nn.utils.get_total_norm(gradients))
         report = report | {f"{name[0]}/grad_norm": norm}
         self.is_finite, is_stopping = is_sound([*report.values(), buffers], wish)
         self.is_stopping |= is_stopping
@@ -181,3 +207,17 @@ class TrainState:
         for key, parameter in self.networks[name].named_parameters():
             if parameter.grad is not None:
                 yield f"gradient of {name}.{key}", parameter.grad
+
+
+def refuse_missing_gradients(name: str, network: nn.Module) -> None:
+    """Some combinations of sharding and second derivatives leave gradients out without an error.
+
+    Raises:
+        TrainingError: if a parameter that is trained got no gradient.
+    """
+    for parameter, value in network.named_parameters():
+        if value.requires_grad and value.grad is None:
+            raise TrainingError(
+                f"`{parameter}` of the {name} got no gradient in its first turn",
+                "it takes no part in any loss, or `train.parallel` cannot carry this one",
+            )
