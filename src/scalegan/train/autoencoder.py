@@ -31,6 +31,7 @@ from scalegan.runtime.files import (
     MANIFEST,
     atomic_folder,
     clear_drafts,
+    load_tensors,
     locked,
     read_json,
     save_tensors,
