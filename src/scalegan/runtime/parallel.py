@@ -62,7 +62,7 @@ def recompute(network: nn.Module, mode: str) -> None:
     selective = {"context_fn": partial(create_selective_checkpoint_contexts, _keep_products)}
     options = selective if mode == "selective" else {}
     for block in blocks_of(network):
-        block.forward = partial(_again, block.forward, options)  # type: ignore[method-assign]
+        block.forward = partial(_again, block.forward, options)
 
 
 def keeps_casts(mode: str) -> bool:
