@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-
 SMALLEST = 2**16
 """Weights below which the way to the operator costs more than the operator saves."""
 
