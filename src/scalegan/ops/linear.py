@@ -17,18 +17,21 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+SMALLEST = 2**16
+"""Weights below which the way to the operator costs more than the operator saves."""
+
 
 class Linear(nn.Linear):
     """`nn.Linear` with the same values, by `product` where that is faster.
 
     Attributes:
-        is_by_onednn: chosen once per process, by the processor alone: a choice by the clock could
+        is_by_onednn: chosen by the processor and the size alone: a choice by the clock could
             differ between a run and its continuation, and so would their last bits.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs)
-        self.is_by_onednn = prefers_onednn()
+        self.is_by_onednn = inputs * outputs >= SMALLEST and prefers_onednn()
 
     def forward(self, x: Float[Tensor, "... A"]) -> Float[Tensor, "... B"]:
         # Reduced precision goes through oneDNN by itself.

@@ -106,5 +106,7 @@ def test_it_is_a_linear_layer() -> None:
     ours = Linear(3, 5)
     torch.manual_seed(0)
     theirs = nn.Linear(3, 5)
+    assert not ours.is_by_onednn  # too small to gain
+    assert Linear(256, 256).is_by_onednn is prefers_onednn()
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     assert torch.equal(ours.weight, theirs.weight)
