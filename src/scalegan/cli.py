@@ -198,7 +198,7 @@ def sample_command(arguments: list[str]) -> int:
     gan = load(path, parsed.device, parsed.autoencoder)
     labels = labels_for(seeds, gan.indices(classes)).tolist()
     batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
-    columns = parsed.columns or min(16, len(classes or gan.card.class_names))
+    columns = parsed.columns or min(16, len(classes or gan.card.class_names) or 8)
     write(with_progress(batches, len(seeds)), labels, parsed.out, columns)
     print(f"{len(seeds):,} images of step {gan.card.step:,} in `{parsed.out}`")
     return 0

@@ -3,6 +3,7 @@
 import difflib
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +25,7 @@ from scalegan.sizes import GAT_SIZES, MODELS, GATConfig, Model, Size
 
 RECIPES = Path(__file__).parent / "recipes"
 UNITS = ("steps", "images", "epochs")
+TIMES = {"seconds": 1, "minutes": 60, "hours": 3600}
 MULTIPLES = {"k": 10**3, "M": 10**6}
 
 
@@ -201,7 +203,7 @@ def resolve(config: Config) -> Config:
             f"`objective.noise.floor` {noise.floor}",
             "the coarsest level would be noise alone",
         )
-    parse_duration(config.train.duration, "train.duration")
+    parse_duration(config.train.duration, "train.duration", (*UNITS, *TIMES))
     for field in fields(config.every):
         text = getattr(config.every, field.name)
         if text or field.name != "evaluate":
@@ -264,7 +266,7 @@ def _with_width(alignment: AlignmentConfig) -> AlignmentConfig:
     return replace(alignment, features=width)
 
 
-def parse_duration(text: str, name: str) -> tuple[float, str]:
+def parse_duration(text: str, name: str, units: Sequence[str] = UNITS) -> tuple[float, str]:
     """A number and a unit: "150k steps", "50M images", "60 epochs".
 
     Raises:
@@ -277,7 +279,7 @@ def parse_duration(text: str, name: str) -> tuple[float, str]:
     except (ValueError, KeyError):
         amount = 0
     unit = unit.strip().rstrip("s") + "s"
-    if unit not in UNITS or not 0 < amount < float("inf"):
+    if unit not in units or not 0 < amount < float("inf"):
         raise ConfigError(
             f'`{name}` is "{text}"; expected a positive number and a unit',
             'for example "150k steps", "50M images" or "60 epochs"',
@@ -290,6 +292,12 @@ def count_steps(text: str, name: str, batch_size: int, num_rows: int) -> int:
     amount, unit = parse_duration(text, name)
     images_per_unit = {"steps": batch_size, "images": 1, "epochs": num_rows}[unit]
     return max(1, int(-(-amount * images_per_unit // batch_size)))
+
+
+def count_seconds(text: str) -> float:
+    """A duration in seconds of training, or 0 if it is counted in something else."""
+    amount, unit = parse_duration(text, "train.duration", (*UNITS, *TIMES))
+    return amount * TIMES.get(unit, 0)
 
 
 def write(config: Config) -> str:

@@ -47,6 +47,13 @@ class Counts(NamedTuple):
     """All turns, forward and backward, with one forward of the generator where there are two;
     terms that come every few steps count in proportion."""
 
+    def of_run(self, config: Config, micro_batches: int = 1) -> int:
+        """`step`, with the second forward where the first one's graph is not kept."""
+        train = config.train
+        is_kept = train.share_noise and micro_batches == 1
+        is_counted = train.discriminator_turns > 1
+        return self.step + (0 if is_kept or is_counted else self.generator_forward)
+
 
 class Activations(NamedTuple):
     """Bytes kept for the backward pass, as `fixed + images * per_image`."""

@@ -21,6 +21,7 @@ from scalegan.interfaces import (
     WantsOrthogonalWeights,
 )
 from scalegan.losses.objective import Objective
+from scalegan.ops.batch_norm import synchronize
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
 from scalegan.runtime.rng import seed_all
 from scalegan.runtime.world import World
@@ -198,6 +199,9 @@ def build_state(
     )
     check_abilities(config, generator)
     average = copy.deepcopy(generator).requires_grad_(False).eval()
+    if world.size > 1:
+        for network in (generator, discriminator):
+            synchronize(network, world)
     optimizers: dict[str, torch.optim.Optimizer] = {
         name: build_optimizer(name, network, config)
         for name, network in (("generator", generator), ("discriminator", discriminator))
