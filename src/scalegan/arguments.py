@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 
 from scalegan.errors import ConfigError
-from scalegan.options import Plan, Train
+from scalegan.options import Compare, Plan, Train
 
 
 def positional(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
@@ -57,7 +57,7 @@ def flags(kind: type) -> list[str]:
     from scalegan.config import setting_names
 
     names = [f.name for f in fields(kind) if f.name != "config"]
-    names += setting_names() if kind in (Train, Plan) else []
+    names += setting_names() if kind in (Train, Plan, Compare) else []
     return [f"--{name.replace('_', '-')}" for name in names]
 
 

@@ -133,7 +133,7 @@ def setting_names(kind: Any = Config, prefix: str = "") -> list[str]:
             if isinstance(part, type) and is_dataclass(part)
         ]
         found = [n for part in parts for n in setting_names(part, f"{name}.")] or [name]
-        names += [n for n in found if n not in names]
+        names += [n for n in dict.fromkeys(found) if n not in names]
     return names
 
 

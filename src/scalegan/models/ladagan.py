@@ -7,6 +7,7 @@ labels; ours follow the shared spec. G side of a token grid (T = G * G), Z width
 """
 
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -117,7 +118,7 @@ class LadaGANGenerator(nn.Module):
     def token_weights(self, w: Float[Tensor, "N S"]) -> list[Float[Tensor, "N A G G"]]:
         """The share of every token in the query of its head, stage by stage."""
         found = []
-        for block, x in zip(self.blocks, self._run(w)[1], strict=True):
+        for block, x in zip(cast(Any, self.blocks), self._run(w)[1], strict=True):
             q = block.attention.into(block.norm_a(x, w)).chunk(3, dim=-1)[0]
             found.append(to_map(block.attention.weigh(q)))
         return found

@@ -106,10 +106,11 @@ class LibraryNorm(nn.BatchNorm2d):
         if self.ranks is None or not self.training:
             return super().forward(x)
         mean, variance, count = batch_statistics(x, self.ranks)
+        buffers, momentum = dict(self.named_buffers()), self.momentum or 0.0
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            buffers["num_batches_tracked"].add_(1)
+            buffers["running_mean"].lerp_(mean, momentum)
+            buffers["running_var"].lerp_(variance * count / (count - 1), momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         return (x * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
