@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 
 from scalegan.errors import ConfigError
-from scalegan.options import Plan, Train
+from scalegan.options import Compare, Plan, Train
 
 
 def positional(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
@@ -59,7 +59,7 @@ def flags(kind: type, default: Any) -> list[str]:
     from scalegan.config import setting_names
 
     names = [f.name for f in fields(kind) if f.name != "config"]
-    if kind in (Train, Plan):
+    if kind in (Train, Plan, Compare):
         sizes = {f"model.{field.name}" for field in fields(default.config.model)}
         names += [n for n in setting_names() if not n.startswith("model.") or n in sizes]
     return [f"--{name.replace('_', '-')}" for name in names]

@@ -11,11 +11,13 @@ from scalegan.arguments import parse, positional
 from scalegan.errors import ConfigError, DataError, ScaleganError
 from scalegan.options import (
     Check,
+    Compare,
     Convert,
     Doctor,
     Evaluate,
     FitAutoencoder,
     Info,
+    Look,
     Plan,
     Prepare,
     Reference,
@@ -34,6 +36,8 @@ commands:
   train RECIPE|config.toml    train, or go on with a run that was stopped
   check SOURCE                look at every picture and label before they cost hours
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
+  look RUN_OR_SNAPSHOT        what it can show of itself: walks, levels, styles, attention
+  compare RECIPE RECIPE ...   train recipes at equal time or compute, and write a page
   evaluate X --against Y      numbers with their protocol: distances, precision, recall, ...
   reference SOURCE OUT.npz    statistics of pictures, to evaluate against again and again
   judge train SOURCE OUT      a small classifier of your own pictures, to evaluate with
@@ -198,7 +202,7 @@ def sample_command(arguments: list[str]) -> int:
     gan = load(path, parsed.device, parsed.autoencoder)
     labels = labels_for(seeds, gan.indices(classes)).tolist()
     batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
-    columns = parsed.columns or min(16, len(classes or gan.card.class_names))
+    columns = parsed.columns or min(16, len(classes or gan.card.class_names) or 8)
     write(with_progress(batches, len(seeds)), labels, parsed.out, columns)
     print(f"{len(seeds):,} images of step {gan.card.step:,} in `{parsed.out}`")
     return 0
@@ -227,6 +231,44 @@ def parse_seeds(text: str) -> list[int]:
             raise ConfigError(f'`--seeds` is "{text}"; expected seeds such as 0-63 or 1,5,9')
         seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     return seeds
+
+
+def look_command(arguments: list[str]) -> int:
+    path, arguments = positional(arguments, "RUN_OR_SNAPSHOT")
+    parsed = parse(Look, "look", "RUN_OR_SNAPSHOT", arguments)
+    if path is None or parsed.count < 2:
+        raise ConfigError("`scalegan look` needs a run or a snapshot folder, and --count from 2")
+    classes = [label.strip() for label in parsed.classes.split(",") if label.strip()] or None
+
+    from scalegan.look import views
+    from scalegan.runtime.pictures import save_png
+    from scalegan.snapshot import load
+
+    gan = load(path, parsed.device, parsed.autoencoder)
+    for view in views(gan, parsed.count, classes, parsed.seed):
+        save_png(view.picture, parsed.out / f"{view.name}.png")
+        print(f"{parsed.out / view.name}.png  {view.about}")
+    return 0
+
+
+def compare_command(arguments: list[str]) -> int:
+    recipes: list[str] = []
+    while arguments and not arguments[0].startswith("-"):
+        recipes, arguments = [*recipes, arguments[0]], arguments[1:]
+    if not recipes:
+        with_config(Compare, "compare", arguments)  # --help, or says what is missing
+    pairs = [with_config(Compare, "compare", [recipe, *arguments]) for recipe in recipes]
+    parsed = pairs[0][0]
+    if len(recipes) < 2 or parsed.points < 1:
+        raise ConfigError("`scalegan compare` needs two recipes or more, and --points from 1")
+
+    from scalegan.comparison.budget import parse_budget
+    from scalegan.comparison.command import compare
+
+    given = [config for _, config in pairs]
+    budget, seeds = parse_budget(parsed.budget), parse_seeds(parsed.seeds)
+    stopped_by = compare(given, budget, seeds, parsed.out, parsed.points, parsed.device)
+    return 128 + stopped_by if stopped_by else 0
 
 
 def info_command(arguments: list[str]) -> int:
@@ -401,6 +443,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "check": check_command,
     "sample": sample_command,
+    "look": look_command,
+    "compare": compare_command,
     "evaluate": evaluate_command,
     "reference": reference_command,
     "judge": judge_command,

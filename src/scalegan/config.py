@@ -3,6 +3,7 @@
 import difflib
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,6 +29,7 @@ MOST_BYTES = 2**20
 """Of a recipe; ours have some two thousand."""
 MOST_DOTS = 1000
 """Between two equals signs of a recipe, comments included."""
+TIMES = {"seconds": 1, "minutes": 60, "hours": 3600}
 MULTIPLES = {"k": 10**3, "M": 10**6}
 
 
@@ -143,7 +145,7 @@ def setting_names(kind: Any = Config, prefix: str = "") -> list[str]:
             if isinstance(part, type) and is_dataclass(part)
         ]
         found = [n for part in parts for n in setting_names(part, f"{name}.")] or [name]
-        names += [n for n in found if n not in names]
+        names += [n for n in dict.fromkeys(found) if n not in names]
     return names
 
 
@@ -213,7 +215,7 @@ def resolve(config: Config) -> Config:
             f"`objective.noise.floor` {noise.floor}",
             "the coarsest level would be noise alone",
         )
-    parse_duration(config.train.duration, "train.duration")
+    parse_duration(config.train.duration, "train.duration", (*UNITS, *TIMES))
     for field in fields(config.every):
         text = getattr(config.every, field.name)
         if text or field.name != "evaluate":
@@ -276,7 +278,7 @@ def _with_width(alignment: AlignmentConfig) -> AlignmentConfig:
     return replace(alignment, features=width)
 
 
-def parse_duration(text: str, name: str) -> tuple[float, str]:
+def parse_duration(text: str, name: str, units: Sequence[str] = UNITS) -> tuple[float, str]:
     """A number and a unit: "150k steps", "50M images", "60 epochs".
 
     Raises:
@@ -289,7 +291,7 @@ def parse_duration(text: str, name: str) -> tuple[float, str]:
     except (ValueError, KeyError):
         amount = 0
     unit = unit.strip().rstrip("s") + "s"
-    if unit not in UNITS or not 0 < amount < float("inf"):
+    if unit not in units or not 0 < amount < float("inf"):
         raise ConfigError(
             f'`{name}` is "{text}"; expected a positive number and a unit',
             'for example "150k steps", "50M images" or "60 epochs"',
@@ -302,6 +304,12 @@ def count_steps(text: str, name: str, batch_size: int, num_rows: int) -> int:
     amount, unit = parse_duration(text, name)
     images_per_unit = {"steps": batch_size, "images": 1, "epochs": num_rows}[unit]
     return max(1, int(-(-amount * images_per_unit // batch_size)))
+
+
+def count_seconds(text: str) -> float:
+    """A duration in seconds of training, or 0 if it is counted in something else."""
+    amount, unit = parse_duration(text, "train.duration", (*UNITS, *TIMES))
+    return amount * TIMES.get(unit, 0)
 
 
 def write(config: Config) -> str:

@@ -54,6 +54,13 @@ class Counts(NamedTuple):
     gathered: int
     """Numbers that are whole at a time where weights are sharded: two blocks and the rest."""
 
+    def of_run(self, config: Config, micro_batches: int = 1) -> int:
+        """`step`, with the second forward where the first one's graph is not kept."""
+        train = config.train
+        is_kept = train.share_noise and micro_batches == 1
+        is_counted = train.discriminator_turns > 1
+        return self.step + (0 if is_kept or is_counted else self.generator_forward)
+
 
 class Activations(NamedTuple):
     """Bytes kept for the backward pass, as `fixed + images * per_image`."""
@@ -63,6 +70,27 @@ class Activations(NamedTuple):
 
     def at(self, images: int) -> int:
         return self.fixed + images * self.per_image
+
+
+class Operations(FlopCounterMode):
+    """Counts operations of everything together.
+
+    PyTorch's counter also follows modules, by hooks that fail where a penalty asks for gradients
+    with respect to samples.
+    """
+
+    class Nowhere:
+        """In place of its tracker of modules."""
+
+        parents = frozenset({"Global"})
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def __init__(self) -> None:
+        super().__init__(display=False)
+        self.mod_tracker = self.Nowhere()  # type: ignore[assignment]
 
 
 def networks(config: Config, task: Task) -> tuple[Any, Any]:
@@ -94,22 +122,22 @@ def count(config: Config, task: Task) -> Counts:
         sizes = _numbers(generator), _numbers(discriminator)
         objective = _objective(config, generator.num_levels, teacher)
         z, labels, real, batch = _inputs(config, task, generator, 1)
-        with FlopCounterMode(display=False) as forward:
+        with Operations() as forward:
             fake = generator(z, labels)
-        with FlopCounterMode(display=False) as judged:
+        with Operations() as judged:
             with_features = {"with_features": True} if alignment.weight > 0 else {}
             discriminator(fake.detach(), labels, **with_features)
         every = config.objective.penalty.every, config.objective.path_length.every or 1
         turns = [0.0, 0.0]
         for step, shares in ((0, [1 / n for n in every]), (1, [1 - 1 / n for n in every])):
             discriminator.requires_grad_(True)
-            with FlopCounterMode(display=False) as first:
+            with Operations() as first:
                 terms = objective.discriminator_terms(
                     discriminator, real, fake.detach(), batch, step
                 )
                 _total(terms.losses).backward()
             discriminator.requires_grad_(False)
-            with FlopCounterMode(display=False) as second:
+            with Operations() as second:
                 terms = objective.generator_terms(generator, discriminator, real, fake, batch, step)
                 _total(terms.losses).backward(retain_graph=True)
             for i, (counter, share) in enumerate(zip((first, second), shares, strict=True)):

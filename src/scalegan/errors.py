@@ -21,6 +21,10 @@ class ConfigError(ScaleganError):
     """A setting is unknown, of the wrong type, out of range or without effect."""
 
 
+class CompleteError(ConfigError):
+    """A run that is to go on is at its end already."""
+
+
 class DataError(ScaleganError):
     """Pictures or labels are not what the run needs."""
 

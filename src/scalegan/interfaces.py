@@ -155,6 +155,24 @@ class MixesStyles(Protocol):
 
 
 @runtime_checkable
+class MapsAttention(Protocol):
+    """Shows where its components act: k of them, B layers, A heads."""
+
+    def attention_maps(self, w: Float[Tensor, "N *S"]) -> Float[Tensor, "N k B A H W"]:
+        """How much each position attends to each component."""
+        ...
+
+
+@runtime_checkable
+class WeighsTokens(Protocol):
+    """Shows which tokens make the query of each head: a map of side G for each of its layers."""
+
+    def token_weights(self, w: Float[Tensor, "N *S"]) -> list[Float[Tensor, "N A G G"]]:
+        """Shares that add up to one over the positions."""
+        ...
+
+
+@runtime_checkable
 class WantsOrthogonalWeights(Protocol):
     """Says which of its weights the orthogonal regularization is for."""
 

@@ -117,6 +117,43 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Train recipes on the same data by the same evaluation, at equal time or compute, and write a
+    page. The same command goes on where it was stopped. Further flags hold for all recipes."""
+
+    budget: str = "20 minutes"
+    """Of each run: "20 minutes" of training, "2 PFLOP", "2000 steps" or "500k images"."""
+    seeds: str = "0"
+    """Seeds, each recipe trained with each: 0,1 or 0-2."""
+    out: Path = Path("runs/comparison")
+    """The folder of the page, of the judge and, in runs/, of the runs."""
+    points: int = 6
+    """Evaluations along a run, the last one at its end."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Draw what a generator can show of itself, a PNG for each view. It depends on the network:
+    samples, walks, truncation, levels, mixed styles, where components and tokens matter."""
+
+    out: Path = Path("views")
+    """The folder to write."""
+    classes: str = ""
+    """Class names or indices, separated by commas. Not given: all classes in turn."""
+    seed: int = 0
+    """Of the first image."""
+    count: int = 8
+    """Images of a row."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
+    autoencoder: str = ""
+    """Name or folder of the autoencoder, where the snapshot's own is no longer where it was."""
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Look at this machine. Under torchrun the links between ranks are tested too."""
 
@@ -165,8 +202,8 @@ class Evaluate:
     """Side that pictures are cropped to; 0 = as they are, or as the generator's."""
     seed: int = 0
     """Of the first image; the others follow. Of pictures, of the choice of --num."""
-    truncation: float = 1.0
-    """Psi: 1 = none."""
+    truncation: float | None = None
+    """Psi, or for BigGAN the threshold of the noise; not given: none."""
     guidance: float = 1.0
     """1 = none."""
     classes: Literal["balanced", "uniform", "reference"] = "balanced"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from scalegan.config import count_steps
+from scalegan.config import count_seconds, count_steps
 from scalegan.cost import Activations, Counts, Task, activations, count
 from scalegan.data.rows import collect
 from scalegan.data.shards import read_manifest
@@ -169,8 +169,7 @@ def make_plan(
     states = _states(counts, ranks, config.train.parallel == "shard")
     room = USABLE * device.memory - sum(states.values())
     micro_batches, kept = _cut(alone, task, batch_size // ranks, room)
-    keeps_fake = config.train.share_noise and micro_batches == 1
-    step = counts.step if keeps_fake else counts.step + counts.generator_forward
+    step = counts.of_run(config, micro_batches)
     peak = device.bfloat16 if config.train.precision == "bfloat16" else device.float32
     rate, origin = ranks * UTILISATION * peak / step, f"estimated: {UTILISATION:.0%} of the peak"
     others: dict[str, Activations] = {}
@@ -182,7 +181,10 @@ def make_plan(
         rate, origin = ranks * measure(images), "measured here by a few steps"
         origin += f" of one rank, times {ranks}" if ranks > 1 else ""
     of_step = batch_size * config.train.discriminator_turns
-    steps = count_steps(config.train.duration, "train.duration", of_step, task.num_rows)
+    if seconds := count_seconds(config.train.duration):
+        steps = max(1, round(seconds * rate / batch_size))
+    else:
+        steps = count_steps(config.train.duration, "train.duration", of_step, task.num_rows)
     disk = disk_bytes(config, task, counts, steps)
     return Plan(
         config, task, device, ranks, counts, states, micro_batches, images, kept, others,

@@ -248,7 +248,8 @@ class TrainConfig:
     """How long, how much at a time, and on what."""
 
     duration: str = "1000 steps"
-    """Length of the run: a number and steps, images or epochs (k and M are understood)."""
+    """Length of the run: a number and steps, images or epochs (k and M are understood), or seconds,
+    minutes or hours of training itself: evaluations, grids and checkpoints are not counted."""
     batch_size: Count = 64
     """Images per step over all ranks and micro-batches."""
     micro_batches: Count = 1
@@ -288,7 +289,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EveryConfig:
-    """How often what is written; the same units as duration."""
+    """How often what is written: a number and steps, images or epochs."""
 
     log: str = "20 steps"
     """A line of metrics.jsonl."""

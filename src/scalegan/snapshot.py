@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from scalegan.autoencoders.folders import named
 from scalegan.config import parse_autoencoder, parse_model
 from scalegan.errors import CheckpointError, ConfigError
-from scalegan.interfaces import Autoencoder, DiscriminatorModule, GeneratorModule, Images
+from scalegan.interfaces import (
+    Autoencoder,
+    DiscriminatorModule,
+    GeneratorModule,
+    Images,
+    MapsAttention,
+    MixesStyles,
+    WeighsTokens,
+)
 from scalegan.registry import ARCHITECTURES, AUTOENCODERS
 from scalegan.runtime.files import (
     atomic_folder,
@@ -253,7 +261,7 @@ class GAN:
         """The images of any seeds, in batches: memory does not grow with their number."""
         labels = labels_for(seeds, self.indices(classes))
         return sample(
-            self._at(truncation), self.autoencoder, seeds, labels, truncation, guidance, batch_size
+            self.at(truncation), self.autoencoder, seeds, labels, truncation, guidance, batch_size
         )
 
     def levels(
@@ -267,7 +275,7 @@ class GAN:
         """What every level paints, coarse to fine, for the images that `sample` draws."""
         w = self.style(count, classes, truncation, guidance, seed)
         with torch.no_grad():
-            levels = self._at(truncation).synthesize(w)
+            levels = self.at(truncation).synthesize(w)
         return torch.stack([self.autoencoder.decode(level).cpu() for level in levels.unbind(1)])
 
     def style(
@@ -299,26 +307,80 @@ class GAN:
     def interpolate(
         self,
         seeds: tuple[int, int],
-        classes: tuple[int | str, int | str],
+        classes: tuple[int | str, int | str] | None = None,
         steps: int = 8,
         truncation: float | None = None,
     ) -> Images:
         """Images along a straight line between two styles, both ends included.
 
+        Where the style is the noise itself (LadaGAN, BigGAN) the middle is as if truncated.
+
         Args:
             seeds: of the two ends; the same twice for a walk between classes.
-            classes: of the two ends; the same twice for a walk between seeds.
+            classes: of the two ends; the same twice for a walk between seeds. None = those that
+                `sample` gives these seeds.
             steps: images, at least 2.
+            truncation: as of `sample`.
         """
-        ends = [
-            self.style(1, [label], truncation, seed=seed)
-            for seed, label in zip(seeds, classes, strict=True)
-        ]
+        ends = self._ends(seeds, classes, truncation)
         if steps < 2:
             raise ConfigError(f"a walk of {steps} images has no two ends; ask for at least 2")
         shares = torch.linspace(0, 1, steps, device=ends[0].device)
         shares = shares.view(-1, *[1] * (ends[0].ndim - 1))
-        return self.paint(torch.lerp(ends[0], ends[1], shares))
+        w = torch.lerp(ends[0], ends[1], shares)
+        return paint(self.at(truncation), self.autoencoder, w)
+
+    def mix(
+        self,
+        seeds: tuple[int, int],
+        classes: tuple[int | str, int | str] | None = None,
+        cuts: Sequence[int] | None = None,
+        truncation: float | None = None,
+    ) -> Images:
+        """Images that follow the first seed's style up to a layer, and the second's from there.
+
+        Args:
+            seeds, classes: of the two, as of `interpolate`.
+            cuts: an image for each: so many layers follow the first; None = from none to all.
+
+        Raises:
+            ConfigError: if the generator does not mix styles.
+        """
+        generator = self.able(MixesStyles, "no styles to mix")
+        layers = generator.num_styles
+        a, b = self._ends(seeds, classes, truncation)
+        cuts = range(layers + 1) if cuts is None else cuts
+        w = torch.cat([generator.mix(a, b, cut) for cut in cuts])
+        return self.paint(w)
+
+    def attention_maps(self, w: Float[Tensor, "N *S"]) -> Float[Tensor, "N k B A H W"]:
+        """How positions attend to components, by layer and head; ConfigError if it has none."""
+        with torch.no_grad():
+            return self.able(MapsAttention, "no components to attend to").attention_maps(w)
+
+    def token_weights(self, w: Float[Tensor, "N *S"]) -> list[Float[Tensor, "N A G G"]]:
+        """Shares of tokens in their head's query, by layer; ConfigError without such attention."""
+        with torch.no_grad():
+            return self.able(WeighsTokens, "no additive attention").token_weights(w)
+
+    def able(self, ability: type, lack: str) -> Any:
+        """The generator, if it has an ability; else ConfigError."""
+        if not isinstance(self.generator, ability):
+            raise ConfigError(f"`{self.card.model.architecture}` has {lack}")
+        return self.generator
+
+    def _ends(
+        self,
+        seeds: tuple[int, int],
+        classes: tuple[int | str, int | str] | None,
+        truncation: float | None,
+    ) -> list[Float[Tensor, "1 *S"]]:
+        """The styles of two seeds."""
+        labels = [None if classes is None else [label] for label in classes or seeds]
+        return [
+            self.style(1, label, truncation, seed=seed)
+            for seed, label in zip(seeds, labels, strict=True)
+        ]
 
     def indices(self, classes: Sequence[int | str] | None) -> list[int]:
         """Class indices of indices or names; all of them for None.
@@ -348,8 +410,8 @@ class GAN:
             return names.index(label)
         return int(label) if isinstance(label, str) and label.isdecimal() else label
 
-    def _at(self, truncation: float | None) -> GeneratorModule:
-        """The generator for a truncation; the last one is kept."""
+    def at(self, truncation: float | None) -> GeneratorModule:
+        """The generator whose batch statistics fit a truncation; the last one is kept."""
         if truncation not in self._calibrated:
             self._calibrated = {truncation: calibrated(self.generator, truncation)}
         return self._calibrated[truncation]

@@ -44,7 +44,8 @@ class Drawing:
     """Side to crop pictures to; 0 = as they are."""
     seed: int = 0
     """The first image's; of pictures, of the choice."""
-    truncation: float = 1.0
+    truncation: float | None = None
+    """None = none."""
     guidance: float = 1.0
     classes: str = BALANCED
     batch_size: int = 64
@@ -109,12 +110,14 @@ def data_of(run: Path) -> tuple[str, int]:
 def labels_of(
     count: int, classes: int, drawing: Drawing, like: Int64[Tensor, " M"] | None
 ) -> Labels:
-    """The class of each image, a function of its seed.
+    """The class of each image, a function of its seed; -1 where there are no classes.
 
     Raises:
         ConfigError: if the classes of a reference are to be followed and there are none.
     """
     seeds = range(drawing.seed, drawing.seed + count)
+    if not classes:
+        return torch.full((count,), -1)
     if drawing.classes == BALANCED:
         return torch.tensor([seed % classes for seed in seeds])
     weights = torch.ones(classes)
@@ -155,8 +158,8 @@ def draw(gan: GAN, labels: Labels, drawing: Drawing, world: World) -> Iterator[S
     for positions in _shares(len(labels), drawing.batch_size, world):
         seeds = (positions + drawing.seed).tolist()
         drawn = sample(
-            gan.generator, gan.autoencoder, seeds, labels[positions], drawing.truncation,
-            drawing.guidance, len(seeds),
+            gan.at(drawing.truncation), gan.autoencoder, seeds, labels[positions],
+            drawing.truncation, drawing.guidance, len(seeds),
         )  # fmt: skip
         yield Shown(next(drawn), labels[positions], positions)
 

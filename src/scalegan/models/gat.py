@@ -61,13 +61,27 @@ class Head(nn.Module):
         return unpatchify(self.linear(x), self.patch_size).float()
 
 
+class LabelTable(nn.Embedding):
+    """A vector per class; where there are none, one for whatever the labels say."""
+
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__(max(1, num_classes), width)
+        self.is_told = num_classes > 0
+
+    def forward(self, labels: Labels) -> Float[Tensor, "N E"]:
+        return super().forward(self.rows(labels))
+
+    def rows(self, labels: Labels) -> Labels:
+        return labels if self.is_told else torch.zeros_like(labels)
+
+
 class GATGenerator(nn.Module):
     """Noise and a label in, L images out, each the sum of the heads so far.
 
     Args:
         config: sizes, resolved.
         shape: (C, H, W) of a sample; H == W, a multiple of the patch size.
-        num_classes: at least 1.
+        num_classes: 0 = unconditional: as if all samples were of one class.
 
     Raises:
         ConfigError: if the sizes do not fit together.
@@ -78,14 +92,14 @@ class GATGenerator(nn.Module):
 
     def __init__(self, config: GATConfig, shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
-        _check(config, shape, num_classes)
+        _check(config, shape)
         width, grid = config.width, shape[1] // config.patch_size
         self.z_shape = (config.z_width,)
         self.num_levels = config.num_levels
         self.num_classes = num_classes
         self.style_decay = config.style_decay
         self.position = nn.Parameter(torch.empty(1, grid**2, width))
-        self.labels = nn.Embedding(num_classes, config.z_width)
+        self.labels = LabelTable(num_classes, config.z_width)
         self.mapping = nn.Sequential(
             EqualizedLinear(2 * config.z_width, width), nn.SiLU(), EqualizedLinear(width, width)
         )
@@ -97,8 +111,8 @@ class GATGenerator(nn.Module):
         )
         rotary = rotary_table(width // config.num_heads, grid)
         self.register_buffer("rotary", rotary, persistent=False)
-        self.register_buffer("style_mean", torch.zeros(num_classes, width))
-        self.register_buffer("style_updates", torch.zeros(num_classes))
+        self.register_buffer("style_mean", torch.zeros(len(self.labels.weight), width))
+        self.register_buffer("style_updates", torch.zeros(len(self.labels.weight)))
         self.initialize(grid)
 
     def initialize(self, grid: int) -> None:
@@ -132,14 +146,16 @@ class GATGenerator(nn.Module):
     @torch.no_grad()
     def track(self, w: Float[Tensor, "N D"], labels: Labels) -> None:
         """Move the running mean of every class in the batch towards the mean of its styles."""
+        labels = self.labels.rows(labels)
         sums = torch.zeros_like(self.style_mean).index_add_(0, labels, w.to(self.style_mean.dtype))
-        counts = torch.bincount(labels, minlength=self.num_classes)
+        counts = torch.bincount(labels, minlength=len(self.style_mean))
         mean = sums / counts.clamp(min=1)[:, None]
         step = (1 - self.style_decay) * (counts > 0)
         self.style_mean.lerp_(mean, step[:, None].to(mean.dtype))
         self.style_updates += counts > 0
 
     def truncate(self, w: Float[Tensor, "N D"], labels: Labels, psi: float) -> Float[Tensor, "N D"]:
+        labels = self.labels.rows(labels)
         # Deviation: the running means start at zero; dividing by what they have seen mends it.
         seen = 1 - self.style_decay ** self.style_updates[labels]  # (N,), 0 for unseen classes
         mean = self.style_mean[labels] / seen.clamp(min=1e-8)[:, None]
@@ -181,7 +197,7 @@ class GATGenerator(nn.Module):
         total = torch.zeros_like(noise)
         for some in F.linear(labels, of_labels).split(64):  # bounds memory at N * 64 rows
             total += activation(some + noise[:, None]).sum(dim=1)
-        return last(total / self.num_classes)
+        return last(total / len(labels))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -213,7 +229,7 @@ class GATDiscriminator(nn.Module):
     Args:
         config: sizes, resolved.
         shape: (C, H, W) of a sample; H == W, a multiple of the patch size.
-        num_classes: at least 1.
+        num_classes: 0 = unconditional: as if all samples were of one class.
         features: width of the features that a teacher aligns; 0 = no projector.
 
     Raises:
@@ -228,13 +244,13 @@ class GATDiscriminator(nn.Module):
         features: int = 0,
     ) -> None:
         super().__init__()
-        _check(config, shape, num_classes)
+        _check(config, shape)
         width, patch = config.width, config.patch_size
         grid = shape[1] // patch
         self.position = nn.Parameter(torch.empty(1, grid**2, width))
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
         self.patches = nn.Conv2d(config.num_levels * shape[0], width, patch, stride=patch)
-        self.labels = nn.Embedding(num_classes, config.label_width)
+        self.labels = LabelTable(num_classes, config.label_width)
         self.label_mapping = nn.Sequential(
             EqualizedLinear(config.label_width, config.label_width),
             nn.SiLU(),
@@ -305,7 +321,7 @@ def _initialize(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _check(config: GATConfig, shape: tuple[int, int, int], num_classes: int) -> None:
+def _check(config: GATConfig, shape: tuple[int, int, int]) -> None:
     """Raise ConfigError where the sizes do not fit together."""
     _, height, width = shape
     if height != width or height % config.patch_size:
@@ -324,9 +340,4 @@ def _check(config: GATConfig, shape: tuple[int, int, int], num_classes: int) -> 
             f"`model.width` {config.width} is not a multiple of four times `model.num_heads` "
             f"{config.num_heads}",
             "rotary positions turn channel pairs by row and by column",
-        )
-    if num_classes < 1:
-        raise ConfigError(
-            f"GAT is class-conditional but the data has {num_classes} classes",
-            "give every image a label; one class for all is fine",
         )

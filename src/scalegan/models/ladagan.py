@@ -7,6 +7,7 @@ labels; ours follow the shared spec. G side of a token grid (T = G * G), Z width
 """
 
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from scalegan.errors import ConfigError
 from scalegan.interfaces import DiscriminatorOutput, Labels, Levels, Samples
 from scalegan.ops.attention import AdditiveAttention
+from scalegan.ops.batch_norm import LibraryNorm
 from scalegan.ops.layers import float32_island, to_map, to_tokens
 from scalegan.sizes import LadaGANConfig
 
@@ -110,12 +112,29 @@ class LadaGANGenerator(nn.Module):
         return z if self.labels is None else torch.cat([z, self.labels(labels)], dim=1)
 
     def synthesize(self, w: Float[Tensor, "N S"]) -> Levels:
+        x, _ = self._run(w)
+        return self.head(to_map(x)).float()[:, None]  # (N, 1, C, H, W)
+
+    def token_weights(self, w: Float[Tensor, "N S"]) -> list[Float[Tensor, "N A G G"]]:
+        """The share of every token in the query of its head, stage by stage."""
+        found = []
+        for block, x in zip(cast(Any, self.blocks), self._run(w)[1], strict=True):
+            q = block.attention.into(block.norm_a(x, w)).chunk(3, dim=-1)[0]
+            found.append(to_map(block.attention.weigh(q)))
+        return found
+
+    def _run(
+        self, w: Float[Tensor, "N S"]
+    ) -> tuple[Float[Tensor, "N T D"], list[Float[Tensor, "N _ _"]]]:
+        """The last stage's tokens, and what every block was given."""
         x = self.first(w).unflatten(1, self.positions[0].shape[1:])  # (N, T, D), rows of the grid
+        given = []
         for i, (block, position) in enumerate(zip(self.blocks, self.positions, strict=True)):
             if i > 0:
                 x = to_tokens(self.rises[i - 1](F.pixel_shuffle(to_map(x), 2)))  # (N, 4 T, D')
-            x = block(x + position, w)
-        return self.head(to_map(x)).float()[:, None]  # (N, 1, C, H, W)
+            given.append(x + position)
+            x = block(given[-1], w)
+        return x, given
 
     def truncate(self, w: Float[Tensor, "N S"], labels: Labels, psi: float) -> Float[Tensor, "N S"]:
         # The mean of the noise is zero. Ours: the paper does not truncate.
@@ -223,7 +242,7 @@ def feedforward(width: int, hidden: int) -> nn.Sequential:
 
 
 def normalized(convolution: nn.Conv2d, eps: float = 1e-5, momentum: float = 0.1) -> list[nn.Module]:
-    norm = nn.BatchNorm2d(convolution.out_channels, eps=eps, momentum=momentum)
+    norm = LibraryNorm(convolution.out_channels, eps=eps, momentum=momentum)
     return [convolution, norm, nn.LeakyReLU(0.2)]
 
 

@@ -1,10 +1,11 @@
-"""Batch norm with running or standing statistics (BigGAN, arXiv 1809.11096).
+"""Batch norm with running or standing statistics (BigGAN, arXiv 1809.11096), over ranks if asked.
 
 M is N, or 1 for all samples.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,13 +16,33 @@ Statistics = Float[Tensor, " C"]
 MOMENTUM = 0.1
 
 
-def batch_statistics(x: Maps) -> tuple[Statistics, Statistics, int]:
+@runtime_checkable
+class Ranks(Protocol):
+    """The processes that share a batch in equal parts."""
+
+    @property
+    def size(self) -> int: ...
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean over ranks, which gradients of any order pass."""
+        ...
+
+
+def batch_statistics(x: Maps, ranks: Ranks | None = None) -> tuple[Statistics, Statistics, int]:
     """Mean and biased variance of every channel, and of how many values.
 
-    All batch norms take them from here; what synchronises ranks belongs here.
+    All batch norms take them from here.
+
+    Args:
+        ranks: whose parts of the batch are looked at together; None = this one alone.
     """
     variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
-    return mean, variance, x.numel() // x.shape[1]
+    count = x.numel() // x.shape[1]
+    if ranks is None:
+        return mean, variance, count
+    whole = ranks.mean(mean)  # first, so that no large squares are subtracted
+    variance = ranks.mean(variance + (mean - whole).square())
+    return whole, variance, count * ranks.size
 
 
 class BatchNorm(nn.Module):
@@ -37,6 +58,7 @@ class BatchNorm(nn.Module):
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
+        self.ranks: Ranks | None = None
         self.standing: list[Float[Tensor, "2 C"]] | None = None
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("variance", torch.ones(width))
@@ -51,7 +73,7 @@ class BatchNorm(nn.Module):
         """Mean and biased variance to normalise with."""
         if not self.training and self.standing is None:
             return self.mean, self.variance
-        mean, variance, count = batch_statistics(x)
+        mean, variance, count = batch_statistics(x, self.ranks)
         if self.standing is not None:
             self.standing.append(torch.stack([mean, variance]).detach())
         else:
@@ -70,6 +92,35 @@ class PlainNorm(BatchNorm):
 
     def forward(self, x: Maps, condition: Float[Tensor, "N B"] | None = None) -> Maps:
         return self.normalize(x, self.gain[None], self.bias[None])
+
+
+class LibraryNorm(nn.BatchNorm2d):
+    """PyTorch's batch norm and its state, which can look at the batch of all ranks together.
+
+    `nn.SyncBatchNorm` does so on GPUs alone and has no second derivative, which exact R1 needs.
+    """
+
+    ranks: Ranks | None = None
+
+    def forward(self, x: Maps) -> Maps:
+        if self.ranks is None or not self.training:
+            return super().forward(x)
+        mean, variance, count = batch_statistics(x, self.ranks)
+        buffers, momentum = dict(self.named_buffers()), self.momentum or 0.0
+        with torch.no_grad():
+            buffers["num_batches_tracked"].add_(1)
+            buffers["running_mean"].lerp_(mean, momentum)
+            buffers["running_var"].lerp_(variance * count / (count - 1), momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (x * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+
+def synchronize(network: nn.Module, ranks: Ranks) -> None:
+    """Let every batch norm of a network look at the batch of all ranks together."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm | LibraryNorm):
+            module.ranks = ranks
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class Log:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def progress(self, total_steps: int, step: int, batch_size: int) -> Bar:
+    def progress(self, total_steps: int | None, step: int, batch_size: int) -> Bar:
         """A bar of steps, with images per second, losses and the time left."""
         return Bar(total_steps, "steps", step, batch_size, self.console, self.is_first)
 
@@ -71,8 +71,12 @@ def losses(values: Mapping[str, float]) -> str:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl; a last line that a killed process cut short is left out."""
-    path = run / "metrics.jsonl"
+    """Lines of metrics.jsonl."""
+    return read_lines(run / "metrics.jsonl")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Lines of a .jsonl file; a last line that a killed process cut short is left out."""
     if not path.is_file():
         return []
     lines = []

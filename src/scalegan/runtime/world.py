@@ -44,6 +44,14 @@ class World:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean over ranks, as a tensor of its own that gradients of any order pass."""
+        if self.size == 1:
+            return tensor
+        from torch.distributed.nn.functional import all_reduce
+
+        return all_reduce(tensor.contiguous()) / self.size
+
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over ranks, as a tensor of its own."""
         total = tensor.clone()

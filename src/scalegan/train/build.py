@@ -23,6 +23,7 @@ from scalegan.interfaces import (
     WantsOrthogonalWeights,
 )
 from scalegan.losses.objective import Objective
+from scalegan.ops.batch_norm import synchronize
 from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
 from scalegan.runtime import parallel, sharding
 from scalegan.runtime.rng import seed_all
@@ -222,6 +223,9 @@ def build_state(
         molds = {name: sharding.mold_of(network) for name, network in named.items()}
     for network in (generator, discriminator, average):
         parallel.prepare(network, config.train, world, is_trained=network is not average)
+    if world.size > 1:
+        for network in (generator, discriminator):
+            synchronize(network, world)
     optimizers: dict[str, torch.optim.Optimizer] = {
         name: build_optimizer(name, network, config)
         for name, network in (("generator", generator), ("discriminator", discriminator))

@@ -52,6 +52,8 @@ class Evaluator:
         self.built, self.run, self.log = built, run, log
         self.config, self.world = built.state.config, built.state.world
         self.names = metric_names(self.config.evaluate.metrics)
+        if not self.config.data.conditional:  # samples have no class that could be right or wrong
+            self.names = [n for n in self.names if "fake.labels" not in METRICS[n].takes]
         self.metrics = [METRICS[name] for name in self.names]
         has_judge = not self.config.evaluate.features
         if self.is_on and has_judge and len(built.pictures.labels.unique()) < 2:
@@ -104,7 +106,8 @@ class Evaluator:
         real = self.real  # not part of the budget: it is made once
         drawing = Drawing(num=self.config.evaluate.num_images)
         names = self.built.pictures.class_names
-        labels = labels_of(drawing.num, len(names), drawing, None)
+        num_classes = len(names) if self.config.data.conditional else 0
+        labels = labels_of(drawing.num, num_classes, drawing, None)
         collector = self._collector("fake")
         parts = list(self._share(drawing.num).split(BATCH_SIZE))
         # All ranks ask for the time equally often, also where the last one has a batch less.
@@ -132,7 +135,7 @@ class Evaluator:
         about = {
             "kind": "generated", "step": state.step, "average": "moving average of training",
             "ema_decay": self.config.train.ema_decay, "seeds": [0, drawing.num - 1],
-            "classes": drawing.classes, "truncation": 1.0, "guidance": 1.0,
+            "classes": drawing.classes, "truncation": drawing.truncation, "guidance": 1.0,
             "autoencoder": state.autoencoder.identity(), "rounding": DECODED,
             "requested": drawing.num,
         }  # fmt: skip
@@ -166,6 +169,11 @@ class Evaluator:
 
     def _share(self, count: int) -> torch.Tensor:
         return torch.arange(count)[self.world.rank :: self.world.size]
+
+
+def is_measured(run: Path, step: int) -> bool:
+    """Whether a run has numbers of a step."""
+    return any(line["step"] == step and "fingerprint" in line for line in read_metrics(run))
 
 
 def choose_best(run: Path) -> Path | None:

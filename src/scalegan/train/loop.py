@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from scalegan import config as configs
-from scalegan.errors import CheckpointError, ConfigError
+from scalegan.errors import CheckpointError, CompleteError, ConfigError
 from scalegan.interfaces import GeneratorModule, Teacher
 from scalegan.metrics.evaluate import Number
 from scalegan.plan import run_bytes
@@ -25,7 +25,8 @@ from scalegan.snapshot import Card, load_weights, newest
 from scalegan.snapshot import save as save_snapshot
 from scalegan.train import checkpoint
 from scalegan.train.build import Built, build, build_loader, count_parameters
-from scalegan.train.evaluation import Evaluator, choose_best, describe
+from scalegan.train.clock import Clock, End
+from scalegan.train.evaluation import Evaluator, choose_best, describe, is_measured
 from scalegan.train.guard import BadSteps, Signals, read_attempt, roll_back
 from scalegan.train.guard import newest as newest_checkpoint
 from scalegan.train.health import Health, build_probe
@@ -72,14 +73,18 @@ def train(
     world = join(device)
     built = build(config, world, teacher)
     state = built.state
-    total, every = schedule(config, len(built.rows))
+    end, every = schedule(config, len(built.rows))
     notes = start(built, run, resume, init_from)
-    if state.step >= total and not is_restarted():  # a process may be killed after its last step
-        raise ConfigError(
-            f"`{run}` is complete: step {state.step:,} of {total:,}",
+    clock = Clock(run, world.is_first, state.step)
+    is_at_end = end.is_reached(state.step, clock, world)
+    # A run that was killed while it was evaluated at its end is evaluated now.
+    is_complete = not config.evaluate.num_images or is_measured(run, state.step)
+    if is_at_end and is_complete and not is_restarted():  # a process may be killed after its end
+        raise CompleteError(
+            f"`{run}` is complete: step {state.step:,}, {end}",
             "raise --train.duration to go on, or choose another --run",
         )
-    notes += introduce(built, run, total, every)
+    notes += introduce(built, run, end, every)
     log = Log(run, world.is_first, state.step)
     evaluator = Evaluator(built, run, log)
     for note in notes:
@@ -89,11 +94,11 @@ def train(
     world.wait()
     watchdog = Watchdog(run, world.rank, world.size, world.pulse, config.train.timeout_seconds)
     with watchdog:
-        stopped_by = advance(built, run, log, total, every, evaluator)
+        stopped_by = advance(built, run, log, clock, end, every, evaluator)
         numbers = evaluator.evaluate(with_floor=True) if evaluator.is_on and not stopped_by else []
     if stopped_by:
         log.say(
-            f"stopped at step {state.step:,} of {total:,} by signal {stopped_by}; "
+            f"stopped at step {state.step:,} of {end} by signal {stopped_by}; "
             "the same command goes on from here"
         )
         return Outcome(run, state.step, stopped_by=stopped_by)
@@ -102,13 +107,19 @@ def train(
         describe(numbers, log.say)
         choose_best(run)
         plot_curves(run)
-    for line in conclude(run, built.pictures.class_names):
+    for line in conclude(run, built.pictures.class_names if config.data.conditional else []):
         log.say(line)
     return Outcome(run, state.step, numbers)
 
 
 def advance(
-    built: Built, run: Path, log: Log, total: int, every: dict[str, int], evaluator: Evaluator
+    built: Built,
+    run: Path,
+    log: Log,
+    clock: Clock,
+    end: End,
+    every: dict[str, int],
+    evaluator: Evaluator,
 ) -> int | None:
     """Step until the end, or until a signal, whose number is returned; save what is new."""
     state, config, world = built.state, built.state.config, built.state.world
@@ -118,15 +129,16 @@ def advance(
     bad_steps, note = BadSteps(), ""
     health = Health(log.rewind(state.step))
     probe = build_probe(state, built.rows, built.held_out, class_names)
-    bar = log.progress(total, state.step, images_per_step)
-    saved, is_saving = state.step, False
+    bar = log.progress(end.steps, state.step, images_per_step)
+    is_last, saved, is_saving = end.is_reached(state.step, clock, world), state.step, False
     with Signals() as signals, loader, bar as progress:
         state.wants_stop = signals.is_wished
-        while state.step < total and not state.is_stopping:
+        while not is_last and not state.is_stopping:
             world.pulse.beat()
             positions = range(state.images_seen, state.images_seen + images_per_step, batch_size)
-            report = train_step(state, [loader.share(state.attempt, at) for at in positions])
-            is_last = state.step == total
+            with clock:
+                report = train_step(state, [loader.share(state.attempt, at) for at in positions])
+            is_last = end.is_reached(state.step, clock, world)
             if state.step % every["log"] == 0 or is_last or not state.is_finite:
                 values = {name: value.item() for name, value in report.items()}
                 note = losses(values)
@@ -142,8 +154,11 @@ def advance(
                 health = Health(log.rewind(state.step))
                 log.record(state.step, state.images_seen, event)
                 progress.advance(state.step - before)
+                is_last = False
                 continue
-            progress.advance(note=note)
+            if any(is_due(state.step, every[name]) for name in ("log", "checkpoint")) or is_last:
+                clock.record(state.step)
+            progress.advance(note=note + end.left(clock))
             if is_due(state.step, every["samples"]) or is_last:
                 average = state.whole("average")  # of all ranks, if it is sharded
                 if world.is_first:
@@ -162,23 +177,23 @@ def advance(
                 save(built, run, world)
                 saved, is_saving = state.step, False
         if saved != state.step:
+            clock.record(state.step)
             save(built, run, world)
-        return signals.agree(world) if state.is_stopping and state.step < total else None
+        return signals.agree(world) if state.is_stopping and not is_last else None
 
 
 def is_due(step: int, between: int) -> bool:
     return between > 0 and step % between == 0
 
 
-def schedule(config: Config, num_rows: int) -> tuple[int, dict[str, int]]:
-    """Steps of the whole run, and between things that are written; 0 = never."""
+def schedule(config: Config, num_rows: int) -> tuple[End, dict[str, int]]:
+    """The end of the run, and steps between things that are written; 0 = never."""
     images = config.train.batch_size * config.train.discriminator_turns
     every = {
         name: configs.count_steps(text, f"every.{name}", images, num_rows) if text else 0
         for name, text in vars(config.every).items()
     }
-    total = configs.count_steps(config.train.duration, "train.duration", images, num_rows)
-    return total, every
+    return End(config.train.duration, images, num_rows), every
 
 
 def prepare_folder(run: Path, config: Config, world: World) -> None:
@@ -217,12 +232,13 @@ def start(built: Built, run: Path, resume: Path | None, init_from: Path | None) 
     return notes
 
 
-def introduce(built: Built, run: Path, total: int, every: dict[str, int]) -> list[str]:
+def introduce(built: Built, run: Path, end: End, every: dict[str, int]) -> list[str]:
     """What is about to happen, and whether it fits the disk."""
     state, config = built.state, built.state.config
     generator, discriminator = (count_parameters(n) for n in state.networks.values())
     channels, side, _ = state.autoencoder.shape
-    needed = sum(run_bytes(generator, discriminator, total, every).values())
+    # How many snapshots a time will leave is not known.
+    needed = sum(run_bytes(generator, discriminator, end.steps or 1, every).values())
     folder = next(parent for parent in [run, *run.absolute().parents] if parent.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -231,15 +247,16 @@ def introduce(built: Built, run: Path, total: int, every: dict[str, int]) -> lis
             f"{free / 1e9:.1f} GB free",
             "free some space, choose another --run, or save less often with --every.checkpoint",
         )
-    epochs = total * config.train.batch_size * config.train.discriminator_turns / len(built.rows)
+    images = config.train.batch_size * config.train.discriminator_turns
+    epochs = f" ({end.steps * images / len(built.rows):.1f} epochs)" if end.steps else ""
     return [
         *(f"notice: {note}" for note in built.pictures.notes),
         f"{config.model.architecture}: generator {generator / 1e6:.2f} M and discriminator "
         f"{discriminator / 1e6:.2f} M parameters on {state.world.device}",
         f"{len(built.rows):,} pictures as samples of {channels}x{side}x{side}, in "
         f"{len(built.pictures.class_names)} classes",
-        f"{total:,} steps of {config.train.batch_size} images ({epochs:.1f} epochs) into `{run}`, "
-        f"about {needed / 1e6:,.0f} MB",
+        f"{end}, each step of {images} images{epochs}, into `{run}`, "
+        f"{'about' if end.steps else 'at least'} {needed / 1e6:,.0f} MB",
     ]
 
 
@@ -275,22 +292,27 @@ def save_generator(built: Built, run: Path) -> None:
 
 
 def draw_samples(built: Built, generator: GeneratorModule, path: Path) -> None:
-    """A row per class of the averaged generator's images; a column has one noise."""
-    count = max(1, generator.num_classes)
+    """A row per class of the averaged generator's images; a column has one noise.
+
+    Without classes, a square of different noises.
+    """
+    count = generator.num_classes
     rows = torch.linspace(0, count - 1, min(count, GRID_CLASSES)).long()
     seeds = list(range(GRID_COLUMNS)) * len(rows)
     labels = rows.repeat_interleave(GRID_COLUMNS)
+    if not count:
+        seeds, labels = list(range(GRID_COLUMNS**2)), torch.zeros(GRID_COLUMNS**2).long()
     images = paint(generator, built.state.autoencoder, styles_for(generator, seeds, labels))
     pictures.save_png(pictures.grid(images, GRID_COLUMNS), path)
 
 
 def conclude(run: Path, class_names: list[str]) -> list[str]:
     """Where everything is, and what to type next."""
-    some = ",".join(class_names[:2])
+    some = f" --classes {','.join(class_names[:2])}" if class_names else ""
     return [
         f"grids: {run}/samples   curves: {run}/curves.png   numbers: {run}/metrics.jsonl",
         f"to use: {run}/snapshots   to resume: {run}/checkpoints   settings: {run}/config.toml",
-        f"next: scalegan sample {run} --classes {some} --seeds 0-31 --out samples.png",
+        f"next: scalegan sample {run}{some} --seeds 0-31 --out samples.png",
     ]
 
 

@@ -56,6 +56,8 @@ def images_per_second(
 ) -> float:
     """Throughput of one rank on noise of the right shapes, without loading and saving.
 
+    Images of one turn count: a step with several turns of the discriminator has one batch.
+
     Args:
         images: of one micro-batch.
         seconds: about how long to measure, after one step that warms up; at least two steps.
@@ -75,12 +77,14 @@ def images_per_second(
     side = task.picture_side
     pictures = torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8)
     stored = torch.randint(0, 256, (images, *task.shape), dtype=torch.uint8)
-    rows = Rows(stored, torch.arange(images) % task.num_classes, pictures if teacher else None)
-    share = [to_device(rows, device).read(torch.arange(images))]
-    train_step(state, [share])
+    rows = Rows(
+        stored, torch.arange(images) % max(1, task.num_classes), pictures if teacher else None
+    )
+    shares = [[to_device(rows, device).read(torch.arange(images))]] * train.discriminator_turns
+    train_step(state, shares)
     start, steps = time.perf_counter(), 0
     while steps < 2 or time.perf_counter() - start < seconds:
-        train_step(state, [share])  # waits for the device by itself
+        train_step(state, shares)  # waits for the device by itself
         steps += 1
     return steps * images / (time.perf_counter() - start)
 

@@ -1,0 +1,83 @@
+"""How long a run has trained: the sum of its steps, whatever came between them."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+from scalegan import config as configs
+from scalegan.runtime.files import atomic_file
+from scalegan.runtime.log import read_lines
+from scalegan.runtime.world import World
+
+NAME = "clock.jsonl"
+
+
+class Clock:
+    """Seconds of training alone; while it is entered, it runs.
+
+    Lines of `clock.jsonl` say after how many steps it showed what, so that a run that is resumed
+    goes on with the time of the step it is resumed at.
+
+    Args:
+        run: the run's folder.
+        is_first: whether this is the first rank, which alone writes.
+        resumed_step: lines after it are dropped: these steps are about to be taken again.
+    """
+
+    def __init__(self, run: Path, is_first: bool, resumed_step: int) -> None:
+        self.path, self.is_first = run / NAME, is_first
+        self.kept = [line for line in read_lines(self.path) if line["step"] <= resumed_step]
+        self.seconds: float = self.kept[-1]["seconds"] if self.kept else 0.0
+        self.recorded = self.kept[-1]["step"] if self.kept else 0
+        self.is_clean = False
+
+    def __enter__(self) -> "Clock":
+        self.since = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self.since
+
+    def record(self, step: int) -> None:
+        """Write down what it shows, once per step."""
+        if self.is_first and step > self.recorded:
+            if not self.is_clean:
+                with atomic_file(self.path) as draft:
+                    draft.write_text("".join(json.dumps(line) + "\n" for line in self.kept))
+            self.is_clean, self.recorded = True, step
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "seconds": round(self.seconds, 4)}) + "\n")
+
+
+class End:
+    """Where a run ends: after so many steps, or so many seconds of training.
+
+    Args:
+        duration: `train.duration`.
+        images: per step, all turns together.
+        num_rows: of the data set.
+    """
+
+    def __init__(self, duration: str, images: int, num_rows: int) -> None:
+        self.duration = duration
+        self.seconds = configs.count_seconds(duration) or math.inf
+        self.steps: int | None = None
+        if self.seconds == math.inf:
+            self.steps = configs.count_steps(duration, "train.duration", images, num_rows)
+
+    def is_reached(self, step: int, clock: Clock, world: World) -> bool:
+        """Whether any rank is at the end; ranks have clocks of their own, but end together."""
+        if self.steps is not None:
+            return step >= self.steps
+        return world.any(clock.seconds >= self.seconds)
+
+    def left(self, clock: Clock) -> str:
+        """Time that is left, where the end is a time."""
+        if self.steps is not None:
+            return ""
+        minutes, seconds = divmod(int(max(0.0, self.seconds - clock.seconds)), 60)
+        return f"  {minutes}:{seconds:02d} of training left"
+
+    def __str__(self) -> str:
+        return self.duration if self.steps is None else f"{self.steps:,} steps"
