@@ -16,7 +16,7 @@ MODELS: dict[str, Model] = {
         z_width=8, base=4, widths=(16, 8), num_heads=(2, 2), hidden_widths=(8, 8),
         encoder_widths=(8,), discriminator_heads=2, discriminator_hidden=8, out_widths=(8, 8),
     ),
-    "biggan": BigGANConfig(channels=2, z_width=8, shared_width=4),
+    "biggan": BigGANConfig(channels=2, z_width=12, shared_width=4),
     "gansformer": GANsformerConfig(
         num_components=2, latent_width=8, channel_base=64, channel_max=8, mapping_depth=2,
         attention="simplex",

@@ -3,10 +3,25 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+class SumOverRanks(torch.autograd.Function):
+    """A sum whose gradient is the sum of all ranks' gradients, and so on in any order."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return cast(Tensor, SumOverRanks.apply(gradient))
 
 
 @dataclass(frozen=True)
@@ -37,9 +52,7 @@ class World:
         """The mean over ranks, as a tensor of its own that gradients of any order pass."""
         if self.size == 1:
             return tensor
-        from torch.distributed.nn.functional import all_reduce
-
-        return all_reduce(tensor.contiguous()) / self.size
+        return cast(Tensor, SumOverRanks.apply(tensor)) / self.size
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over ranks, as a tensor of its own."""
