@@ -278,7 +278,8 @@ def read_result(path: Path) -> list[Number]:
         DataError: if it is not that.
     """
     try:
-        return [Number(**number) for number in read_json(path)["numbers"]]
+        read = read_json(path)["numbers"]
+        return [Number(**number | {"marks": tuple(number["marks"])}) for number in read]
     except FileNotFoundError:
         raise DataError(
             f"there is no result `{path}`", "`scalegan evaluate --out` makes one"
