@@ -52,6 +52,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("demo", "digits", "first", "mine"):
         duration = ["--train.duration", "1 step"]
         scalegan("train", "digits", "--run", str(folder / "runs" / name), *TINY, *duration)
+    scalegan("train", "digits-gansformer", "--run", str(folder / "runs" / "gansformer"), *QUICK)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (80, 8, 8), dtype=np.uint8)
     np.savez(folder / "pictures.npz", images, np.arange(80) % 4)
@@ -96,6 +97,9 @@ def test_command(
                 words[words.index("--run") + 1] = str(tmp_path / run.name)
         else:
             words += ["--run", str(tmp_path / "run")]
+    if words[1] == "compare":
+        words[words.index("--budget") + 1] = "2 steps"
+        words += ["--points", "1", "--evaluate.num-images", "40"]
     if words[1] == "autoencoder" and "--help" not in words:
         words += FIT
     main(words[1:]) if words[1] == "--help" else exits_well(words[1:])

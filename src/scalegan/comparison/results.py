@@ -22,7 +22,7 @@ class Point:
     step: int
     images: int
     seconds: float | None
-    operations: float
+    operations: int
     values: dict[str, float]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -15,6 +16,20 @@ from scalegan.runtime.watchdog import Pulse
 
 GROUP_TIMEOUT = timedelta(minutes=30)
 """After which PyTorch itself gives up; longer than the watchdog's, which names the rank."""
+
+
+class SumOverRanks(torch.autograd.Function):
+    """A sum whose gradient is the sum of all ranks' gradients, and so on in any order."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return cast(Tensor, SumOverRanks.apply(gradient))
 
 
 @dataclass(frozen=True)
@@ -48,9 +63,7 @@ class World:
         """The mean over ranks, as a tensor of its own that gradients of any order pass."""
         if self.size == 1:
             return tensor
-        from torch.distributed.nn.functional import all_reduce
-
-        return all_reduce(tensor.contiguous()) / self.size
+        return cast(Tensor, SumOverRanks.apply(tensor)) / self.size
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over ranks, as a tensor of its own."""

@@ -1,0 +1,57 @@
+"""The four systems as small as they get: configs whose runs take a second."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scalegan import config as configs
+from scalegan.settings import AutoencoderConfig, Config, DataConfig, EvaluateConfig, EveryConfig
+from scalegan.sizes import BigGANConfig, GANsformerConfig, GATConfig, LadaGANConfig, Model
+
+MODELS: dict[str, Model] = {
+    "gat": GATConfig(
+        width=16, depth=2, num_levels=2, num_heads=2, patch_size=4, z_width=8, label_width=12
+    ),
+    "ladagan": LadaGANConfig(
+        z_width=8, base=4, widths=(16, 8), num_heads=(2, 2), hidden_widths=(8, 8),
+        encoder_widths=(8,), discriminator_heads=2, discriminator_hidden=8, out_widths=(8, 8),
+    ),
+    "biggan": BigGANConfig(channels=2, z_width=12, shared_width=4),
+    "gansformer": GANsformerConfig(
+        num_components=2, latent_width=8, channel_base=64, channel_max=8, mapping_depth=2,
+        attention="simplex",
+    ),
+}  # fmt: skip
+RECIPES = {"gat": "digits"} | {name: f"digits-{name}" for name in MODELS if name != "gat"}
+NAMES = list(MODELS)
+
+
+def config(name: str, data: DataConfig, steps: int = 4, **parts: Any) -> Config:
+    """The system's digits recipe at its smallest; `parts` replace whole sections."""
+    of = configs.read(RECIPES[name])
+    train = replace(of.train, duration=f"{steps} steps", batch_size=8, threads=1, ema_start=0)
+    every = EveryConfig("2 steps", "1000 steps", "", "1000 steps")
+    whole = replace(of, model=MODELS[name], data=data, train=train, every=every,
+                    evaluate=EvaluateConfig(num_images=0))  # fmt: skip
+    return configs.resolve(replace(whole, **parts))
+
+
+def save_pictures(path: Path, side: int = 8, channels: int = 1, count: int = 24) -> DataConfig:
+    """Random pictures of three classes, as a source."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+    np.savez(path, images, np.arange(count) % 3)
+    return DataConfig(f"npz:{path}")
+
+
+def latents(folder: Path) -> tuple[DataConfig, AutoencoderConfig]:
+    """Shards of 8x8 latents with 3 channels, and the autoencoder that they were made by."""
+    from scalegan.prepare import prepare
+    from tests import latents as saved
+
+    about = saved.config(saved.save_kl(folder / "autoencoder"))
+    source = save_pictures(folder / "pictures.npz", side=32, channels=3)
+    prepare(source.source, folder / "shards", autoencoder=about, workers=1)
+    return DataConfig("", shards=str(folder / "shards")), about
