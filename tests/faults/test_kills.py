@@ -60,7 +60,7 @@ def test_killed_at_every_point_of_saving(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(9))
 def test_killed_often_at_points(
     seed: int, nursery: Nursery, small: Small, straight: dict, tmp_path: Path
 ) -> None:
