@@ -163,8 +163,8 @@ class Evaluate:
     """Side that pictures are cropped to; 0 = as they are, or as the generator's."""
     seed: int = 0
     """Of the first image; the others follow. Of pictures, of the choice of --num."""
-    truncation: float = 1.0
-    """Psi: 1 = none."""
+    truncation: float | None = None
+    """Psi, or BigGAN's threshold, as `scalegan sample` has it. Not given: none."""
     guidance: float = 1.0
     """1 = none."""
     classes: Literal["balanced", "uniform", "reference"] = "balanced"

@@ -24,7 +24,7 @@ from scalegan.registry import AUTOENCODERS, SOURCES
 from scalegan.runtime.files import digest
 from scalegan.runtime.rng import stream
 from scalegan.runtime.world import World
-from scalegan.sample import sample
+from scalegan.sample import calibrated, sample
 from scalegan.snapshot import GAN, load, newest
 
 BALANCED, UNIFORM, LIKE_REFERENCE = "balanced", "uniform", "reference"
@@ -44,11 +44,14 @@ class Drawing:
     """Side to crop pictures to; 0 = as they are."""
     seed: int = 0
     """The first image's; of pictures, of the choice."""
-    truncation: float = 1.0
+    truncation: float | None = None
+    """None = none."""
     guidance: float = 1.0
     classes: str = BALANCED
     batch_size: int = 64
     device: str = "cpu"
+    only: tuple[int, ...] = ()
+    """Places of pictures to look at, and no others; empty = as `num` says."""
 
 
 DEFAULT_NUM = 10_000
@@ -131,7 +134,7 @@ def _generated(path: Path, drawing: Drawing, world: World, like: Labels | None) 
     gan = load(path, str(world.device))
     count = drawing.num or DEFAULT_NUM
     names = gan.card.class_names
-    labels = labels_of(count, len(names), drawing, like)
+    labels = labels_of(count, max(1, len(names)), drawing, like)
     about = {
         "kind": "generated",
         "snapshot": str(newest(path)),
@@ -151,14 +154,16 @@ def _generated(path: Path, drawing: Drawing, world: World, like: Labels | None) 
 
 
 def draw(gan: GAN, labels: Labels, drawing: Drawing, world: World) -> Iterator[Shown]:
-    """This rank's batches of a generator's images."""
+    """This rank's batches of a generator's images; without classes they have no labels."""
+    generator = calibrated(gan.generator, drawing.truncation)
     for positions in _shares(len(labels), drawing.batch_size, world):
         seeds = (positions + drawing.seed).tolist()
         drawn = sample(
-            gan.generator, gan.autoencoder, seeds, labels[positions], drawing.truncation,
+            generator, gan.autoencoder, seeds, labels[positions], drawing.truncation,
             drawing.guidance, len(seeds),
         )  # fmt: skip
-        yield Shown(next(drawn), labels[positions], positions)
+        shown = labels[positions] if gan.card.class_names else torch.full_like(positions, -1)
+        yield Shown(next(drawn), shown, positions)
 
 
 def _shares(count: int, batch_size: int, world: World) -> Iterator[torch.Tensor]:
@@ -239,7 +244,7 @@ def _archive(path: Path, drawing: Drawing, world: World) -> Stream:
 def _source(text: str, drawing: Drawing, world: World) -> Stream:
     source = open_source(text, SOURCES)
     known = source.num_items if source.num_items and source.num_items < MOST_HELD else None
-    chosen = None if known is None else _choose(known, drawing)
+    chosen = None if known is None and not drawing.only else _choose(known or 0, drawing)
     notes: list[str] = []
     if known is None and drawing.num:
         notes.append(f"`{text}` does not say how many pictures it holds: the first are taken")
@@ -304,11 +309,13 @@ def _stack(rows: list[_Row], text: str) -> Shown:
 
 
 def _choose(count: int, drawing: Drawing) -> torch.Tensor | None:
-    """A random choice of `num` places in order; None: all.
+    """Given places, or a random choice of `num`, in order; None: all.
 
     Raises:
         DataError: if there are not so many.
     """
+    if drawing.only:
+        return torch.tensor(sorted(drawing.only))
     if drawing.num > count:
         raise DataError(
             f"there are {count:,} images but {drawing.num:,} are asked for", "lower --num"
