@@ -17,6 +17,7 @@ FLOORS = [
     ["evaluation"],
     ["unpickle"],
     ["train", "info", "convert"],
+    ["report"],
     ["options"],
     ["arguments"],
     ["__init__"],

@@ -19,6 +19,7 @@ from scalegan.options import (
     Plan,
     Prepare,
     Reference,
+    Report,
     Sample,
     Train,
     TrainJudge,
@@ -35,6 +36,7 @@ commands:
   check SOURCE                look at every picture and label before they cost hours
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   evaluate X --against Y      numbers with their protocol: distances, precision, recall, ...
+  report RUN                  one page about a run: images, curves, numbers, cost
   reference SOURCE OUT.npz    statistics of pictures, to evaluate against again and again
   judge train SOURCE OUT      a small classifier of your own pictures, to evaluate with
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
@@ -334,6 +336,42 @@ def drawing_of(parsed: Any) -> Any:
     return Drawing(**values)
 
 
+def report_command(arguments: list[str]) -> int:
+    path, arguments = positional(arguments, "RUN")
+    parsed = parse(Report, "report", "RUN", arguments)
+    if path is None:
+        raise ConfigError("`scalegan report` needs a run or a snapshot folder")
+    if parsed.num < 0:
+        raise ConfigError(f"`--num` is {parsed.num}; expected 0 or more")
+    truncations = parse_truncations(parsed.truncations)
+
+    from scalegan.report.command import report
+    from scalegan.runtime.world import join, leave
+
+    lines = report(
+        Path(path), parsed.out, parsed.num, truncations, parsed.against, parsed.features,
+        join(parsed.device),
+    )  # fmt: skip
+    print("\n".join(lines))
+    leave()
+    return 0
+
+
+def parse_truncations(text: str) -> list[float]:
+    """Truncations of "0.5,1.0".
+
+    Raises:
+        ConfigError: if one is no number, or below 0.
+    """
+    try:
+        found = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = [-1.0]
+    if not all(0 <= psi < float("inf") for psi in found):
+        raise ConfigError(f'`--truncations` is "{text}"; expected numbers such as 0.5,0.7,1.0')
+    return found
+
+
 def reference_command(arguments: list[str]) -> int:
     source, arguments = positional(arguments, "SOURCE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
@@ -396,6 +434,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "sample": sample_command,
     "evaluate": evaluate_command,
     "reference": reference_command,
+    "report": report_command,
     "judge": judge_command,
     "info": info_command,
     "plan": plan_command,

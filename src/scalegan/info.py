@@ -31,10 +31,8 @@ def describe(path: Path) -> list[str]:
         f"  trained        {card.step:,} steps, {card.images_seen:,} images, seed {card.seed}",
     ]
     for name, cost in costs(card, (folder / "discriminator.safetensors").is_file()).items():
-        gflop = cost.flops / 1e9
-        lines.append(
-            f"  {name:14} {cost.parameters:,} parameters, {gflop:.3f} GFLOP per image forward"
-        )
+        size = f"{cost.parameters:,} parameters"
+        lines.append(f"  {name:14} {size}, {cost.flops / 1e9:.3f} GFLOP per image forward")
     return lines + (_run_lines(path) if (path / "config.toml").is_file() else [])
 
 

@@ -12,6 +12,9 @@ from rich.console import Console
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.progress import Bar
 
+FEW_POINTS = 20
+"""Of a curve: so few are marked one by one."""
+
 
 class Log:
     """One run's record. Only the first rank's writes and speaks; the others are silent.
@@ -117,7 +120,8 @@ def draw_panel(axis: Any, title: str, names: list[str], lines: list[dict[str, An
     for name in names:
         points = [(line["images_seen"], line[name]) for line in lines if line.get(name) is not None]
         if points:
-            axis.plot(*zip(*points, strict=True), label=name, linewidth=1)
+            marker = "." if len(points) < FEW_POINTS else ""  # one alone makes no line
+            axis.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=marker)
     axis.set(title=title, xlabel="images seen")
     if title in ("squared slopes", "gradient norms") and lines:
         axis.set_yscale("log")
