@@ -38,6 +38,8 @@ def parse(
                 args=arguments,
                 default=kind() if default is None else default,
                 return_unknown_args=True,
+                # The recipe's architecture decides which sizes there are.
+                config=(tyro.conf.AvoidSubcommands,),
             )
     except SystemExit as stop:
         if not stop.code:

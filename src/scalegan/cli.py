@@ -341,35 +341,14 @@ def report_command(arguments: list[str]) -> int:
     parsed = parse(Report, "report", "RUN", arguments)
     if path is None:
         raise ConfigError("`scalegan report` needs a run or a snapshot folder")
-    if parsed.num < 0:
-        raise ConfigError(f"`--num` is {parsed.num}; expected 0 or more")
-    truncations = parse_truncations(parsed.truncations)
 
     from scalegan.report.command import report
     from scalegan.runtime.world import join, leave
 
-    lines = report(
-        Path(path), parsed.out, parsed.num, truncations, parsed.against, parsed.features,
-        join(parsed.device),
-    )  # fmt: skip
-    print("\n".join(lines))
+    options = {name: value for name, value in vars(parsed).items() if name != "device"}
+    print("\n".join(report(Path(path), world=join(parsed.device), **options)))
     leave()
     return 0
-
-
-def parse_truncations(text: str) -> list[float]:
-    """Truncations of "0.5,1.0".
-
-    Raises:
-        ConfigError: if one is no number, or below 0.
-    """
-    try:
-        found = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        found = [-1.0]
-    if not all(0 <= psi < float("inf") for psi in found):
-        raise ConfigError(f'`--truncations` is "{text}"; expected numbers such as 0.5,0.7,1.0')
-    return found
 
 
 def reference_command(arguments: list[str]) -> int:

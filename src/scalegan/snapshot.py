@@ -246,7 +246,7 @@ class GAN:
         """The images of any seeds, in batches: memory does not grow with their number."""
         labels = labels_for(seeds, self.indices(classes))
         return sample(
-            self._at(truncation), self.autoencoder, seeds, labels, truncation, guidance, batch_size
+            self.at(truncation), self.autoencoder, seeds, labels, truncation, guidance, batch_size
         )
 
     def levels(
@@ -260,7 +260,7 @@ class GAN:
         """What every level paints, coarse to fine, for the images that `sample` draws."""
         w = self.style(count, classes, truncation, guidance, seed)
         with torch.no_grad():
-            levels = self._at(truncation).synthesize(w)
+            levels = self.at(truncation).synthesize(w)
         return torch.stack([self.autoencoder.decode(level).cpu() for level in levels.unbind(1)])
 
     def style(
@@ -341,8 +341,8 @@ class GAN:
             return names.index(label)
         return int(label) if isinstance(label, str) and label.isdecimal() else label
 
-    def _at(self, truncation: float | None) -> GeneratorModule:
-        """The generator for a truncation; the last one is kept."""
+    def at(self, truncation: float | None) -> GeneratorModule:
+        """The generator whose batch statistics fit a truncation; the last one is kept."""
         if truncation not in self._calibrated:
             self._calibrated = {truncation: calibrated(self.generator, truncation)}
         return self._calibrated[truncation]

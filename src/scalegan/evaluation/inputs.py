@@ -24,7 +24,7 @@ from scalegan.registry import AUTOENCODERS, SOURCES
 from scalegan.runtime.files import digest
 from scalegan.runtime.rng import stream
 from scalegan.runtime.world import World
-from scalegan.sample import calibrated, sample
+from scalegan.sample import sample
 from scalegan.snapshot import GAN, load, newest
 
 BALANCED, UNIFORM, LIKE_REFERENCE = "balanced", "uniform", "reference"
@@ -112,12 +112,14 @@ def data_of(run: Path) -> tuple[str, int]:
 def labels_of(
     count: int, classes: int, drawing: Drawing, like: Int64[Tensor, " M"] | None
 ) -> Labels:
-    """The class of each image, a function of its seed.
+    """The class of each image, a function of its seed; -1 where there are no classes.
 
     Raises:
         ConfigError: if the classes of a reference are to be followed and there are none.
     """
     seeds = range(drawing.seed, drawing.seed + count)
+    if not classes:
+        return torch.full((count,), -1)
     if drawing.classes == BALANCED:
         return torch.tensor([seed % classes for seed in seeds])
     weights = torch.ones(classes)
@@ -134,7 +136,7 @@ def _generated(path: Path, drawing: Drawing, world: World, like: Labels | None) 
     gan = load(path, str(world.device))
     count = drawing.num or DEFAULT_NUM
     names = gan.card.class_names
-    labels = labels_of(count, max(1, len(names)), drawing, like)
+    labels = labels_of(count, len(names), drawing, like)
     about = {
         "kind": "generated",
         "snapshot": str(newest(path)),
@@ -154,16 +156,14 @@ def _generated(path: Path, drawing: Drawing, world: World, like: Labels | None) 
 
 
 def draw(gan: GAN, labels: Labels, drawing: Drawing, world: World) -> Iterator[Shown]:
-    """This rank's batches of a generator's images; without classes they have no labels."""
-    generator = calibrated(gan.generator, drawing.truncation)
+    """This rank's batches of a generator's images."""
     for positions in _shares(len(labels), drawing.batch_size, world):
         seeds = (positions + drawing.seed).tolist()
         drawn = sample(
-            generator, gan.autoencoder, seeds, labels[positions], drawing.truncation,
-            drawing.guidance, len(seeds),
+            gan.at(drawing.truncation), gan.autoencoder, seeds, labels[positions],
+            drawing.truncation, drawing.guidance, len(seeds),
         )  # fmt: skip
-        shown = labels[positions] if gan.card.class_names else torch.full_like(positions, -1)
-        yield Shown(next(drawn), shown, positions)
+        yield Shown(next(drawn), labels[positions], positions)
 
 
 def _shares(count: int, batch_size: int, world: World) -> Iterator[torch.Tensor]:

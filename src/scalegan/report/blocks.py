@@ -42,8 +42,6 @@ class Picture:
     caption: str
     width: int
     """In pixels, at most to be shown in."""
-    is_pixelated: bool = False
-    """Of so few pixels that they are to be seen one by one."""
     file: str = ""
     """Where the same is in a file of its own, seen from the report."""
 

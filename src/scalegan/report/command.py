@@ -1,6 +1,6 @@
 """`scalegan report`: one page about a run, as HTML and as Markdown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from scalegan.errors import ConfigError
@@ -21,7 +21,7 @@ def report(
     path: Path,
     out: Path | None,
     num: int,
-    truncations: Sequence[float],
+    truncations: str,
     against: str,
     features: str,
     world: World,
@@ -33,7 +33,7 @@ def report(
         path: a run, or a snapshot.
         out: the HTML file; None = report.html in the run's folder. The Markdown file is beside it.
         num: images of each truncation that are measured; 0 = nothing is measured.
-        truncations: where the generator has truncation.
+        truncations: separated by commas, for a generator that has truncation.
         against, features: as `scalegan evaluate` has them.
 
     Returns:
@@ -43,6 +43,9 @@ def report(
         CheckpointError: if it is no run, or damaged.
         ConfigError: if it is called by several processes, or would overwrite something else.
     """
+    if num < 0:
+        raise ConfigError(f"`--num` is {num}; expected 0 or more")
+    psis = parse_truncations(truncations)
     if world.size > 1:
         raise ConfigError("a report is made by one process", "call it without torchrun")
     out = out or path / NAME
@@ -50,7 +53,7 @@ def report(
         raise ConfigError(f"`--out` is `{out}`; expected a file named something.html")
     subject = open_subject(path, out, str(world.device), tell)
     if subject.gan:
-        subject.truncations = ways(subject.gan, truncations)
+        subject.truncations = ways(subject.gan, psis)
         subject.rate = images_per_second(subject.gan)
         if num:
             tell(estimate(num, len(subject.truncations), subject.rate))
@@ -66,6 +69,21 @@ def report(
             draft.write_text(content, encoding="utf-8")
     notes = [f"notice: not in it: {reason}" for reason in subject.measured.lacking.values()]
     return [*notes, f"{out} ({size_text(len(text.encode()))}), {beside}"]
+
+
+def parse_truncations(text: str) -> list[float]:
+    """Truncations of "0.5,1.0".
+
+    Raises:
+        ConfigError: if one is no number, or below 0.
+    """
+    try:
+        found = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = [-1.0]
+    if not all(0 <= psi < float("inf") for psi in found):
+        raise ConfigError(f'`--truncations` is "{text}"; expected numbers such as 0.5,0.7,1.0')
+    return found
 
 
 def page_of(subject: Subject) -> Page:

@@ -34,7 +34,7 @@ def overview(subject: Subject) -> Section:
     numbers = subject.measured.numbers or _recorded(subject)
     tiles = [(figure(n.value), n.title) for n in numbers if n.metric in HEADLINES]
     step, total = subject.step, subject.total
-    tiles.append((f"{step:,}" + (f" of {total:,}" if total else ""), "steps"))
+    tiles.append((f"{step:,}", f"of {total:,} steps" if total else "steps"))
     if subject.gan:
         tiles.append((f"{len(subject.gan.card.class_names):,}", "classes"))
     if subject.rate:
@@ -46,9 +46,7 @@ def overview(subject: Subject) -> Section:
             "or was stopped; the same command goes on."
         ))  # fmt: skip
     if subject.config is None:
-        blocks.append(
-            Notice("This is a snapshot alone: its run's settings and curves are not here.")
-        )
+        blocks.append(Notice("A snapshot alone: its run's settings and curves are not here."))
     elif subject.gan and subject.gan.card.step < step:
         blocks.append(Notice(
             f"Images and numbers are of the newest snapshot, step {subject.gan.card.step:,}; the "
@@ -75,9 +73,10 @@ def metrics(subject: Subject) -> Section:
     if measured.numbers:
         blocks += [
             Text(
-                "Measured for this report, without truncation. `Real images` is the same of two random "
-                "halves of the real pictures (accuracy: of pictures that the judge has not seen): no "
-                "generator needs to be better. Numbers compare only where the fingerprint is equal."
+                "Measured for this report, without truncation. Real images: the same of two "
+                "random halves of the real pictures (accuracy: of pictures that the judge has not "
+                "seen); no generator needs to be better. Numbers compare only where the "
+                "fingerprint is equal."
             ),
             *_numbers(measured.numbers),
         ]
@@ -163,8 +162,8 @@ def truncation(subject: Subject) -> Section:
     num = steps[-1].numbers[0].num_fake if steps[-1].numbers else 0
     blocks: list[Block] = [
         Text(
-            "More truncation makes typical images and less variety: precision rises and recall falls. "
-            f"{num:,} images at each, seeds and classes the same; the last row has none."
+            "More truncation makes typical images and less variety: precision rises, recall "
+            f"falls. {num:,} images at each, of the same seeds and classes; the last row has none."
         ),
         Gallery(trades(table, distance, dict(zip(names, titles, strict=True)))),
         Table(["truncation", *titles, "fingerprint of the first"], rows),
@@ -179,9 +178,9 @@ def trades(
     found = []
     for x, y in (("is", distance), ("recall", "precision")):
         points = [
-            plots.Point(*values, text) for text, numbers in table
+            plots.Point(across, up, text) for text, numbers in table
             if x in numbers and y in numbers
-            and None not in (values := (numbers[x].value, numbers[y].value))
+            and (across := numbers[x].value) is not None and (up := numbers[y].value) is not None
         ]  # fmt: skip
         if len(points) > 1:
             caption = f"{titles[y]} against {titles[x]}, by truncation"
@@ -196,9 +195,8 @@ def cost(subject: Subject) -> Section:
     if gan and subject.snapshot:
         has_discriminator = (subject.snapshot / "discriminator.safetensors").is_file()
         for name, found in costs(gan.card, has_discriminator).items():
-            rows.append(
-                (name, f"{found.parameters:,} parameters, {found.flops / 1e9:.3g} GFLOP per image")
-            )
+            size, gflop = f"{found.parameters:,} parameters", found.flops / 1e9
+            rows.append((name, f"{size}, {gflop:.3g} GFLOP per image forward"))
         if subject.config:
             shape, names = gan.card.shape, gan.card.class_names
             task = Task(shape, len(names), 0, side_of(subject.snapshot))
@@ -207,8 +205,8 @@ def cost(subject: Subject) -> Section:
             rows.append(("training", f"{step / 1e9:.3g} GFLOP per image, "
                          f"{step * seen / 1e15:.3g} PFLOP for {seen:,} images seen"))  # fmt: skip
         if subject.rate:
-            rows.append(("sampling", f"{subject.rate:,.1f} images/s on {subject.device}, in batches of "
-                         "32, decoding included"))  # fmt: skip
+            speed = f"{subject.rate:,.1f} images/s on {subject.device}"
+            rows.append(("sampling", f"{speed}, in batches of 32, decoding included"))
     starts, seconds = subject.starts(), subject.seconds()
     if seconds and subject.lines:
         hours, rest = divmod(round(seconds), 3600)

@@ -18,9 +18,7 @@ MOST_MOMENTS = 4
 """Grids of the way that training went."""
 EXTREMES = 4
 """Worst classes, and as many best ones."""
-NO_SNAPSHOT = (
-    "There is no snapshot yet, so nothing can be drawn; the run leaves one with each checkpoint."
-)
+NO_SNAPSHOT = "There is no snapshot yet to draw from; the run leaves one with each checkpoint."
 
 
 def samples(subject: Subject) -> Section:
@@ -28,20 +26,19 @@ def samples(subject: Subject) -> Section:
     gan = subject.gan
     if gan is None:
         return Section("Samples", [Notice(NO_SNAPSHOT), *progress(subject)])
-    rows = shown_classes(gan)
     pictures: list[Picture | Plot] = []
     for psi in reversed(subject.truncations):
-        images = torch.cat([gan.sample(COLUMNS, labels, psi) for labels in rows])
+        images = drawn(gan, psi)
         last = sorted((subject.path / "samples").glob("step-*.png"))
         file = subject.file(f"samples/{last[-1].name}") if psi is None and last else ""
         name = "no truncation" if psi is None else f"truncation {label(psi)}"
         pictures.append(sheet(images, COLUMNS, name, file))
-    names = [gan.card.class_names[labels[0]] for labels in rows if labels]
+    names = [gan.card.class_names[index] for index in shown_classes(gan)]
     seeds = f"columns: seeds 0 to {COLUMNS - 1}, the same in all grids"
     if names:
         note = f"Rows: {', '.join(names)}; {seeds}."
     else:
-        note = f"Unconditional: the generator knows no classes. {seeds.capitalize()}, row by row the next ones."
+        note = f"The generator knows no classes: seeds 0 to {COLUMNS * COLUMNS - 1}, row by row."
     blocks: list[Block] = [Text(note), Gallery(pictures)]
     if len(subject.truncations) == 1:
         kind = type(gan.generator).__name__
@@ -49,12 +46,19 @@ def samples(subject: Subject) -> Section:
     return Section("Samples", [*blocks, *progress(subject)])
 
 
-def shown_classes(gan: GAN) -> list[list[int] | None]:
-    """Some classes from first to last, one for each row; without classes, rows of anything."""
+def drawn(gan: GAN, truncation: float | None) -> Images:
+    """Rows of images: one for each class that is shown, or of anything where there are none."""
+    labels = shown_classes(gan)
+    if not labels:
+        return gan.sample(COLUMNS * COLUMNS, truncation=truncation)
+    return torch.cat([gan.sample(COLUMNS, [index], truncation) for index in labels])
+
+
+def shown_classes(gan: GAN) -> list[int]:
+    """Some classes, from first to last."""
     count = len(gan.card.class_names)
-    if not count:
-        return [None]
-    return [[int(i)] for i in torch.linspace(0, count - 1, min(count, MOST_CLASSES)).long()]
+    places = torch.linspace(0, count - 1, min(count, MOST_CLASSES))
+    return [int(place) for place in places.round()]
 
 
 def progress(subject: Subject) -> list[Block]:
@@ -121,11 +125,9 @@ def neighbours(subject: Subject) -> Section:
     if near is None or gan is None:
         reason = measured.lacking.get("neighbours") or measured.lacking.get("all") or "not measured"
         return Section(title, [Notice(f"Not known: {reason}.")])
-    drawn: Images = gan.sample(len(near.pictures))
-    images = torch.cat([drawn, near.pictures.transpose(0, 1).flatten(0, 1)])
-    caption = (
-        f"first row: samples of seeds 0 to {len(drawn) - 1}; below each, its nearest real pictures"
-    )
+    shown = gan.sample(len(near.pictures))
+    images = torch.cat([shown, near.pictures.transpose(0, 1).flatten(0, 1)])
+    caption = f"first row: seeds 0 to {len(shown) - 1}; below each, its nearest real pictures"
     rows = [
         (f"nearest {k + 1}", *(figure(value) for value in near.distances[:, k].tolist()))
         for k in range(near.distances.shape[1])
@@ -134,12 +136,11 @@ def neighbours(subject: Subject) -> Section:
         "In the features of the network that measured, not in pixels. A sample that equals its "
         "neighbour was learned by heart."
     )
-    table = Table(["distance", *(f"seed {seed}" for seed in range(len(drawn)))], rows)
+    table = Table(["distance", *(f"seed {seed}" for seed in range(len(shown)))], rows)
     copied = [n for n in measured.numbers if n.metric in ("copies", "nearest", "authenticity")]
-    notes = [Text("; ".join(f"{n.title}: {figure(n.value)}{_floor(n)}" for n in copied) + ".")]
-    return Section(
-        title, [Text(text), Gallery([sheet(images, len(drawn), caption)]), table, *notes]
-    )
+    said = "; ".join(f"{n.title}: {figure(n.value)}{_floor(n)}" for n in copied)
+    pictures = Gallery([sheet(images, len(shown), caption)])
+    return Section(title, [Text(text), pictures, table, *([Text(f"{said}.")] if said else [])])
 
 
 def _floor(number: Number) -> str:

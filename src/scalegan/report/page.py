@@ -41,7 +41,8 @@ a:hover{text-decoration:underline}
 section{background:var(--card);border:1px solid var(--line);border-radius:12px;
 padding:20px;margin:0 0 16px;min-width:0}
 section>:last-child{margin-bottom:0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px;margin:0 0 14px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr))}
+.tiles{gap:10px;margin:0 0 14px}
 .tiles div{border:1px solid var(--line);border-radius:10px;padding:10px 14px}
 .tiles b{display:block;font-size:1.35rem;font-weight:650;font-variant-numeric:tabular-nums}
 .tiles span{color:var(--faint);font-size:.85rem}
@@ -54,7 +55,6 @@ tbody th{font-weight:500}
 figure{margin:0;min-width:0;max-width:100%}
 figure.plot{flex:1 1 300px;max-width:460px}
 figure img{display:block;width:100%;height:auto;border-radius:4px}
-figure img.pixels{image-rendering:pixelated}
 figure svg{display:block;width:100%;height:auto}
 figure svg text{font-family:inherit!important}
 figcaption{font-size:.88rem;margin-top:5px;overflow-wrap:anywhere}
@@ -143,6 +143,7 @@ def _figure(item: Picture | Plot) -> str:
         drawing = item.svg.replace("<svg", f'<svg role="img" aria-label="{caption}"', 1)
         return f'<figure class="plot">{drawing}{below}</figure>'
     data = base64.b64encode(item.data).decode()
-    kind = ' class="pixels"' if item.is_pixelated else ""
-    image = f'<img{kind} alt="{caption}" src="data:{item.media_type};base64,{data}">'
-    return f'<figure style="width:{item.width}px">{image}{below}</figure>'
+    image = f'<img alt="{caption}" src="data:{item.media_type};base64,{data}">'
+    # It shrinks to stand beside others, and never grows beyond its own pixels.
+    style = f"flex:1 1 {min(240, item.width * 2 // 3)}px;max-width:min(100%,{item.width}px)"
+    return f'<figure style="{style}">{image}{below}</figure>'

@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from scalegan.report.blocks import Plot
@@ -29,13 +30,13 @@ def curves(lines: list[dict[str, Any]]) -> list[Plot]:
     for title, names in curve_panels(lines).items():
         known = [name for name in names if any(line.get(name) is not None for line in lines)]
         if known:
-            plots.append(
-                Plot(
-                    _drawn(title, lambda axis, t=title, n=known: draw_panel(axis, t, n, lines)),
-                    title,
-                )
-            )
+            plots.append(Plot(_drawn(title, partial(_panel, title, known, lines)), title))
     return plots
+
+
+def _panel(title: str, names: list[str], lines: list[dict[str, Any]], axis: Any) -> None:
+    draw_panel(axis, title, names, lines)
+    axis.set(title="")  # it stands below, in the page's own text
 
 
 def trade(points: Sequence[Point], x_label: str, y_label: str, caption: str) -> Plot:
@@ -55,18 +56,19 @@ def trade(points: Sequence[Point], x_label: str, y_label: str, caption: str) -> 
     return Plot(_drawn(f"{x_label}-{y_label}", draw), caption)
 
 
-def _drawn(name: str, draw: Any) -> str:
+def _drawn(name: str, draw: Callable[[Any], None]) -> str:
     """A figure with one plot as the text of an SVG element."""
     import matplotlib
+    from matplotlib import ticker
     from matplotlib.figure import Figure
 
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color",
              "grid.color", "legend.labelcolor")  # fmt: skip
-    style: dict[str, Any] = {
+    style: Any = {
         **dict.fromkeys(inked, INK),
         "axes.facecolor": "none",
         "figure.facecolor": "none",
-        "axes.prop_cycle": matplotlib.cycler(color=COLORS),
+        "axes.prop_cycle": f"cycler(color={COLORS})",
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlesize": 11,
@@ -77,7 +79,12 @@ def _drawn(name: str, draw: Any) -> str:
     }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=SIZE, layout="constrained")
-        draw(figure.subplots())
+        axis = figure.subplots()
+        draw(axis)
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(5))
+        if axis.get_yscale() == "log":  # powers would be formulas, which names must not be
+            axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.yaxis.set_minor_formatter(ticker.NullFormatter())
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()

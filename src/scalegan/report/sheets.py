@@ -30,15 +30,15 @@ def sheet(images: Images, columns: int, caption: str, file: str = "") -> Picture
     return encoded(grid(images, columns, between=GAP), caption, side <= SMALLEST_CELL, file)
 
 
-def encoded(picture: Image.Image, caption: str, is_pixelated: bool, file: str = "") -> Picture:
+def encoded(picture: Image.Image, caption: str, is_exact: bool, file: str = "") -> Picture:
     """A picture as PNG where single pixels count, else as JPEG."""
     out = io.BytesIO()
-    if is_pixelated:
+    if is_exact:
         picture.save(out, "PNG", optimize=True)
     else:
         picture.convert("RGB").save(out, "JPEG", quality=88)
-    kind = "image/png" if is_pixelated else "image/jpeg"
-    return Picture(out.getvalue(), kind, caption, picture.width, is_pixelated, file)
+    kind = "image/png" if is_exact else "image/jpeg"
+    return Picture(out.getvalue(), kind, caption, picture.width, file)
 
 
 def from_file(path: Path, caption: str, file: str, width: int) -> Picture:
@@ -48,4 +48,4 @@ def from_file(path: Path, caption: str, file: str, width: int) -> Picture:
         if path.stat().st_size > LARGEST_FILE:
             picture.thumbnail((4 * width, 4 * width))
             return encoded(picture, caption, False, file)
-    return Picture(path.read_bytes(), "image/png", caption, width, True, file)
+    return Picture(path.read_bytes(), "image/png", caption, width, file)

@@ -52,7 +52,7 @@ class Subject:
         train = self.config.train
         _, unit = configs.parse_duration(train.duration, "train.duration")
         images = train.batch_size * train.discriminator_turns
-        if unit == "epochs":
+        if unit not in ("steps", "images"):
             return None
         return configs.count_steps(train.duration, "train.duration", images, 0)
 

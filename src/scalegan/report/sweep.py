@@ -1,4 +1,4 @@
-"""What a report measures: the same numbers as `scalegan evaluate` gives, for several truncations."""
+"""What a report measures: the numbers of `scalegan evaluate`, for several truncations."""
 
 import time
 from bisect import bisect_left
@@ -82,7 +82,7 @@ def estimate(num: int, steps: int, rate: float) -> str:
     minutes, seconds = divmod(seconds, 60)
     return (
         f"measuring {num:,} images {'once' if steps == 1 else f'at {steps} truncations'}: about "
-        f"{minutes}:{seconds:02d} to draw them at {rate:,.0f} images/s, and the time to look at them"
+        f"{minutes}:{seconds:02d} to draw them at {rate:,.0f} images/s, and some to look at them"
     )
 
 

@@ -130,7 +130,7 @@ class Evaluator:
         about = {
             "kind": "generated", "step": state.step, "average": "moving average of training",
             "ema_decay": self.config.train.ema_decay, "seeds": [0, drawing.num - 1],
-            "classes": drawing.classes, "truncation": None, "guidance": 1.0,
+            "classes": drawing.classes, "truncation": drawing.truncation, "guidance": 1.0,
             "autoencoder": state.autoencoder.identity(), "rounding": DECODED,
             "requested": drawing.num,
         }  # fmt: skip
