@@ -111,7 +111,7 @@ def classes(subject: Subject) -> Section:
     for what, some in (("worst", order[:count]), ("best", order[len(order) - count :])):
         pictures = [
             sheet(gan.sample(COLUMNS, [names[index]]), COLUMNS,
-                  f"{what}: {names[index]}, {figure(distances[index])}")
+                  f"{what}: {names[index]}, FD {figure(distances[index])}")
             for index in some
         ]  # fmt: skip
         blocks.append(Gallery(pictures))

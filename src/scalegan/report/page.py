@@ -50,7 +50,7 @@ section>:last-child{margin-bottom:0}
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{padding:5px 18px 5px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 thead th{color:var(--faint);font-weight:500;white-space:nowrap}
-tbody th{font-weight:500}
+tbody th{font-weight:500;min-width:8.5rem}
 .gallery{display:flex;flex-wrap:wrap;gap:18px;margin:0 0 14px}
 figure{margin:0;min-width:0;max-width:100%}
 figure.plot{flex:1 1 300px;max-width:460px}

@@ -25,10 +25,10 @@ class Point(NamedTuple):
 
 
 def curves(lines: list[dict[str, Any]]) -> list[Plot]:
-    """What metrics.jsonl holds, a plot for each kind of value that is there."""
+    """What metrics.jsonl holds, a plot for each kind of value that is there twice or more."""
     plots = []
     for title, names in curve_panels(lines).items():
-        known = [name for name in names if any(line.get(name) is not None for line in lines)]
+        known = [n for n in names if sum(line.get(n) is not None for line in lines) > 1]
         if known:
             plots.append(Plot(_drawn(title, partial(_panel, title, known, lines)), title))
     return plots
