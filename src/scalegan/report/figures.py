@@ -61,9 +61,7 @@ def curves(subject: Subject) -> Section:
     """What metrics.jsonl holds."""
     drawn = plots.curves(subject.lines)
     if not drawn:
-        return Section(
-            "Curves", [Notice("There are none: metrics.jsonl has no two lines of one value.")]
-        )
+        return Section("Curves", [Notice("There are none: metrics.jsonl has no value twice.")])
     file = subject.file("curves.png")
     first = Plot(drawn[0].svg, drawn[0].caption, file)  # the file has all of them
     return Section("Curves", [Gallery([first, *drawn[1:]])])
