@@ -17,7 +17,7 @@ FLOORS = [
     ["evaluation", "scale"],
     ["unpickle"],
     ["look", "train", "info", "convert"],
-    ["comparison"],
+    ["comparison", "report"],
     ["options"],
     ["arguments"],
     ["__init__"],

@@ -21,6 +21,7 @@ from scalegan.options import (
     Plan,
     Prepare,
     Reference,
+    Report,
     Sample,
     Train,
     TrainJudge,
@@ -39,6 +40,7 @@ commands:
   look RUN_OR_SNAPSHOT        what it can show of itself: walks, levels, styles, attention
   compare RECIPE RECIPE ...   train recipes at equal time or compute, and write a page
   evaluate X --against Y      numbers with their protocol: distances, precision, recall, ...
+  report RUN                  one page about a run: images, curves, numbers, cost
   reference SOURCE OUT.npz    statistics of pictures, to evaluate against again and again
   judge train SOURCE OUT      a small classifier of your own pictures, to evaluate with
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
@@ -381,6 +383,21 @@ def drawing_of(parsed: Any) -> Any:
     return Drawing(**values)
 
 
+def report_command(arguments: list[str]) -> int:
+    path, arguments = positional(arguments, "RUN")
+    parsed = parse(Report, "report", "RUN", arguments)
+    if path is None:
+        raise ConfigError("`scalegan report` needs a run or a snapshot folder")
+
+    from scalegan.report.command import report
+    from scalegan.runtime.world import join, leave
+
+    options = {name: value for name, value in vars(parsed).items() if name != "device"}
+    print("\n".join(report(Path(path), world=join(parsed.device), **options)))
+    leave()
+    return 0
+
+
 def reference_command(arguments: list[str]) -> int:
     source, arguments = positional(arguments, "SOURCE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
@@ -447,6 +464,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": compare_command,
     "evaluate": evaluate_command,
     "reference": reference_command,
+    "report": report_command,
     "judge": judge_command,
     "info": info_command,
     "plan": plan_command,

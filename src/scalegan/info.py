@@ -1,6 +1,7 @@
 """What a run or snapshot is, in a few lines: sizes, cost, state of training."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -28,30 +29,38 @@ def describe(path: Path) -> list[str]:
         f"  samples        {channels} x {side} x {side}, autoencoder `{card.autoencoder.kind}`",
         f"  classes        {len(card.class_names)}: {names}",
         f"  trained        {card.step:,} steps, {card.images_seen:,} images, seed {card.seed}",
-        *_costs(card, (folder / "discriminator.safetensors").is_file()),
     ]
+    for name, cost in costs(card, (folder / "discriminator.safetensors").is_file()).items():
+        size = f"{cost.parameters:,} parameters"
+        lines.append(f"  {name:14} {size}, {cost.flops / 1e9:.3f} GFLOP per image forward")
     return lines + (_run_lines(path) if (path / "config.toml").is_file() else [])
 
 
-def _costs(card: Card, has_discriminator: bool) -> list[str]:
-    """Parameters and the cost of one forward pass, counted on tensors without values."""
+class Cost(NamedTuple):
+    """Of one network: numbers that are trained, and operations of one image's forward pass."""
+
+    parameters: int
+    flops: int
+
+
+def costs(card: Card, has_discriminator: bool) -> dict[str, Cost]:
+    """What each network costs, counted on tensors without values."""
     with torch.device("meta"):
         generator = build_generator(card)
         z = torch.empty(1, *generator.z_shape)
         labels = torch.zeros(1, dtype=torch.int64)
         levels = torch.empty(1, generator.num_levels, *card.shape)
-        lines = [_cost("generator", generator, z, labels)]
+        found = {"generator": _cost(generator, z, labels)}
         if has_discriminator:
-            lines.append(_cost("discriminator", build_discriminator(card), levels, labels))
-    return lines
+            found["discriminator"] = _cost(build_discriminator(card), levels, labels)
+    return found
 
 
-def _cost(name: str, network: nn.Module, *inputs: torch.Tensor) -> str:
+def _cost(network: nn.Module, *inputs: torch.Tensor) -> Cost:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.requires_grad_(False)(*inputs)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    flops = counter.get_total_flops()
-    return f"  {name:14} {parameters:,} parameters, {flops / 1e9:.3f} GFLOP per image forward"
+    return Cost(parameters, counter.get_total_flops())
 
 
 def _run_lines(run: Path) -> list[str]:

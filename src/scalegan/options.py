@@ -223,6 +223,27 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Write one page about a run, HTML and Markdown: images, curves, numbers with their protocol,
+    cost. RUN is a run, also one that still trains, or a snapshot."""
+
+    out: Path | None = None
+    """The HTML file; RUN/report.html if not given. The Markdown file is beside it."""
+    num: int = 1000
+    """Images that are measured at each truncation; 0 = nothing is measured."""
+    truncations: str = "0.3,0.5,0.7,1.0"
+    """Psi of grids and sweep, or BigGAN's thresholds; no truncation is always among them."""
+    against: str = ""
+    """The reference, as `scalegan evaluate` has it; the data that the run was trained on if not
+    given."""
+    features: str = ""
+    """The network that looks at images, one, as `scalegan evaluate` has it; the run's judge if it
+    has one, else inception."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+
+@dataclass(frozen=True)
 class Reference:
     """Write the statistics of a source's pictures, to compare with again and again."""
 

@@ -84,28 +84,61 @@ def evaluate(
         CheckpointError, ConfigError, DataError: see their sentences.
     """
     names = metric_names(metrics)
-    chosen = [METRICS[name] for name in names]
-    networks = networks_for(what, features, world)
-    needs_real = any(k.startswith("real.") for metric in chosen for k in metric.takes)
-    if not against and needs_real:
-        against, size = data_of(Path(what))
-        drawing = replace(drawing, size=drawing.size or size)
-    if against and is_model(Path(what)) and not drawing.size and not is_model(Path(against)):
-        drawing = replace(drawing, size=side_of(Path(what)))
-    real: Seen | None = None
-    real_names: list[str] = []
-    if against and needs_real:  # before the first image is drawn: a missing one costs nothing
-        kinds = kinds_of(chosen, "real", with_floor)
-        real, real_names = look_at(against, networks, kinds, replace(drawing, num=0), world, tell)
-    like = None if real is None else next(iter(real.sides.values())).labels
-    stream = open_stream(what, drawing, world, like)
-    if keep:
-        stream.batches = kept(stream.batches, stream.count, keep, world)
-    fake = look(stream, networks, kinds_of(chosen, "fake"), world, tell)
-    needs_labels = any(k.endswith(".labels") for metric in chosen for k in metric.takes)
-    class_names = align(stream.class_names, fake, real_names, networks) if needs_labels else []
-    context = Context(len(class_names), drawing.seed)
-    return measure(names, METRICS, networks, real, fake, context, with_floor)
+    comparison = Comparison(what, against, names, features, drawing, world, with_floor, tell)
+    fake, context = comparison.look(comparison.drawing, keep)
+    return measure(names, METRICS, comparison.networks, comparison.real, fake, context, with_floor)
+
+
+class Comparison:
+    """A reference, looked at once, and images to compare with it, drawn as often as need be.
+
+    Args: see `evaluate`.
+
+    Raises:
+        CheckpointError, ConfigError, DataError: see their sentences.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        against: str,
+        names: list[str],
+        features: str,
+        drawing: Drawing,
+        world: World,
+        with_floor: bool = False,
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        self.what, self.world, self.tell = what, world, tell
+        self.chosen = [METRICS[name] for name in names]
+        self.networks = networks_for(what, features, world)
+        needs_real = any(k.startswith("real.") for metric in self.chosen for k in metric.takes)
+        if not against and needs_real:
+            against, size = data_of(Path(what))
+            drawing = replace(drawing, size=drawing.size or size)
+        if against and is_model(Path(what)) and not drawing.size and not is_model(Path(against)):
+            drawing = replace(drawing, size=side_of(Path(what)))
+        self.against, self.drawing = against, drawing
+        self.real: Seen | None = None
+        self.real_names: list[str] = []
+        if against and needs_real:  # before the first image is drawn: a missing one costs nothing
+            kinds = kinds_of(self.chosen, "real", with_floor)
+            self.real, self.real_names = look_at(
+                against, self.networks, kinds, replace(drawing, num=0), world, tell
+            )
+
+    def look(self, drawing: Drawing, keep: Path | None = None) -> tuple[Seen, Context]:
+        """The images, drawn in some way, and what metrics take beside the two sides."""
+        like = None if self.real is None else next(iter(self.real.sides.values())).labels
+        stream = open_stream(self.what, drawing, self.world, like)
+        if keep:
+            stream.batches = kept(stream.batches, stream.count, keep, self.world)
+        fake = look(stream, self.networks, kinds_of(self.chosen, "fake"), self.world, self.tell)
+        needs_labels = any(k.endswith(".labels") for metric in self.chosen for k in metric.takes)
+        class_names = (
+            align(stream.class_names, fake, self.real_names, self.networks) if needs_labels else []
+        )
+        return fake, Context(len(class_names), drawing.seed)
 
 
 def networks_for(what: str, features: str, world: World) -> Mapping[str, FeatureNetwork]:
@@ -295,9 +328,9 @@ def table(numbers: list[Number]) -> list[str]:
     ]
     for number in numbers:
         known = [(number.spread[key], name) for key, name in SPREADS if key in number.spread]
-        spread = f"{_figure(known[0][0])} {known[0][1]}" if known else "-"
+        spread = f"{figure(known[0][0])} {known[0][1]}" if known else "-"
         rows.append((
-            number.title, _figure(number.value), spread, _figure(number.floor),
+            number.title, figure(number.value), spread, figure(number.floor),
             f"{number.num_real:,}" if number.num_real else "-", f"{number.num_fake:,}",
             number.fingerprint,
         ))  # fmt: skip
@@ -320,7 +353,7 @@ def worst(number: Number, count: int = 5) -> list[str]:
     names = number.protocol["samples"].get("class_names") or []
     by_distance = sorted(distances, key=lambda label: -distances[label])
     texts = [
-        f"{names[label] if label < len(names) else label} {_figure(distances[label])}"
+        f"{names[label] if label < len(names) else label} {figure(distances[label])}"
         for label in by_distance
     ]
     best = ", ".join(texts[count:][-count:])
@@ -342,11 +375,12 @@ def compare(first: Path, second: Path) -> list[str]:
         refuse_unlike(name, a[name].protocol, b[name].protocol)
         values = a[name].value, b[name].value
         gap = None if None in values else values[1] - values[0]  # type: ignore[operator]
-        rows.append((a[name].title, *map(_figure, values), _figure(gap)))
+        rows.append((a[name].title, *map(figure, values), figure(gap)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             for row in rows]  # fmt: skip
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """Four digits of a number, for people."""
     return "-" if value is None else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"

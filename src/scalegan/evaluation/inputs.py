@@ -50,6 +50,8 @@ class Drawing:
     classes: str = BALANCED
     batch_size: int = 64
     device: str = "cpu"
+    only: tuple[int, ...] = ()
+    """Places of pictures to look at, and no others; empty = as `num` says."""
 
 
 DEFAULT_NUM = 10_000
@@ -242,7 +244,7 @@ def _archive(path: Path, drawing: Drawing, world: World) -> Stream:
 def _source(text: str, drawing: Drawing, world: World) -> Stream:
     source = open_source(text, SOURCES)
     known = source.num_items if source.num_items and source.num_items < MOST_HELD else None
-    chosen = None if known is None else _choose(known, drawing)
+    chosen = None if known is None and not drawing.only else _choose(known or 0, drawing)
     notes: list[str] = []
     if known is None and drawing.num:
         notes.append(f"`{text}` does not say how many pictures it holds: the first are taken")
@@ -307,11 +309,13 @@ def _stack(rows: list[_Row], text: str) -> Shown:
 
 
 def _choose(count: int, drawing: Drawing) -> torch.Tensor | None:
-    """A random choice of `num` places in order; None: all.
+    """Given places, or a random choice of `num`, in order; None: all.
 
     Raises:
         DataError: if there are not so many.
     """
+    if drawing.only:
+        return torch.tensor(sorted(drawing.only))
     if drawing.num > count:
         raise DataError(
             f"there are {count:,} images but {drawing.num:,} are asked for", "lower --num"

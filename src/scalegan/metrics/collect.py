@@ -53,6 +53,8 @@ class Seen:
     sides: dict[str, Side]
     about: dict[str, Any] = field(default_factory=dict)
     """Protocol: where they come from, how many, which crop, a digest of all."""
+    positions: Int64[Tensor, " N"] | None = None
+    """Where each row stood in what was looked at; None: not known."""
 
     @property
     def count(self) -> int:
@@ -125,7 +127,8 @@ class Collector:
         """
         if world.any(not self.count):
             raise DataError("there are fewer images than processes that could look at them")
-        order = _gathered(torch.cat(self.rows.pop(("", "positions"))), world).argsort()
+        positions = _gathered(torch.cat(self.rows.pop(("", "positions"))), world)
+        order = positions.argsort()
         joined = {
             key: _gathered(torch.cat(parts), world)[order] for key, parts in self.rows.items()
         }
@@ -147,7 +150,7 @@ class Collector:
             sides[name] = Side(len(order), **common, **own)
         digest = hashlib.sha256(hashes.sort().values.numpy().tobytes()).hexdigest()
         facts = {"num_images": len(order), "side": self.side, "digest": digest[:16]}
-        return Seen(sides, about | facts)
+        return Seen(sides, about | facts, positions[order])
 
 
 def split(real: Side, seed: int) -> tuple[Side, Side]:

@@ -12,6 +12,9 @@ from rich.console import Console
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.progress import Bar
 
+FEW_POINTS = 20
+"""Of a curve: so few are marked one by one."""
+
 
 class Log:
     """One run's record. Only the first rank's writes and speaks; the others are silent.
@@ -96,6 +99,19 @@ def plot_curves(run: Path) -> None:
     from matplotlib import pyplot
 
     lines = read_metrics(run)
+    panels = curve_panels(lines)
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(4 * len(panels), 3.4), layout="constrained"
+    )
+    for axis, (title, names) in zip(axes, panels.items(), strict=True):
+        draw_panel(axis, title, names, lines)
+    with atomic_file(run / "curves.png") as draft:
+        figure.savefig(draft, dpi=90)
+    pyplot.close(figure)
+
+
+def curve_panels(lines: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Which names of metrics.jsonl share a plot, by its title."""
     panels = {
         "adversarial losses": ["d/adversarial", "g/adversarial"],
         "logits": ["d/real_logits", "d/fake_logits"],
@@ -107,22 +123,19 @@ def plot_curves(run: Path) -> None:
         is_distance = {name: name.split("/")[1][:1] in ("f", "k") for name in measured}
         panels["distances"] = [name for name in measured if is_distance[name]]
         panels["shares"] = [name for name in measured if not is_distance[name]]
-    figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(4 * len(panels), 3.4), layout="constrained"
-    )
-    for axis, (title, names) in zip(axes, panels.items(), strict=True):
-        for name in names:
-            points = [
-                (line["images_seen"], line[name]) for line in lines if line.get(name) is not None
-            ]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=name, linewidth=1)
-        axis.set(title=title, xlabel="images seen")
-        if title in ("squared slopes", "gradient norms") and lines:
-            axis.set_yscale("log")
-        if axis.lines:
-            axis.legend(frameon=False)
-        axis.grid(alpha=0.2)
-    with atomic_file(run / "curves.png") as draft:
-        figure.savefig(draft, dpi=90)
-    pyplot.close(figure)
+    return panels
+
+
+def draw_panel(axis: Any, title: str, names: list[str], lines: list[dict[str, Any]]) -> None:
+    """One plot over the images seen."""
+    for name in names:
+        points = [(line["images_seen"], line[name]) for line in lines if line.get(name) is not None]
+        if points:
+            marker = "." if len(points) < FEW_POINTS else ""  # one alone makes no line
+            axis.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=marker)
+    axis.set(title=title, xlabel="images seen")
+    if title in ("squared slopes", "gradient norms") and lines:
+        axis.set_yscale("log")
+    if axis.lines:
+        axis.legend(frameon=False)
+    axis.grid(alpha=0.2)

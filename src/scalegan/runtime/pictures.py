@@ -15,13 +15,15 @@ SMALLEST_CELL = 48
 """Smaller pictures are enlarged in grids, without smoothing, so that one can see them."""
 
 
-def grid(images: UInt8[Tensor, "N 3 P P"], columns: int, gap: int = 1) -> Image.Image:
-    """Images row by row in a grid with thin gaps."""
+def grid(
+    images: UInt8[Tensor, "N 3 P P"], columns: int, gap: int = 1, between: str = "white"
+) -> Image.Image:
+    """Images row by row in a grid with thin gaps of some color."""
     side = images.shape[-1]
     scale = max(1, SMALLEST_CELL // side)
     cell = side * scale + gap
     rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * cell - gap, rows * cell - gap), "white")
+    sheet = Image.new("RGB", (columns * cell - gap, rows * cell - gap), between)
     for i, image in enumerate(images):
         picture = to_picture(image).resize((side * scale, side * scale), Image.Resampling.NEAREST)
         sheet.paste(picture, (i % columns * cell, i // columns * cell))

@@ -1,0 +1,189 @@
+"""What a report measures: the numbers of `scalegan evaluate`, for several truncations."""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float64, UInt8
+from torch import Tensor
+
+from scalegan.errors import ConfigError, ScaleganError
+from scalegan.evaluation.command import Comparison
+from scalegan.evaluation.inputs import Drawing, is_model, open_stream
+from scalegan.interfaces import TruncatesNoise, TruncatesStyle
+from scalegan.metrics.collect import Seen
+from scalegan.metrics.evaluate import Context, Number, measure
+from scalegan.metrics.neighbours import nearest
+from scalegan.registry import METRICS
+from scalegan.runtime.world import World
+from scalegan.snapshot import GAN
+
+SWEPT = ["fid", "is", "pr"]
+"""Metrics of every truncation."""
+ONCE = ["dc", "accuracy", "per-class", "authenticity", "nearest", "copies"]
+"""Metrics of untruncated images besides."""
+SAMPLES, NEIGHBOURS = 8, 3
+"""Samples whose nearest real pictures are shown, and how many of them."""
+
+
+class Step(NamedTuple):
+    """One truncation of the sweep; None = none."""
+
+    truncation: float | None
+    numbers: list[Number]
+
+
+class Near(NamedTuple):
+    """The real pictures next to the samples of the first seeds."""
+
+    pictures: UInt8[Tensor, "N K 3 P P"]
+    distances: Float64[Tensor, "N K"]
+
+
+@dataclass
+class Measured:
+    """All that was measured, and in sentences what could not be."""
+
+    steps: list[Step] = field(default_factory=list)
+    numbers: list[Number] = field(default_factory=list)
+    """Of untruncated images."""
+    near: Near | None = None
+    lacking: dict[str, str] = field(default_factory=dict)
+    """By metric, or by part of the report."""
+
+
+def ways(gan: GAN, truncations: Sequence[float]) -> list[float | None]:
+    """The truncations that a generator can be sampled with, most truncated first; None is last.
+
+    Style is not truncated at 1; noise is at any threshold.
+    """
+    if isinstance(gan.generator, TruncatesStyle):
+        truncations = [psi for psi in truncations if psi != 1]
+    elif not isinstance(gan.generator, TruncatesNoise):
+        truncations = []
+    return [*sorted(set(truncations)), None]
+
+
+def images_per_second(gan: GAN, batch_size: int = 32) -> float:
+    """How fast images are drawn, decoding included; the first few are not timed."""
+    gan.sample(2, batch_size=2)
+    started = time.perf_counter()
+    gan.sample(batch_size, batch_size=batch_size)
+    return batch_size / (time.perf_counter() - started)
+
+
+def estimate(num: int, steps: int, rate: float) -> str:
+    """What a sweep will take, before it starts."""
+    seconds = round(num * steps / rate)
+    minutes, seconds = divmod(seconds, 60)
+    return (
+        f"measuring {num:,} images {'once' if steps == 1 else f'at {steps} truncations'}: about "
+        f"{minutes}:{seconds:02d} to draw them at {rate:,.0f} images/s, and some to look at them"
+    )
+
+
+def measure_all(
+    what: str,
+    gan: GAN,
+    against: str,
+    features: str,
+    drawing: Drawing,
+    truncations: Sequence[float | None],
+    world: World,
+    tell: Callable[[str], None],
+) -> Measured:
+    """Measure a generator at several truncations against one reference, looked at once.
+
+    What cannot be measured is left out and said; the rest is measured.
+
+    Args:
+        what: the run or snapshot that `gan` is of.
+        against, features: as `scalegan evaluate` has them.
+        truncations: with None, no truncation, at the end.
+    """
+    found = Measured()
+    try:
+        names = [*SWEPT, *ONCE]
+        comparison = Comparison(what, against, names, features, drawing, world, True, tell)
+        if len(comparison.networks) > 1:
+            raise ConfigError("a report looks through one feature network, not several")
+    except ScaleganError as error:
+        found.lacking["all"] = sentence(error)
+        return found
+    for place, psi in enumerate(truncations, start=1):
+        tell(f"truncation {label(psi)} ({place} of {len(truncations)})")
+        try:
+            fake, context = comparison.look(replace(comparison.drawing, truncation=psi))
+        except ScaleganError as error:
+            found.lacking[f"truncation {label(psi)}"] = sentence(error)
+            continue
+        numbers = _each(SWEPT, comparison, fake, context, psi is None, found.lacking)
+        found.steps.append(Step(psi, numbers))
+        if psi is None:
+            once = _each(ONCE, comparison, fake, context, True, found.lacking)
+            found.numbers = [*numbers, *once]
+            try:
+                found.near = neighbours(comparison, fake)
+            except ScaleganError as error:
+                found.lacking["neighbours"] = sentence(error)
+    return found
+
+
+def neighbours(comparison: Comparison, fake: Seen) -> Near:
+    """The real pictures nearest to the first samples, in the features that were compared in.
+
+    Raises:
+        ConfigError: if the reference is not of single pictures that can be looked at again.
+        DataError: if they can no longer be read.
+    """
+    (key,) = comparison.networks
+    real = comparison.real
+    bank = None if real is None else real.sides[key].bank
+    if real is None or bank is None or real.positions is None or is_model(Path(comparison.against)):
+        raise ConfigError(
+            "the reference holds no pictures to show",
+            "name the pictures themselves with --against",
+        )
+    samples = fake.sides[key].bank
+    assert samples is not None
+    found = nearest(samples[:SAMPLES], bank, min(NEIGHBOURS, len(bank)))
+    places = real.positions[found.indices]  # (N, K)
+    only = tuple(places.unique().tolist())
+    again = replace(comparison.drawing, num=0, only=only)
+    stream = open_stream(comparison.against, again, comparison.world)
+    pictures = torch.cat([shown.images for shown in stream.batches])
+    rows = [[bisect_left(only, place) for place in line] for line in places.tolist()]
+    return Near(pictures[torch.tensor(rows)], found.distances)
+
+
+def label(truncation: float | None) -> str:
+    """A truncation in a word."""
+    return "none" if truncation is None else f"{truncation:g}"
+
+
+def sentence(error: ScaleganError) -> str:
+    """An error as it would be printed, in one line."""
+    return f"{error}; {error.hint}" if error.hint else str(error)
+
+
+def _each(
+    names: list[str],
+    comparison: Comparison,
+    fake: Seen,
+    context: Context,
+    with_floor: bool,
+    lacking: dict[str, str],
+) -> list[Number]:
+    """Every metric that can be measured; of the others, why not."""
+    numbers: list[Number] = []
+    for name in names:
+        try:
+            numbers += measure([name], METRICS, comparison.networks, comparison.real, fake,
+                               context, with_floor)  # fmt: skip
+        except ScaleganError as error:
+            lacking[name] = sentence(error)
+    return numbers

@@ -1,0 +1,246 @@
+"""`scalegan report` through the command line: complete, incomplete, and in a real browser."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import scalegan as package
+from scalegan.cli import main
+from scalegan.data.rows import collect
+from scalegan.data.sources import open_source
+from scalegan.evaluation import inputs
+from scalegan.evaluation.command import figure
+from scalegan.evaluation.inputs import Drawing
+from scalegan.registry import SOURCES
+from scalegan.report.sweep import SAMPLES, measure_all, ways
+from scalegan.runtime.world import World
+from scalegan.settings import AutoencoderConfig
+from scalegan.sizes import BigGANConfig, LadaGANConfig
+from scalegan.snapshot import GAN, Card, build_generator, save
+from tests.browser import look
+from tests.runs import scalegan, train
+
+ALONE = World(0, 1, torch.device("cpu"))
+HOSTILE = """<script>alert(1)</script> & "two" 'one'"""
+PARTS = ["Overview", "Samples", "Curves", "What each level paints", "Metrics", "Truncation",
+         "Worst and best classes", "Nearest training pictures", "Cost", "Config"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was not evaluated, with a judge, and its report."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    train(folder, 4, "--every.samples", "2 steps", "--every.checkpoint", "2 steps")
+    scalegan("judge", "train", "digits", str(folder / "judge"), "--images", "2000")
+    done = scalegan("report", str(folder), "--num", "40", "--truncations", "0.5,1.0")
+    assert re.search(r"report\.html \(\d+ kB\)", done.stdout), done.stdout
+    assert "measuring 40 images at 2 truncations: about " in done.stdout
+    return folder
+
+
+def report(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["report", *arguments, "--device", "cpu"])
+    assert stop.value.code == 0
+
+
+def text_of(path: Path) -> str:
+    return unescape(re.sub(r"<[^>]*>", " ", path.read_text()))
+
+
+def copy(run: Path, folder: Path, *without: str) -> Path:
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns(*without, "report.*"))
+    return folder
+
+
+def test_it_has_all_parts(run: Path) -> None:
+    text = (run / "report.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", text) == PARTS
+    plain = text_of(run / "report.html")
+    for said in ("truncation 0.5", "no truncation", "levels 1 to 4", "worst: ", "step 2", "seed 7",
+                 "GFLOP per image forward", "PFLOP", "images/s on cpu", "[train]", "nearest 3",
+                 "The run has recorded no evaluation"):  # fmt: skip
+        assert said in plain, said
+    assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", text)
+    marked = (run / "report.md").read_text()
+    assert all(f"## {part}\n" in marked for part in PARTS)
+    for link in re.findall(r"\]\(<(.*?)>\)", marked):
+        assert (run / link).is_file(), link
+
+
+def test_numbers_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
+    plain = text_of(run / "report.html")
+    for psi in ("0.5", ""):
+        out = tmp_path / "numbers.json"
+        extra = ["--truncation", psi] if psi else ["--floor"]
+        arguments = ["evaluate", str(run), "--num", "40", "--metrics", "fid,is,pr,per-class"]
+        with pytest.raises(SystemExit):
+            main([*arguments, *extra, "--out", str(out), "--device", "cpu"])
+        numbers = {n["name"]: n for n in json.loads(out.read_text())["numbers"]}
+        shown = [figure(numbers[name]["value"]) for name in ("fd", "is", "precision", "recall")]
+        row = re.search(rf"{psi or 'none'} +((?:[\d.,]+ +){{4}})(\w{{12}})", plain)
+        assert row and row[1].split() == shown and row[2] == numbers["fd"]["fingerprint"]
+    for number in numbers.values():
+        value, floor = figure(number["value"]), figure(number["floor"])
+        assert re.search(rf"{re.escape(number['title'])} +{value} +{floor} ", plain)
+        assert number["fingerprint"] in plain
+
+
+class Remembers(torch.nn.Module):
+    """Paints a real digit of its class; truncation pulls it towards the mean of the class."""
+
+    z_shape, num_levels, num_classes = (1,), 1, 10
+
+    def __init__(self) -> None:
+        super().__init__()
+        pictures = collect(open_source("digits", SOURCES), 0, is_shown=False)
+        self.images, self.labels = pictures.images[:, :1].float() / 127.5 - 1, pictures.labels
+        self.register_parameter("device", torch.nn.Parameter(torch.zeros(1)))
+
+    def map(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        rows = [(self.labels == label).nonzero()[:, 0] for label in labels.tolist()]
+        share = torch.special.ndtr(z[:, 0])
+        chosen = [own[int(s * len(own))] for own, s in zip(rows, share.tolist(), strict=True)]
+        return self.images[torch.stack(chosen)]
+
+    def truncate(self, w: torch.Tensor, labels: torch.Tensor, psi: float) -> torch.Tensor:
+        means = torch.stack([self.images[self.labels == i].mean(dim=0) for i in range(10)])
+        return torch.lerp(means[labels], w, psi)
+
+    def synthesize(self, w: torch.Tensor) -> torch.Tensor:
+        return w[:, None]
+
+
+def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gan = package.load(run)
+    gan = GAN(Remembers(), gan.autoencoder, gan.card)
+    monkeypatch.setattr(inputs, "load", lambda *_: gan)
+    assert ways(GAN(torch.nn.Identity(), gan.autoencoder, gan.card), [0.5]) == [None]
+    psis = ways(gan, [0.6, 1.0, 0.2, 0.6])
+    assert psis == [0.2, 0.6, None]
+    found = measure_all(str(run), gan, "", "", Drawing(num=600), psis, ALONE, lambda _: None)
+    assert not found.lacking
+    values = {name: [next(n.value for n in step.numbers if n.name == name) for step in found.steps]
+              for name in ("fd", "recall", "precision")}  # fmt: skip
+    assert values["fd"] == sorted(values["fd"], reverse=True), values
+    assert values["recall"] == sorted(values["recall"]), values
+    assert values["recall"][0] < 0.2 < 0.7 < values["recall"][2], values
+    # What it paints is a training picture: the nearest one is that picture itself.
+    assert found.near is not None
+    assert torch.equal(found.near.pictures[:, 0], gan.sample(SAMPLES))
+    assert (found.near.distances[:, 0] == 0).all() and (found.near.distances[:, 1] > 0).all()
+    assert next(n.value for n in found.numbers if n.name == "copied_share") == 1
+
+
+def snapshot(path: Path, model: Any, names: Sequence[str]) -> Path:
+    card = Card("<b>bold</b>", model, AutoencoderConfig(), (1, 8, 8), list(names), step=3)
+    torch.manual_seed(0)
+    save(path, card, build_generator(card), None)
+    return path
+
+
+LADAGAN = LadaGANConfig(
+    z_width=4, base=4, widths=(16, 8), num_heads=(2, 2), hidden_widths=(8, 8),
+    encoder_widths=(8, 8), out_widths=(8, 8),
+)  # fmt: skip
+
+
+def test_one_level_one_truncation_no_classes(run: Path, tmp_path: Path) -> None:
+    path = snapshot(tmp_path / "lada", LADAGAN, [])
+    judge = ["--features", f"judge:{run / 'judge'}", "--against", "digits"]
+    out = tmp_path / "out" / "page.html"
+    report(str(path), "--num", "30", "--truncations", "1", *judge, "--out", str(out))
+    plain = text_of(out)
+    for said in ("has one level", "has no truncation, or none was asked for",
+                 "knows no classes: seeds 0 to 63",
+                 "`accuracy` needs labels of the fake images", "There is no config.toml",
+                 "There are none: metrics.jsonl", "A snapshot alone", "FD (judge "):  # fmt: skip
+        assert said in plain, said
+    assert "per-class" in plain and (tmp_path / "out" / "page.md").is_file()
+
+
+def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
+    model = BigGANConfig(channels=4, z_width=8, shared_width=0, is_hierarchical=False)
+    card = Card("big", model, AutoencoderConfig(), (1, 32, 32), ["a", "b"])
+    path = tmp_path / "big"
+    save(path, card, build_generator(card), None)
+    gan = package.load(path)
+    assert ways(gan, [1.0, 0.5]) == [0.5, 1.0, None], "a threshold of 1 truncates"
+    # What is evaluated is what is sampled: calibrated for the threshold, or not truncated at all.
+    for psi in (None, 0.5):
+        shown = next(inputs.open_stream(str(path), Drawing(num=6, truncation=psi), ALONE).batches)
+        assert torch.equal(shown.images, gan.sample(6, truncation=psi))
+
+
+@pytest.mark.parametrize(
+    ("without", "arguments", "said"),
+    [
+        (("judge",), (), "no --features are named, and "),
+        ((), ("--against", "nowhere"), "neither a file nor a folder"),
+        (("snapshots",), (), "There is no snapshot yet to draw from"),
+        (("environment.json", "samples", "metrics.jsonl"), ("--num", "0"), "There are none"),
+    ],
+)
+def test_what_is_missing_is_said(
+    without: tuple[str, ...], arguments: tuple[str, ...], said: str, run: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)  # no weights lie in its caches
+    folder = copy(run, tmp_path / "run", *without)
+    report(str(folder), "--num", "20", *arguments)
+    assert said in text_of(folder / "report.html")
+    assert re.findall("<h2>(.*?)</h2>", (folder / "report.html").read_text()) == PARTS
+
+
+def test_a_run_that_still_trains(run: Path, tmp_path: Path) -> None:
+    folder = copy(run, tmp_path / "run", "step-00000004")
+    config = folder / "config.toml"
+    config.write_text(config.read_text().replace('"4 steps"', '"9 steps"'))
+    report(str(folder), "--num", "0")
+    plain = text_of(folder / "report.html")
+    assert "has not reached its end: 4 of 9 steps" in plain
+    assert "of the newest snapshot, step 2; the curves go on to step 4" in plain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "`nowhere` does not exist"),
+        (["{run}", "--truncations", "0.5;1"], "expected numbers such as"),
+        (["{run}", "--num", "-1"], "expected 0 or more"),
+        (["{run}", "--out", "page.pdf"], "expected a file named something.html"),
+    ],
+)
+def test_mistakes_are_sentences(
+    arguments: list[str], message: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["report", *(word.format(run=run) for word in arguments)])
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_in_a_browser(run: Path, tmp_path: Path, width: int) -> None:
+    found = look(run / "report.html", width, tmp_path)
+    assert found["headings"] == ["digits", *PARTS]
+    assert len(found["images"]) > 8 and min(found["images"]) > 0
+    assert len(found["plots"]) >= 4 and min(found["plots"]) > 100
+    assert found["width"] == width, "something is wider than the screen"
+    assert found["console"] == [] and found["scripts"] == 0
+
+
+def test_names_of_classes_are_text_in_a_browser(run: Path, tmp_path: Path) -> None:
+    names = [HOSTILE, "W" * 300, "</style>"]
+    path = snapshot(tmp_path / "snapshot", LADAGAN, names)
+    report(str(path), "--num", "0")
+    assert HOSTILE in text_of(path / "report.html") or "alert(1)" in text_of(path / "report.html")
+    found = look(path / "report.html", 400, tmp_path)
+    assert found["headings"][0] == found["title"] == "<b>bold</b>"
+    assert found["scripts"] == 0 and found["width"] == 400 and found["console"] == []

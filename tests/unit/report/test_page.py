@@ -1,0 +1,107 @@
+"""HTML and Markdown of the same blocks; nothing from outside becomes markup."""
+
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scalegan.report.blocks import (
+    Folded,
+    Gallery,
+    Notice,
+    Page,
+    Picture,
+    Plot,
+    Section,
+    Table,
+    Text,
+    Tiles,
+)
+from scalegan.report.markdown import markdown, plain
+from scalegan.report.page import html, size_text
+
+HOSTILE = (
+    """<script>alert(1)</script> & "quoted" 'single' </pre> | `code` [x](http://evil) <img src=x>"""
+)
+PNG = b"\x89PNG not really"
+
+
+def page(text: str) -> Page:
+    picture, plot = Picture(PNG, "image/png", text, 40), Plot("<svg></svg>", text, "a b.png")
+    blocks = [
+        Text(text), Notice(text), Tiles([(text, text)]), Table(["", text], [(text, text)]),
+        Gallery([picture, plot]), Folded(text, text),
+    ]  # fmt: skip
+    return Page(text, text, [Section(text, blocks)], [text])
+
+
+class Reader(HTMLParser):
+    """Which elements and attributes a page has, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    return reader
+
+
+PRINTED = st.characters(exclude_categories=["Cs", "Cc"])
+
+
+@given(st.text(PRINTED, min_size=1) | st.just(HOSTILE))
+def test_text_never_becomes_markup(text: str) -> None:
+    found, expected = read(html(page(text))), read(html(page("harmless")))
+    assert found.tags == expected.tags
+    assert [name for name, _ in found.attributes] == [name for name, _ in expected.attributes]
+    assert text in found.text
+
+
+def test_nothing_is_requested() -> None:
+    attributes = read(html(page("text"))).attributes
+    asked = [value for name, value in attributes if name in ("src", "href", "data", "action")]
+    assert asked == ["#part-0", f"data:image/png;base64,{asked[1].split(',')[1]}"]  # type: ignore[union-attr]
+    assert "default-src 'none'" in html(page("text"))
+
+
+def test_markdown_keeps_text_text() -> None:
+    text = markdown(page(HOSTILE), "report.html")
+    outside = "".join(text.split("```")[::2])
+    assert "<script" not in outside.replace("\\<", "") and "](http" not in outside.replace(
+        "\\]", ""
+    )
+    assert "![" in text and "](<a b.png>)" in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert [line.replace("\\|", "").count("|") for line in rows] == [3, 3, 3], rows
+
+
+def test_markdown_fences_are_longer_than_what_they_hold() -> None:
+    text = markdown(Page("a", "b", [Section("c", [Folded("d", "x ```` y")])]), "e.html")
+    assert "`````text\nx ```` y\n`````" in text
+
+
+def test_the_page_states_its_size() -> None:
+    text = html(page("text"))
+    assert f"{size_text(len(text.encode()))} in one file" in text
+
+
+@pytest.mark.parametrize(("count", "said"), [(999, "1 kB"), (412_345, "412 kB"), (3e6, "3.0 MB")])
+def test_sizes(count: float, said: str) -> None:
+    assert size_text(int(count)) == said
+
+
+def test_plain() -> None:
+    assert plain("a_b*c\nd|e") == "a\\_b\\*c d\\|e"
