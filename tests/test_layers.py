@@ -8,7 +8,9 @@ import pytest
 FLOORS = [
     ["errors", "sizes"],
     ["settings"],
-    ["interfaces", "runtime", "ops"],
+    ["interfaces"],
+    ["ops"],
+    ["runtime"],
     ["models", "losses", "data", "autoencoders", "features", "metrics", "sample", "doctor"],
     ["registry", "references"],
     ["config"],
@@ -77,7 +79,7 @@ def test_imports_run_downwards(path: Path) -> None:
 def test_an_upward_import_is_found() -> None:
     source = "def f():\n    from scalegan.models.gat import GATGenerator"
     path = SOURCE / "losses" / "mng.py"
-    assert violations(path, source) == ["losses (floor 3) must not import ['models']"]
+    assert violations(path, source) == ["losses (floor 5) must not import ['models']"]
 
 
 @pytest.mark.parametrize("name", LIGHT)

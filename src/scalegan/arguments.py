@@ -2,13 +2,15 @@
 
 import contextlib
 import io
-from dataclasses import fields
+import re
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import tyro
 
 from scalegan.errors import ConfigError
 from scalegan.options import Compare, Plan, Train
+from scalegan.settings import Config
 
 
 def positional(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
@@ -75,3 +77,44 @@ def sentence(box: str) -> str:
             break
         message += [] if is_rule else [line]
     return " ".join(message).removeprefix("Error parsing ").rstrip(".")
+
+
+def with_config(kind: type, name: str, arguments: list[str]) -> tuple[Any, Config]:
+    """Flags of a command that takes a recipe, and the recipe with its overrides, resolved."""
+    from scalegan import config as configs
+
+    recipe, arguments = positional(arguments, "RECIPE")
+    given = configs.read(recipe) if recipe else Config()
+    about = f"Recipes: {', '.join(configs.recipes())}."
+    parsed = parse(kind, name, "RECIPE", arguments, about, kind(config=given))
+    if recipe is None:
+        raise ConfigError(f"`scalegan {name}` needs a recipe or a config.toml", about)
+    config = parsed.config
+    if getattr(config.model, "size", "") != getattr(given.model, "size", ""):
+        # A size on the command line replaces the file's numbers, unless they are given too.
+        same = {n: 0 for n in ("width", "depth", "num_heads")
+                if getattr(config.model, n) == getattr(given.model, n)}  # fmt: skip
+        config = replace(config, model=replace(config.model, **same))
+    before, now = given.data, config.data
+    if now.shards != before.shards and now.source == before.source:
+        config = replace(
+            config, data=replace(now, source="")
+        )  # shards instead of the file's source
+    elif now.source != before.source and now.shards == before.shards:
+        config = replace(config, data=replace(now, shards=""))
+    return parsed, configs.resolve(configs.parse(asdict(config)))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds of "0-63" or "1,5,9-12".
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match or (match[2] and int(match[2]) < int(match[1])):
+            raise ConfigError(f'`--seeds` is "{text}"; expected seeds such as 0-63 or 1,5,9')
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return seeds

@@ -1,13 +1,12 @@
 """The commands: parse, call, print errors. Nothing heavy is imported before flags are parsed."""
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from scalegan.arguments import parse, positional
+from scalegan.arguments import parse, parse_seeds, positional, with_config
 from scalegan.errors import ConfigError, DataError, ScaleganError
 from scalegan.options import (
     Check,
@@ -26,7 +25,6 @@ from scalegan.options import (
     Train,
     TrainJudge,
 )
-from scalegan.settings import Config
 
 HELP = """usage: scalegan COMMAND [options]
 
@@ -103,32 +101,6 @@ def fail(message: str, hint: str = "") -> None:
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
     sys.exit(2)
-
-
-def with_config(kind: type, name: str, arguments: list[str]) -> tuple[Any, Config]:
-    """Flags of a command that takes a recipe, and the recipe with its overrides, resolved."""
-    from scalegan import config as configs
-
-    recipe, arguments = positional(arguments, "RECIPE")
-    given = configs.read(recipe) if recipe else Config()
-    about = f"Recipes: {', '.join(configs.recipes())}."
-    parsed = parse(kind, name, "RECIPE", arguments, about, kind(config=given))
-    if recipe is None:
-        raise ConfigError(f"`scalegan {name}` needs a recipe or a config.toml", about)
-    config = parsed.config
-    if getattr(config.model, "size", "") != getattr(given.model, "size", ""):
-        # A size on the command line replaces the file's numbers, unless they are given too.
-        same = {n: 0 for n in ("width", "depth", "num_heads")
-                if getattr(config.model, n) == getattr(given.model, n)}  # fmt: skip
-        config = replace(config, model=replace(config.model, **same))
-    before, now = given.data, config.data
-    if now.shards != before.shards and now.source == before.source:
-        config = replace(
-            config, data=replace(now, source="")
-        )  # shards instead of the file's source
-    elif now.source != before.source and now.shards == before.shards:
-        config = replace(config, data=replace(now, shards=""))
-    return parsed, configs.resolve(configs.parse(asdict(config)))
 
 
 def train_command(arguments: list[str]) -> int:
@@ -218,21 +190,6 @@ def with_progress(batches: Iterable[Any], total: int) -> Iterator[Any]:
         for batch in batches:
             yield batch
             bar.advance(len(batch))
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Seeds of "0-63" or "1,5,9-12".
-
-    Raises:
-        ConfigError: if it is neither.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match or (match[2] and int(match[2]) < int(match[1])):
-            raise ConfigError(f'`--seeds` is "{text}"; expected seeds such as 0-63 or 1,5,9')
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return seeds
 
 
 def look_command(arguments: list[str]) -> int:
