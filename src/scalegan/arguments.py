@@ -38,6 +38,8 @@ def parse(
                 args=arguments,
                 default=kind() if default is None else default,
                 return_unknown_args=True,
+                # The recipe says which architecture's sizes `model` has.
+                config=(tyro.conf.AvoidSubcommands,),
             )
     except SystemExit as stop:
         if not stop.code:
@@ -46,7 +48,10 @@ def parse(
     if unknown:
         from scalegan.config import suggestion
 
-        hint = suggestion(unknown[0].split("=")[0], flags(kind))
+        word = unknown[0].split("=")[0]
+        hint = suggestion(word, flags(kind))
+        if word in flags(kind):
+            hint = "the architecture of this recipe has no such setting"
         hint = hint or f"`scalegan {name} --help` lists all options"
         raise ConfigError(f"unknown option `{unknown[0]}`", hint)
     return parsed
