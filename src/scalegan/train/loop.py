@@ -78,7 +78,7 @@ def train(
     # A run that was killed while it was evaluated at its end is evaluated now.
     if is_at_end and (not config.evaluate.num_images or is_measured(run, state.step)):
         raise CompleteError(
-            f"`{run}` is complete: step {state.step:,}, {end}",
+            f"`{run}` is complete: step {state.step:,} of {end}",
             "raise --train.duration to go on, or choose another --run",
         )
     notes += introduce(built, run, end, every)
@@ -227,7 +227,7 @@ def introduce(built: Built, run: Path, end: End, every: dict[str, int]) -> list[
         f"{discriminator / 1e6:.2f} M parameters on {state.world.device}",
         f"{len(built.rows):,} pictures as samples of {channels}x{side}x{side}, in "
         f"{len(built.pictures.class_names)} classes",
-        f"{end}, each step of {images} images{epochs}, into `{run}`, "
+        f"{end}{' steps' if end.steps else ''} of {images} images a step{epochs} into `{run}`, "
         f"{'about' if end.steps else 'at least'} {needed / 1e6:,.0f} MB",
     ]
 
