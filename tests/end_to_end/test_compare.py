@@ -142,5 +142,5 @@ def test_killed_while_it_is_evaluated_a_run_is_evaluated_later(
     assert not any("fingerprint" in line for line in read_metrics(run))
     assert [n.name for n in train(given[1], run, "cpu").numbers] == ["fd", "accuracy"]
     assert [line["step"] for line in read_metrics(run) if "fingerprint" in line] == [4]
-    with pytest.raises(CompleteError, match="is complete: step 4, 4 steps"):
+    with pytest.raises(CompleteError, match="is complete: step 4 of 4"):
         train(given[1], run, "cpu")

@@ -80,4 +80,4 @@ class End:
         return f"  {minutes}:{seconds:02d} of training left"
 
     def __str__(self) -> str:
-        return self.duration if self.steps is None else f"{self.steps:,} steps"
+        return self.duration if self.steps is None else f"{self.steps:,}"

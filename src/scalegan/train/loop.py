@@ -81,7 +81,7 @@ def train(
     is_complete = not config.evaluate.num_images or is_measured(run, state.step)
     if is_at_end and is_complete and not is_restarted():  # a process may be killed after its end
         raise CompleteError(
-            f"`{run}` is complete: step {state.step:,}, {end}",
+            f"`{run}` is complete: step {state.step:,} of {end}",
             "raise --train.duration to go on, or choose another --run",
         )
     notes += introduce(built, run, end, every)
@@ -255,7 +255,7 @@ def introduce(built: Built, run: Path, end: End, every: dict[str, int]) -> list[
         f"{discriminator / 1e6:.2f} M parameters on {state.world.device}",
         f"{len(built.rows):,} pictures as samples of {channels}x{side}x{side}, in "
         f"{len(built.pictures.class_names)} classes",
-        f"{end}, each step of {images} images{epochs}, into `{run}`, "
+        f"{end}{' steps' if end.steps else ''} of {images} images a step{epochs} into `{run}`, "
         f"{'about' if end.steps else 'at least'} {needed / 1e6:,.0f} MB",
     ]
 
