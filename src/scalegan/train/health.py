@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from scalegan.data.rows import Labeled
@@ -212,7 +213,9 @@ def build_probe(
     return probe
 
 
-def probed_rows(labels: Labels, num_classes: int) -> tuple[Tensor, Labels]:
+def probed_rows(
+    labels: Labels, num_classes: int
+) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " M"]]:
     """The first rows of some classes: indices and labels, class by class."""
     found = []
     for label in torch.linspace(0, max(num_classes - 1, 0), PROBED_CLASSES).long().unique():
