@@ -190,6 +190,12 @@ def resolve(config: Config) -> Config:
             "`train.share_noise` is set but there are several `train.discriminator_turns`",
             "set it to false: every turn draws its own",
         )
+    if config.train.parallel == "shard" and config.objective.penalty.kind == "exact":
+        raise ConfigError(
+            "`train.parallel` is `shard` but an exact penalty needs second derivatives, which "
+            "sharded weights do not carry",
+            "set `objective.penalty.kind` to finite-difference, or `train.parallel` to replicate",
+        )
     if config.optim.base_width and not hasattr(config.model, "width"):
         raise ConfigError(
             f"`optim.base_width` is set but `{config.model.architecture}` has no one width",

@@ -235,6 +235,10 @@ def test_defaults_are_written_and_read() -> None:
             "`train.share_noise` is set but there are several `train.discriminator_turns`",
         ),
         (
+            {"train": {"parallel": "shard"}, "objective": {"penalty": {"kind": "exact"}}},
+            "`train.parallel` is `shard` but an exact penalty needs second derivatives",
+        ),
+        (
             {"model": {"architecture": "dcgan"}},
             '`model.architecture` is "dcgan"; expected one of: ',
         ),

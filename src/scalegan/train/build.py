@@ -215,7 +215,7 @@ def build_state(
         network.to(world.device)
         for network in build_networks(config, autoencoder.shape, num_classes)
     )
-    check_abilities(config, generator)
+    check_abilities(config, generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     molds = {}
     if parallel.is_sharded(config.train, world):
@@ -255,8 +255,10 @@ def build_networks(
     return generator, discriminator
 
 
-def check_abilities(config: Config, generator: GeneratorModule) -> None:
-    """Raise ConfigError where a setting asks for what the generator cannot do."""
+def check_abilities(
+    config: Config, generator: GeneratorModule, discriminator: DiscriminatorModule
+) -> None:
+    """Raise ConfigError where a setting asks for what the networks cannot do."""
     wanted = {
         "train.style_mixing": (config.train.style_mixing, MixesStyles),
         "objective.orthogonal": (config.objective.orthogonal, WantsOrthogonalWeights),
@@ -264,6 +266,17 @@ def check_abilities(config: Config, generator: GeneratorModule) -> None:
     for name, (value, ability) in wanted.items():
         if value and not isinstance(generator, ability):
             raise ConfigError(f"`{name}` is set but `{config.model.architecture}` has no such term")
+    train = config.train
+    asked = [n for n, usual in (("recompute", "none"), ("parallel", "replicate"))
+             if getattr(train, n) != usual]  # fmt: skip
+    for network in (generator, discriminator):
+        kept = [v for block in network.blocks for v in block.state_dict(keep_vars=True).values()]
+        if asked and not all(isinstance(value, nn.Parameter) for value in kept):
+            raise ConfigError(
+                f"`train.{asked[0]}` is `{getattr(train, asked[0])}` but a forward pass of "
+                f"`{config.model.architecture}` moves statistics, and would move them twice",
+                "leave it out; it is for networks without batch statistics, such as gat",
+            )
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -5,10 +5,18 @@ import numpy as np
 import pytest
 import torch
 
+from scalegan import config as configs
+from scalegan.autoencoders.base import Identity
 from scalegan.errors import ConfigError, DataError
 from scalegan.runtime.world import World
 from scalegan.settings import AlignmentConfig, Config, DataConfig, ObjectiveConfig, TrainConfig
-from scalegan.train.build import build, build_networks, count_parameters, to_device
+from scalegan.train.build import (
+    build,
+    build_networks,
+    build_state,
+    count_parameters,
+    to_device,
+)
 from tests import tiny
 
 ALONE = World(0, 1, tiny.CPU)
@@ -118,3 +126,28 @@ def test_to_device_keeps_everything() -> None:
 def test_networks_of_a_config_are_a_pair() -> None:
     generator, discriminator = build_networks(tiny.config(), (1, 8, 8), 3)
     assert generator.num_levels * 1 == discriminator.patches.in_channels
+
+
+@pytest.mark.parametrize(("name", "value"), [("recompute", "full"), ("parallel", "shard")])
+def test_statistics_are_not_moved_twice(name: str, value: str) -> None:
+    recipe = configs.resolve(configs.read("digits-biggan"))
+    recipe = replace(recipe, train=replace(recipe.train, **{name: value}))
+    with pytest.raises(ConfigError, match=rf"^`train\.{name}` is `{value}` but a forward pass of"):
+        build_state(recipe, World(0, 1, torch.device("cpu")), Identity(1, 8), 10)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "name"),
+    [
+        ("digits-biggan", {"train": {"style_mixing": 0.5}}, "train.style_mixing"),
+        ("digits-ladagan", {"objective": {"orthogonal": 1e-4}}, "objective.orthogonal"),
+    ],
+)
+def test_terms_that_a_generator_has_not_are_refused(
+    recipe: str, changes: dict[str, dict[str, float]], name: str
+) -> None:
+    config = configs.resolve(configs.read(recipe))
+    for part, values in changes.items():
+        config = replace(config, **{part: replace(getattr(config, part), **values)})
+    with pytest.raises(ConfigError, match=rf"^`{name}` is set but"):
+        build_state(config, World(0, 1, torch.device("cpu")), Identity(1, 8), 10)
