@@ -111,7 +111,7 @@ def default_optimizer(state: TrainState) -> Any:
 
 def average_one_by_one(_: TrainState) -> Any:
     @torch.no_grad()
-    def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    def update_average(average: nn.Module, network: nn.Module, decay: float, _: str) -> None:
         for mine, other in zip(average.parameters(), network.parameters(), strict=True):
             mine.copy_(decay * mine + (1 - decay) * other)
         for mine, other in zip(average.buffers(), network.buffers(), strict=True):

@@ -165,7 +165,7 @@ class Part(Sequence[Batch]):
         self.turn += 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Threads(World):
     """A world whose ranks are threads."""
 
@@ -195,7 +195,10 @@ def run(replay: Replay, num_ranks: int, num_micro: int) -> list[tuple[TrainState
     of = config(ALIGNED, share_noise=False, micro_batches=num_micro)
 
     # Built one after another: start values come from the one generator of the process.
-    worlds = [Threads(rank, num_ranks, tiny.CPU, barrier, posts) for rank in range(num_ranks)]
+    worlds = [
+        Threads(rank, num_ranks, tiny.CPU, barrier=barrier, posts=posts)
+        for rank in range(num_ranks)
+    ]
     states = [new_state(of, world) for world in worlds]
     gradients = [gradients_of(state) for state in states]
 

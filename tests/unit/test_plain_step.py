@@ -48,7 +48,7 @@ def take_step(*names: str) -> Step:
         for name, network in networks.items()
         for key, value in network.state_dict().items()
     }
-    return Step(gradients, report, weights, learning_rate(config.optim.learning_rate, 16))
+    return Step(gradients, report, weights, learning_rate("generator", config))
 
 
 @pytest.mark.parametrize("names", [EVERYTHING, *((name,) for name in PLAIN)], ids=str)

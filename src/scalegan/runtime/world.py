@@ -70,7 +70,8 @@ class World:
         total = tensor.clone()
         if self.size > 1:
             total = total.contiguous()
-            dist.all_reduce(total)
+            with self._meeting():
+                dist.all_reduce(total)
         return total
 
     def gather(self, tensor: Tensor) -> Tensor:
