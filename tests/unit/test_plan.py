@@ -8,7 +8,16 @@ import torch
 from scalegan import config as configs
 from scalegan.cost import Task
 from scalegan.errors import ConfigError
-from scalegan.plan import DEVICES, Device, Plan, describe, make_plan, read_task, sample_shape
+from scalegan.plan import (
+    DEVICES,
+    Device,
+    Plan,
+    describe,
+    disk_bytes,
+    make_plan,
+    read_task,
+    sample_shape,
+)
 from scalegan.prepare import prepare
 from scalegan.settings import AutoencoderConfig, Config, DataConfig, EveryConfig, TrainConfig
 from scalegan.train import checkpoint
@@ -133,7 +142,8 @@ def test_prepared_shards_are_read_and_weighed(tmp_path: Path) -> None:
 
 def test_what_is_not_prepared_yet_is_estimated() -> None:
     recipe = configs.resolve(configs.read("gat-s2-imagenet256"))
-    disk = make_plan(recipe, Task((4, 32, 32), 10, 100, 256), DEVICES["h200"]).disk
+    counts = Counts(*[1] * len(Counts._fields))
+    disk = disk_bytes(recipe, Task((4, 32, 32), 10, 100, 256), counts, steps=10)
     assert disk["latents"] == 100 * 2 * 2 * 4 * 32 * 32  # mean and deviation, float16
     assert disk["pictures"] == 100 * 1.75 * 256**2  # its teacher looks at them
 

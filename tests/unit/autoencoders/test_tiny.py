@@ -96,6 +96,7 @@ def test_taef2_on_a_few_photos() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @needs_taef2
 @needs_photos
 def test_taef2_on_all_photos() -> None:
