@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scalegan import config as configs
-from scalegan.cost import Task
+from scalegan.cost import Counts, Task
 from scalegan.errors import ConfigError
 from scalegan.plan import (
     DEVICES,
