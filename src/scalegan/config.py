@@ -250,6 +250,11 @@ def _with_numbers(model: GATConfig) -> GATConfig:
 def _check_objective(objective: ObjectiveConfig) -> None:
     """Raise where terms exclude each other or one has no effect."""
     penalty, path = objective.penalty, objective.path_length
+    if not objective.joint_batch and objective.alignment.weight > 0:
+        raise ConfigError(
+            "`objective.alignment` is set but `objective.joint_batch` is false",
+            "no network that is aligned looks across the batch: leave `joint_batch` out",
+        )
     if penalty.kind == "exact" and penalty.sigma != type(penalty)().sigma:
         raise ConfigError("`objective.penalty.sigma` is set but an exact penalty has no step")
     if penalty.lazy and penalty.every == 1:

@@ -106,7 +106,10 @@ def convert(
 
 def of_hub(tensors: dict[str, Tensor], config: Path) -> tuple[Card, dict[str, nn.Module]]:
     """A card and the generator of the hub's BigGAN-deep weights, without truncation."""
-    sizes = read_json(config)
+    try:
+        sizes = read_json(config)
+    except ValueError as error:
+        raise CheckpointError(f"`{config}` cannot be read: {error}") from None
     model, layers = biggan.hub_config(sizes)
     generator = biggan.hub_generator(sizes, tensors)
     shape = (3, sizes["output_dim"], sizes["output_dim"])

@@ -130,6 +130,8 @@ def count(config: Config, task: Task) -> Counts:
         every = config.objective.penalty.every, config.objective.path_length.every or 1
         turns = [0.0, 0.0]
         for step, shares in ((0, [1 / n for n in every]), (1, [1 - 1 / n for n in every])):
+            if not any(shares):
+                continue  # every step is like the first
             discriminator.requires_grad_(True)
             with Operations() as first:
                 terms = objective.discriminator_terms(

@@ -20,7 +20,7 @@ from scalegan.metrics.density_coverage import density_coverage
 from scalegan.metrics.diversity import diversity
 from scalegan.metrics.evaluate import Metric
 from scalegan.metrics.frechet import frechet_distance
-from scalegan.metrics.memorisation import authenticity_percent
+from scalegan.metrics.memorisation import authenticity_percent, copies
 from scalegan.metrics.per_class import per_class_distances
 from scalegan.metrics.precision_recall import precision_recall
 from scalegan.models import biggan, gansformer, gat, ladagan
@@ -100,7 +100,7 @@ METRICS = {
     ),
     "authenticity": Metric("authentic %", authenticity_percent, BANKS),
     "nearest": Metric("nearest real, relative", adapters.nearest_ratio, BANKS),
-    "copies": Metric("copies", adapters.copies, ("real.hashes", "fake.hashes")),
+    "copies": Metric("copies", copies, ("real.hashes", "fake.hashes")),
     "diversity": Metric("diversity", diversity, ("fake.bank",)),
 }  # fmt: skip
 """Pure functions, each with what it takes: see `metrics.evaluate.Metric`."""

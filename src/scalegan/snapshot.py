@@ -31,6 +31,7 @@ from scalegan.runtime.files import (
     damage,
     load_tensors,
     read_json,
+    refuse_other_shapes,
     save_tensors,
     write_json,
 )
@@ -141,12 +142,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     tensors = load_tensors(path)
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise CheckpointError(
-                f"`{path}` has {found.get(name, 'no tensor')} for `{name}`; "
-                f"expected {expected.get(name, 'none')}"
-            )
+    refuse_other_shapes(path, found, expected)
     fill(network, tensors)
 
 

@@ -121,3 +121,8 @@ def test_the_hub_s_biggan_becomes_a_snapshot(tmp_path: Path) -> None:
     command[-1] = str(tmp_path / "other")
     odd = scalegan(*command, "--hub-config", str(tmp_path / "config.json"), check=False).stderr
     assert "lists other blocks than a BigGAN-deep of its size has" in odd
+
+    for text, reason in (("{", "cannot be read"), ('{"z_dim": 3}', "is not the config of a hub")):
+        (tmp_path / "config.json").write_text(text)
+        odd = scalegan(*command, "--hub-config", str(tmp_path / "config.json"), check=False).stderr
+        assert reason in odd and "Traceback" not in odd

@@ -239,6 +239,10 @@ def test_defaults_are_written_and_read() -> None:
             "`train.parallel` is `shard` but an exact penalty needs second derivatives",
         ),
         (
+            {"objective": {"joint_batch": False, "alignment": {"weight": 1.0, "features": 5}}},
+            "`objective.alignment` is set but `objective.joint_batch` is false",
+        ),
+        (
             {"model": {"architecture": "dcgan"}},
             '`model.architecture` is "dcgan"; expected one of: ',
         ),

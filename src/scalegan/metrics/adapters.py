@@ -4,7 +4,7 @@ Rows are shuffled by seed where their order counts, for folders are sorted by cl
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -18,15 +18,6 @@ from scalegan.metrics.statistics import Moments
 from scalegan.runtime.rng import stream
 
 Fit = Callable[[Any, Any, list[str]], Callable[[Any], Any]]
-
-
-class Copies(NamedTuple):
-    """Shares of samples that equal others, to the pixel."""
-
-    copied_share: float
-    """Of training images."""
-    duplicate_share: float
-    """Of earlier samples."""
 
 
 def distance_infinity(
@@ -60,12 +51,6 @@ def nearest_ratio(real: Float[Tensor, "N E"], fake: Float[Tensor, "M E"]) -> flo
     """
     among = nearest(real, real, 1, is_same=True).distances.median()
     return (nearest(fake, real, 1).distances.median() / among).item()
-
-
-def copies(real: Int64[Tensor, " N"], fake: Int64[Tensor, " M"]) -> Copies:
-    """Exact copies, found by the images' hashes."""
-    copied = torch.isin(fake, real).double().mean().item()
-    return Copies(copied, 1 - len(fake.unique()) / len(fake))
 
 
 def classification_accuracy_score(

@@ -11,9 +11,6 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-COLOR_PROBABILITY = 0.5
-"""The chance of a color change where the official code has it switched on."""
-
 
 @dataclass(frozen=True)
 class Dice:

@@ -249,6 +249,9 @@ def hub_generator(
     return filled(lambda: BigGANGenerator(model, (3, side, side), num_classes, layers), found)
 
 
+HUB_NUMBERS = ("channel_width", "attention_layer_position", "output_dim", "num_classes")
+
+
 def hub_config(config: Mapping[str, Any]) -> tuple[BigGANConfig, list[Layer]]:
     """The hub's settings as ours, and the blocks they list.
 
@@ -256,7 +259,7 @@ def hub_config(config: Mapping[str, Any]) -> tuple[BigGANConfig, list[Layer]]:
         ConfigError: if one is missing.
     """
     try:
-        unit, place = config["channel_width"], config["attention_layer_position"]
+        unit, place, *_ = [config[name] for name in HUB_NUMBERS]
         layers = [
             Layer(unit * inputs, unit * outputs, bool(is_up), attends=i == place - 1)
             for i, (is_up, inputs, outputs) in enumerate(config["layers"])

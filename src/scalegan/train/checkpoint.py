@@ -17,6 +17,7 @@ from scalegan.runtime.files import (
     fault_point,
     load_tensors,
     read_json,
+    refuse_other_shapes,
     remove_folder,
     save_tensors,
     write_json,
@@ -390,10 +391,5 @@ def _load_parts(state: TrainState, path: Path) -> None:
         load_optimizer(optimizer, empty, path)
     expected = state_tensors(state)
     shapes = {name: tuple(value.shape) for name, value in expected.items()}
-    for name in sorted(shapes.keys() | found.keys()):
-        if shapes.get(name) != found.get(name):
-            raise CheckpointError(
-                f"`{path}` has {found.get(name, 'no tensor')} for `{name}`; "
-                f"expected {shapes.get(name, 'none')}"
-            )
+    refuse_other_shapes(path, found, shapes)
     load_parts(expected, path)

@@ -11,11 +11,6 @@ def bank(count: int, seed: int, shift: float = 0) -> torch.Tensor:
     return torch.randn(count, 4, generator=torch.Generator().manual_seed(seed)) + shift
 
 
-def test_copies_by_hand() -> None:
-    real, fake = torch.tensor([1, 2, 3]), torch.tensor([3, 3, 4, 5])
-    assert adapters.copies(real, fake) == (0.5, 0.25)
-
-
 def test_the_score_does_not_see_the_order_of_classes() -> None:
     logits = 9 * torch.eye(10).repeat_interleave(50, 0)  # sorted by class: each part sees one
     assert inception_score(logits).mean == pytest.approx(1)

@@ -8,9 +8,7 @@ from scalegan.metrics import neighbours
 from scalegan.metrics.density_coverage import density_coverage
 from scalegan.metrics.memorisation import (
     authenticity_percent,
-    copied_share,
-    digests,
-    duplicate_share,
+    copies,
 )
 from scalegan.metrics.neighbours import inside, nearest
 from scalegan.metrics.precision_recall import precision_recall
@@ -109,13 +107,11 @@ def test_known_neighbours_change_nothing() -> None:
 
 
 def test_copies_are_counted() -> None:
-    pictures = torch.arange(4, dtype=torch.uint8).repeat_interleave(12).view(4, 3, 2, 2)
-    known, drawn = digests(pictures[:2]), digests(pictures[[1, 2, 2, 3]])
-    assert duplicate_share(drawn) == 0.25 and duplicate_share(known) == 0
-    assert copied_share(known, drawn) == 0.25
-    for share in (lambda: duplicate_share([]), lambda: copied_share(known, [])):
-        with pytest.raises(DataError, match="no samples"):
-            share()
+    known, drawn = torch.tensor([1, 2, 3]), torch.tensor([3, 3, 4, 5])
+    assert copies(known, drawn) == (0.5, 0.25)
+    assert copies(known, known) == (1, 0)
+    with pytest.raises(DataError, match="no samples"):
+        copies(known, known[:0])
 
 
 def test_what_has_no_neighbours() -> None:
