@@ -5,6 +5,7 @@ same draws in the same order, equal losses and gradients to float tolerance
 (tests/unit/test_plain_step.py). `plainly` puts some or all of them in place of the package's own.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from scalegan.losses.objective import Objective
 from scalegan.models.gat import DiscriminatorBlock, GATDiscriminator, GATGenerator
 from scalegan.ops import attention
 from scalegan.ops.linear import Linear
+from scalegan.runtime import memory
 from scalegan.runtime.parallel import recompute
 from scalegan.train import state as states
 from scalegan.train.state import TrainState
@@ -144,6 +146,19 @@ def products_by_mkl(state: TrainState) -> ExitStack:
     return stack
 
 
+@contextmanager
+def memory_given_back(_: TrainState) -> Iterator[None]:
+    """glibc as it is by default, which adapts itself to blocks of up to 32 MiB."""
+    library = ctypes.CDLL(None)
+    library.mallopt(memory.MMAP_THRESHOLD, 32 << 20)
+    library.mallopt(memory.TRIM_THRESHOLD, 64 << 20)
+    library.malloc_trim(0)
+    try:
+        yield
+    finally:
+        memory.keep_freed_memory()
+
+
 PLAIN: dict[str, Callable[[TrainState], Any]] = {
     "kept activations": every_block_recomputed,
     "one generator forward": generator_in_both_turns,
@@ -155,8 +170,10 @@ PLAIN: dict[str, Callable[[TrainState], Any]] = {
     "foreach average": average_one_by_one,
     "scattered class means": class_by_class,
     "oneDNN": products_by_mkl,
+    **({"freed memory": memory_given_back} if memory.keep_freed_memory() else {}),
 }
-"""What is done for speed, and how it is taken back."""
+"""What is done for speed, and how it is taken back. To import this is to do the last, as the command
+line does."""
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def main() -> None:
 
 def variants(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Each variant's times, and how many times ours they are."""
-    from benchmarks.plain_step import PLAIN, plainly
+    from plain_step import PLAIN, plainly
 
     taken_back: dict[str, tuple[str, ...]] = dict(TAKEN_BACK)
     if arguments.levers:

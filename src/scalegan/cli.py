@@ -77,6 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
 
             hint = suggestion(command, list(COMMANDS)) or "`scalegan --help` lists the commands"
             raise ConfigError(f"unknown command `{command}`", hint)
+        from scalegan.runtime.memory import keep_freed_memory
+
+        keep_freed_memory()
         sys.exit(COMMANDS[command](rest))
     except ScaleganError as error:
         if is_debug:

@@ -167,8 +167,10 @@ def activations(config: Config, task: Task, keeps_fake: bool, mode: str = "") ->
         mode: of recomputation; empty = the config's.
     """
     mode = mode or config.train.recompute
-    one, two = (_fullest(config, task, keeps_fake, images, mode) for images in (1, 2))
-    return Activations(2 * one - two, two - one)
+    # A batch of one is a case of its own: the fullest moment can be another one.
+    two, four = (_fullest(config, task, keeps_fake, images, mode) for images in (2, 4))
+    per_image = (four - two) // 2
+    return Activations(max(0, two - 2 * per_image), per_image)
 
 
 def _fullest(config: Config, task: Task, keeps_fake: bool, images: int, mode: str) -> int:

@@ -1,12 +1,8 @@
 """Forced collapses sound an alarm, healthy runs none: the runs of benchmarks/health_alarms.py."""
 
-import sys
-from pathlib import Path
-
+import health_alarms
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import health_alarms
 from scalegan.train import health
 
 RUNS = range(200, 220)  # seeds that no limit was set on

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 import torch
-from benchmarks.plain_step import PLAIN, mean_over_classes, plainly
+from plain_step import PLAIN, mean_over_classes, plainly
 from torch import Tensor
 
 from scalegan.ops.linear import Linear

@@ -1,0 +1,25 @@
+"""What a step frees, the next one takes again: the C library's allocator, told not to let go."""
+
+import ctypes
+import sys
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
+NEVER = 2**30
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees, where its C library is glibc; elsewhere do nothing.
+
+    By default glibc maps every block of over 32 MiB anew, and the system clears it page by page
+    while it is first written to: a tenth of a training step on a CPU (benchmarks/train_step.py).
+    Of process-wide effect, so the command line asks for it and the library does not.
+
+    Returns:
+        Whether the allocator has agreed.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not in every C library
+    if mallopt is None:
+        return False
+    return bool(mallopt(MMAP_THRESHOLD, NEVER)) and bool(mallopt(TRIM_THRESHOLD, NEVER))
