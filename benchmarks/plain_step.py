@@ -172,8 +172,8 @@ PLAIN: dict[str, Callable[[TrainState], Any]] = {
     "oneDNN": products_by_mkl,
     **({"freed memory": memory_given_back} if memory.keep_freed_memory() else {}),
 }
-"""What is done for speed, and how it is taken back. To import this is to do the last, as the command
-line does."""
+"""What is done for speed, and how it is taken back. To import this is to keep freed memory, as the
+command line does."""
 
 
 @contextmanager

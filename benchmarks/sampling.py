@@ -23,9 +23,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from plain_step import mean_over_classes, plainly, track
-from train_step import device_name, git
 
+from plain_step import mean_over_classes, plainly, track
 from scalegan.models.gat import GATGenerator
 from scalegan.registry import AUTOENCODERS
 from scalegan.runtime.files import write_json
@@ -33,9 +32,11 @@ from scalegan.sample import paint, styles_for
 from scalegan.settings import AutoencoderConfig
 from scalegan.sizes import GAT_SIZES, GATConfig
 from scalegan.snapshot import Card, save
+from train_step import device_name, git
 
 SHAPE, NUM_CLASSES = (4, 32, 32), 1000
-SAMPLING = ("complex rotation", "oneDNN", "freed memory")  # of what is done for speed, what sampling has part in
+SAMPLING = ("complex rotation", "oneDNN", "freed memory")
+"""Of what is done for speed, what sampling has part in."""
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ from functools import cache
 
 import pytest
 import torch
-from plain_step import PLAIN, mean_over_classes, plainly
 from torch import Tensor
 
+from plain_step import PLAIN, mean_over_classes, plainly
 from scalegan.ops.linear import Linear
 from scalegan.settings import AlignmentConfig, ObjectiveConfig
 from scalegan.train.optim import learning_rate
