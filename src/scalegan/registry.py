@@ -68,7 +68,7 @@ AUTOENCODERS: dict[str, Callable[[AutoencoderConfig, int, int], Autoencoder]] = 
 FEATURES = {name: partial(dinov2.dinov2, name) for name in dinov2.VARIANTS}
 
 FEATURE_NETWORKS: dict[str, Callable[[str, torch.device], FeatureNetwork]] = {
-    "inception": inception.inception,
+    **{name: partial(inception.inception, name) for name in inception.HANDLINGS},
     "judge": judge.load_judge,
     "transformers": transformers_model.transformers_model,
     "timm": timm_model.timm_model,

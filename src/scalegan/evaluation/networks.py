@@ -6,7 +6,9 @@ from scalegan.errors import ConfigError
 from scalegan.interfaces import FeatureNetwork
 from scalegan.registry import FEATURE_NETWORKS
 
-EXAMPLES = "inception, judge:PATH, dinov2-l, dinov2-l:PATH, transformers:PATH, timm:NAME"
+EXAMPLES = (
+    "inception, inception-clean, judge:PATH, dinov2-l, dinov2-l:PATH, transformers:PATH, timm:NAME"
+)
 
 
 def open_networks(text: str, device: torch.device) -> dict[str, FeatureNetwork]:

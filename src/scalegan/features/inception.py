@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.interfaces import Features
-from scalegan.ops.resize import tf1_bilinear
+from scalegan.ops.resize import FILTERS
 from scalegan.runtime.files import digest
 from scalegan.runtime.foreign import read_tensors
 from scalegan.runtime.precision import full_float32
@@ -33,6 +33,25 @@ SPATIAL = 7
 COUNTS = ".num_batches_tracked"
 
 Size = int | tuple[int, int]
+
+
+class Handling(NamedTuple):
+    """How a tool brings images to the network: each makes another metric of the same weights."""
+
+    kind: str
+    resize: str
+    """One of `ops.resize.FILTERS`."""
+    middle: float
+    scale: float
+    """Images become (x - middle) / scale."""
+
+
+HANDLINGS = {
+    "inception": Handling("inception-2015-12-05", "tf1-bilinear", 128.0, 128.0),
+    "inception-clean": Handling("inception-clean", "clean-bicubic", 128.0, 128.0),
+    "inception-pytorch-fid": Handling("inception-pytorch-fid", "halfpixel-bilinear", 127.5, 127.5),
+}
+"""What FID means (original FID, ADM, torch-fidelity); clean-fid's; pytorch-fid's."""
 
 
 class Convolution(nn.Module):
@@ -223,13 +242,18 @@ class Inception:
         weights: all tensors of a published file, under its names.
         digest: SHA-256 of the file; empty for weights that come from none.
         device: where it computes.
+        handling: a name in `HANDLINGS`.
 
     Raises:
         CheckpointError: if a tensor is missing, unknown or of the wrong shape.
     """
 
     def __init__(
-        self, weights: Mapping[str, Tensor], digest: str = "", device: torch.device | str = "cpu"
+        self,
+        weights: Mapping[str, Tensor],
+        digest: str = "",
+        device: torch.device | str = "cpu",
+        handling: str = "inception",
     ) -> None:
         kept = {name: value.float() for name, value in weights.items() if not name.endswith(COUNTS)}
         with torch.device("meta"):
@@ -240,11 +264,13 @@ class Inception:
         self.network = network.requires_grad_(False).eval().to(device)
         self.digest = digest or _digest(kept)
         self.device = torch.device(device)
+        self.handling = HANDLINGS[handling]
 
     @property
     def is_published(self) -> bool:
-        """Whether the weights are the ones that FID means. With others it is not FID."""
-        return self.digest.startswith(DIGEST)
+        """Whether weights and handling are the ones that FID means. With others it is not FID."""
+        is_usual = self.handling == HANDLINGS["inception"]
+        return is_usual and self.digest.startswith(DIGEST)
 
     def __call__(self, images: UInt8[Tensor, "N 3 H W"]) -> Features:
         """Pooled (N, 2048), spatial (N, 2023), logits without the bias (N, 1008)."""
@@ -256,26 +282,28 @@ class Inception:
     @torch.no_grad()
     def layers(self, images: UInt8[Tensor, "N 3 H W"]) -> Layers:
         """Features of earlier layers too; images of any size are stretched to 299 x 299."""
-        x = tf1_bilinear(images.to(self.device), SIDE)
-        x = ((x - 128) / 128).contiguous(memory_format=torch.channels_last)
+        _, resize, middle, scale = self.handling
+        x = FILTERS[resize](images.to(self.device), SIDE)
+        x = ((x - middle) / scale).contiguous(memory_format=torch.channels_last)
         with full_float32(self.device):
             return Layers(*self.network(x))
 
     def identity(self) -> dict[str, Any]:
         return {
-            "kind": "inception-2015-12-05",
+            "kind": self.handling.kind,
             "weights": self.digest,
             "is_published": self.is_published,
             "layer": "pooled after Mixed_7c; spatial: Mixed_6d, 7 channels; logits without bias",
-            "resize": "tf1-bilinear 299",
+            "resize": f"{self.handling.resize} {SIDE}",
             "precision": "float32",
         }
 
 
-def inception(path: str = "", device: torch.device | str = "cpu") -> Inception:
+def inception(handling: str, path: str = "", device: torch.device | str = "cpu") -> Inception:
     """Load the network.
 
     Args:
+        handling: a name in `HANDLINGS`.
         path: the weight file; empty = look in this package's cache folder and in PyTorch's.
         device: where it computes.
 
@@ -292,7 +320,7 @@ def inception(path: str = "", device: torch.device | str = "cpu") -> Inception:
             f"`{file}` is damaged or another file: its SHA-256 begins with {found[:8]}",
             f"fetch it again; the right one begins with {DIGEST}",
         )
-    return Inception(read_tensors(file), found, device)
+    return Inception(read_tensors(file), found, device, handling)
 
 
 def folders() -> list[Path]:

@@ -1,4 +1,5 @@
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.features import inception as module
 from scalegan.features.inception import NAMES, Inception, Network, inception
+from scalegan.ops.resize import clean_bicubic, halfpixel_bilinear
 
 
 @functools.cache
@@ -49,6 +51,24 @@ def test_images_do_not_know_of_each_other() -> None:
     assert (together - alone).abs().max() <= 1e-6 * together.abs().max()
 
 
+OTHERS = [
+    ("inception-clean", clean_bicubic, 128),
+    ("inception-pytorch-fid", halfpixel_bilinear, 127.5),
+]
+
+
+@pytest.mark.parametrize(("name", "resize", "middle"), OTHERS)
+def test_other_tools_show_it_other_images(name: str, resize: Callable, middle: float) -> None:
+    seen: list[Tensor] = []
+    for other in (Inception(weights()), Inception(weights(), handling=name)):
+        other.network.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+        other(images(1))
+    assert torch.equal(seen[1], (resize(images(1), 299) - middle) / middle)
+    assert (seen[0] - seen[1]).abs().max() > 0.1
+    differing = {k for k, v in other.identity().items() if v != network().identity()[k]}
+    assert differing == {"kind", "resize"}
+
+
 def test_autocast_around_it_changes_nothing() -> None:
     plain = network()(images(1))
     with torch.autocast("cpu", torch.bfloat16):
@@ -61,7 +81,7 @@ def test_a_file_of_the_published_layout(tmp_path: Path) -> None:
     save_file(weights(), tmp_path / "mine.safetensors")
     identities = []
     for kind in ("pth", "safetensors"):
-        loaded = inception(str(tmp_path / f"mine.{kind}"))
+        loaded = inception("inception", str(tmp_path / f"mine.{kind}"))
         assert torch.equal(loaded(images(1)).pooled, network()(images(1)).pooled)
         assert not loaded.is_published, "other weights must not be called FID"
         identities.append(loaded.identity())
@@ -73,7 +93,7 @@ def test_a_file_of_the_published_layout(tmp_path: Path) -> None:
 def test_a_pickle_that_runs_something_is_refused(tmp_path: Path) -> None:
     torch.save({"fc.weight": print}, tmp_path / "bad.pth")
     with pytest.raises(CheckpointError, match="does not load as plain tensors"):
-        inception(str(tmp_path / "bad.pth"))
+        inception("inception", str(tmp_path / "bad.pth"))
 
 
 def test_weights_of_another_network() -> None:
@@ -93,13 +113,14 @@ def test_weights_of_another_network() -> None:
 def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "folders", lambda: [tmp_path / "ours", tmp_path / "theirs"])
     with pytest.raises(ConfigError, match="which is not on this machine") as error:
-        inception()
+        inception("inception")
     assert f"put it into `{tmp_path / 'ours'}`" in error.value.hint
     (tmp_path / "theirs").mkdir()
     torch.save(weights(), tmp_path / "theirs" / NAMES[1])
     with pytest.raises(ConfigError, match="damaged or another file: its SHA-256 begins with"):
-        inception()
+        inception("inception")
     monkeypatch.setattr(module, "DIGEST", module.digest(tmp_path / "theirs" / NAMES[1])[:8])
-    assert inception().is_published
+    assert inception("inception").is_published
+    assert not inception("inception-clean").is_published, "clean-fid's number is another metric"
     with pytest.raises(ConfigError, match="there is no weight file `nowhere`"):
-        inception("nowhere")
+        inception("inception", "nowhere")
