@@ -1,5 +1,8 @@
-"""What evaluation costs: its matrix part, its neighbours, and the memory of both.
+"""What evaluation costs: every stage, its matrix part, its neighbours, and the memory of both.
 
+stages: 10,000 images of a small GAT at 32 pixels, from noise to numbers, in a judge's features and
+in Inception's (random weights of the same sizes: they do not change what it costs). Inception looks
+at --looked of them and the rest is extrapolated; the KL and tiny decoders are timed on --decoded.
 frechet: `frechet_distance` against `scipy.linalg.sqrtm` of the product, in turns, on covariances
 whose eigenvalues span six decades.
 neighbours: time of precision, recall, density and coverage, and the peak memory above both banks.
@@ -20,7 +23,10 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +34,26 @@ import numpy as np
 import scipy
 import torch
 
+from sampling import save_kl, save_tiny
+from scalegan import config as configs
+from scalegan.autoencoders.base import Identity
+from scalegan.features.inception import Inception, Network
+from scalegan.features.judge import Judge, Trained
+from scalegan.metrics.adapters import kernel_distance
 from scalegan.metrics.density_coverage import density_coverage
 from scalegan.metrics.frechet import frechet_distance
 from scalegan.metrics.neighbours import ROWS, inside, nearest
 from scalegan.metrics.precision_recall import precision_recall
-from scalegan.metrics.statistics import Moments, Sums
+from scalegan.metrics.statistics import Moments, Sums, moments
+from scalegan.models.gat import GATGenerator
+from scalegan.registry import AUTOENCODERS
 from scalegan.runtime.files import read_json, write_json
+from scalegan.sample import styles_for
+from scalegan.settings import AutoencoderConfig
+from scalegan.sizes import GATConfig
 
-PARTS = ("frechet", "neighbours", "statistics")
-# The stages of a whole evaluation (draw, decode, features, metrics) become a further part here.
+PARTS = ("stages", "frechet", "neighbours", "statistics")
+NUM_CLASSES, BATCH = 10, 50
 
 
 def main() -> None:
@@ -48,6 +65,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=5_000)
     parser.add_argument("--blocks", type=int, default=0)
+    parser.add_argument("--images", type=int, default=10_000, help="of all stages")
+    parser.add_argument("--looked", type=int, default=500, help="of these, at by Inception")
+    parser.add_argument("--decoded", type=int, default=4, help="of latents, by each decoder")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     # One measurement of peak memory, in a process of its own.
@@ -77,6 +97,93 @@ def main() -> None:
         if arguments.out:
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             write_json(arguments.out, record)
+
+
+class Stages(dict[str, float]):
+    """CPU seconds by stage."""
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        begin = clock()
+        yield
+        self[stage] = self.get(stage, 0.0) + clock() - begin
+
+
+@torch.no_grad()
+def stages_part(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of every stage, and how many images each has seen."""
+    count, stages = arguments.images, Stages()
+    generator = small_generator((3, 32, 32)).eval()
+    networks = {"judge": judge(), "inception": Inception(random_weights(Network()))}
+    last = {"judge": count, "inception": arguments.looked}
+    sums: dict[str, Sums] = {}
+    bank = []
+    for begin in range(0, count, BATCH):
+        seeds = range(begin, min(begin + BATCH, count))
+        with stages.timed("draw"):
+            levels = generator.synthesize(styles_for(generator, seeds, labels(seeds)))
+        with stages.timed("pixels to 8 bits"):
+            images = Identity(3, 32).decode(levels[:, -1])
+        for name, network in networks.items():
+            if begin >= last[name]:
+                continue
+            with stages.timed(f"features: {name}"):
+                seen = network(images)
+            with stages.timed(f"moments: {name}"):
+                sums.setdefault(name, Sums(seen.pooled.shape[1])).add(seen.pooled)
+            if name == "judge":
+                bank.append(seen.pooled)
+    fake = torch.cat(bank)
+    real = fake.roll(1, dims=0) * 1.01  # what is compared does not change what it costs
+    with stages.timed("numbers: FD (judge)"):
+        frechet_distance(moments(real), sums["judge"].moments())
+    with stages.timed("numbers: KD (judge)"):
+        kernel_distance(real, fake)
+    with stages.timed("numbers: precision, recall (judge)"):
+        precision_recall(real, fake)
+    with stages.timed("numbers: density, coverage (judge)"):
+        density_coverage(real, fake)
+    seen_by = {stage: last["inception"] if "inception" in stage else count for stage in stages}
+    for kind, save in (("kl", save_kl), ("tiny", save_tiny)):
+        with tempfile.TemporaryDirectory() as folder:
+            save(Path(folder))
+            config = AutoencoderConfig(kind, folder, "mean")  # type: ignore[arg-type]
+            autoencoder = AUTOENCODERS[kind](config, 3, 256)
+        autoencoder.decode(torch.randn(1, 4, 32, 32))
+        stage = f"decode to 256 pixels: {kind}"
+        with stages.timed(stage):
+            for _ in range(arguments.decoded):
+                autoencoder.decode(torch.randn(1, 4, 32, 32))
+        seen_by[stage] = arguments.decoded
+    return {
+        "images": count,
+        "stages": {
+            stage: {
+                "cpu_seconds": round(seconds * count / seen_by[stage], 2),
+                "measured_on": seen_by[stage],
+            }
+            for stage, seconds in stages.items()
+        },
+    }
+
+
+def small_generator(shape: tuple[int, int, int]) -> GATGenerator:
+    config = configs.resolve(configs.read("cifar10-small")).model
+    assert isinstance(config, GATConfig)
+    return GATGenerator(config, shape, NUM_CLASSES)
+
+
+def labels(seeds: range) -> torch.Tensor:
+    return torch.tensor(seeds) % NUM_CLASSES
+
+
+def judge() -> Trained:
+    names = [str(index) for index in range(NUM_CLASSES)]
+    return Trained(Judge(NUM_CLASSES, 32), {"class_names": names, "held_out_accuracy": 0.1})
+
+
+def random_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in network.state_dict().items() if value.ndim}
 
 
 def frechet_part(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -257,6 +257,13 @@ def _check_objective(objective: ObjectiveConfig) -> None:
         )
     if penalty.kind == "exact" and penalty.sigma != type(penalty)().sigma:
         raise ConfigError("`objective.penalty.sigma` is set but an exact penalty has no step")
+    augment = objective.augment
+    is_augmented = any((augment.color, augment.translation, augment.cutout, augment.flip))
+    if objective.consistency > 0 and not is_augmented:
+        raise ConfigError(
+            "`objective.consistency` is set but `objective.augment` changes nothing",
+            "say how samples are augmented, or leave both out",
+        )
     if penalty.lazy and penalty.every == 1:
         raise ConfigError("`objective.penalty.lazy` is set but no step is skipped")
     if path.weight > 0 and not path.every:

@@ -218,6 +218,9 @@ class ObjectiveConfig:
     path_length: PathLengthConfig = field(default_factory=PathLengthConfig)
     orthogonal: Amount = 0.0
     """Strength of the generator's orthogonal regularization (BigGAN, arXiv 1809.11096)."""
+    consistency: Amount = 0.0
+    """Strength of balanced consistency (bCR, arXiv 2002.04724): how far logits of augmented samples
+    may be from those of the samples themselves, which all other terms then see as they are."""
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)

@@ -115,6 +115,8 @@ class BigGANConfig:
     """Blocks of BigGAN-deep per resolution."""
     is_wide: bool = True
     """Whether the inner width of BigGAN's discriminator blocks is that of their output."""
+    start: Literal["orthogonal", "normal"] = "orthogonal"
+    """Weights at the start: orthogonal, or normal of deviation 0.02 (the authors' CIFAR script)."""
     has_tanh: bool = True
     """Whether samples are squashed into [-1, 1]; switch it off for latents, which have no bound."""
     norm_eps: Positive = 1e-5

@@ -223,6 +223,15 @@ def test_defaults_are_written_and_read() -> None:
             "`objective.penalty.sigma` is set but an exact penalty has no step",
         ),
         (
+            {
+                "objective": {
+                    "consistency": 0.1,
+                    "augment": {"color": 0.0, "translation": 0.0, "cutout": 0.0, "flip": 0.0},
+                }
+            },
+            "`objective.consistency` is set but `objective.augment` changes nothing",
+        ),
+        (
             {"objective": {"penalty": {"lazy": True}}},
             "`objective.penalty.lazy` is set but no step is skipped",
         ),

@@ -24,12 +24,15 @@ from scalegan.losses.alignment import alignment, teacher_input
 from scalegan.losses.penalties import (
     exact,
     finite_difference,
+    inconsistency,
     nearby,
     orthogonality,
     path_lengths,
 )
 from scalegan.losses.view import View, draw_view
-from scalegan.settings import ObjectiveConfig
+from scalegan.settings import AugmentConfig, ObjectiveConfig
+
+UNTOUCHED = AugmentConfig(color=0.0, translation=0.0, cutout=0.0, flip=0.0)
 
 
 class Objective:
@@ -97,6 +100,9 @@ class Objective:
             if name in watched:
                 times = penalty.every if penalty.lazy else 1
                 losses[f"{name}_penalty"] = times * strength / 2 * watched[name]
+        if self.config.consistency > 0:
+            apart = self.inconsistency(discriminator, [real, fake], logits, batch.labels)
+            losses["d/consistency"] = self.config.consistency * apart
         if features is not None:
             token, patches = alignment(features, self.teach(real_view, batch))
             losses["d/alignment"] = self.config.alignment.weight * (token + patches)
@@ -153,7 +159,20 @@ class Objective:
         return lengths
 
     def view(self, samples: LevelsOrOne) -> View:
-        return draw_view(samples, self.shares, self.config.augment)
+        is_balanced = self.config.consistency > 0  # then augmented views are a term of their own
+        return draw_view(samples, self.shares, UNTOUCHED if is_balanced else self.config.augment)
+
+    def inconsistency(
+        self,
+        discriminator: DiscriminatorModule,
+        samples: list[Levels],
+        logits: list[Float[Tensor, "N K"]],
+        labels: Labels,
+    ) -> Float[Tensor, " N"]:
+        """How far augmentation moves the logits of real and of fake samples, one batch of both."""
+        shown = [draw_view(x, self.shares, self.config.augment)(x) for x in samples]
+        seen = discriminator(torch.cat(shown), labels.repeat(2)).logits.chunk(2)
+        return inconsistency(logits[0], seen[0]) + inconsistency(logits[1], seen[1])
 
     def judge(
         self, discriminator: DiscriminatorModule, shown: list[Levels], batch: Batch

@@ -36,6 +36,13 @@ def exact(logits: Float[Tensor, "N K"], samples: Float[Tensor, "N ..."]) -> Floa
     return slope.flatten(1).square().sum(dim=1)
 
 
+def inconsistency(
+    logits: Float[Tensor, "N K"], augmented_logits: Float[Tensor, "N K"]
+) -> Float[Tensor, " N"]:
+    """Mean square of how far augmentation moves the logits (bCR, arXiv 2002.04724)."""
+    return (logits - augmented_logits).square().mean(dim=1)
+
+
 def path_lengths(
     images: Float[Tensor, "N C H W"], w: Float[Tensor, "N *S"], draws: Float[Tensor, "N C H W"]
 ) -> Float[Tensor, " N"]:

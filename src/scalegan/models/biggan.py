@@ -299,7 +299,7 @@ class BigGANGenerator(nn.Module):
         self.blocks = nn.ModuleList(block(normal, layer, norm) for layer in layers)
         self.norm = PlainNorm(layers[-1].outputs, eps=1e-5)
         self.head = Conv(normal, layers[-1].outputs, shape[0], 3)
-        self.apply(_initialize)
+        self.apply(partial(_initialize, config.start))
 
     def forward(self, z: Float[Tensor, "N Z"], labels: Labels) -> Levels:
         return self.synthesize(self.map(z, labels))
@@ -399,7 +399,7 @@ class BigGANDiscriminator(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.head = Linear(normal, width, 1)
         self.classes = Embedding(normal, num_classes, width) if num_classes else None
-        self.apply(_initialize)
+        self.apply(partial(_initialize, config.start))
 
     def forward(
         self, samples: Levels, labels: Labels, with_features: bool = False
@@ -418,18 +418,17 @@ class BigGANDiscriminator(nn.Module):
 def _normalizer(config: BigGANConfig) -> Normalizer:
     if not config.has_spectral_norm:
         return lambda rows: nn.Identity()
+    iterations, num_values = config.power_iterations, config.num_singular_values
     return partial(
-        SpectralNorm,
-        eps=config.spectral_eps,
-        iterations=config.power_iterations,
-        num_values=config.num_singular_values,
+        SpectralNorm, eps=config.spectral_eps, iterations=iterations, num_values=num_values
     )
 
 
-def _initialize(module: nn.Module) -> None:
-    """Orthogonal weights, as matrices; biases keep the library's start, as in the authors' code."""
+def _initialize(start: str, module: nn.Module) -> None:
+    """Weights, as matrices; biases keep the library's start, as in the authors' code."""
     if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
-        nn.init.orthogonal_(module.weight)
+        draw = nn.init.orthogonal_ if start == "orthogonal" else partial(nn.init.normal_, std=0.02)
+        draw(module.weight)
 
 
 def _check_condition(config: BigGANConfig, num_parts: int, num_classes: int) -> None:

@@ -81,6 +81,23 @@ def test_zero_weights_leave_the_adversarial_loss_alone() -> None:
     assert torch.equal(watched["d/real_logits"], logits[:4, 0].detach())
 
 
+def test_with_balanced_consistency_no_other_term_sees_augmented_samples() -> None:
+    calm = NoiseConfig(min_information=1.0, floor=0.0)
+    recorder, of = Recorder(), objective(noise=calm, consistency=0.3)
+    real, labels = REAL.expand(-1, 4, -1, -1, -1), tiny.batch().labels
+    torch.manual_seed(0)
+    losses, _ = of.discriminator_terms(recorder, REAL, FAKE, tiny.batch(), 0)
+    (plain, _, _), (augmented, told, _) = recorder.calls
+    assert torch.equal(plain, torch.cat([real, FAKE])) and torch.equal(told, labels.repeat(2))
+    assert not torch.isclose(plain, augmented).flatten(1).all(dim=1).any()
+    moved = [(a - b)[:, -1].mean(dim=(1, 2, 3)).square() for a, b in
+             zip(plain.chunk(2), augmented.chunk(2), strict=True)]  # fmt: skip
+    torch.testing.assert_close(losses["d/consistency"], 0.3 * (moved[0] + moved[1]))
+    recorder.calls.clear()
+    turn(of, recorder, REAL, FAKE)
+    assert torch.equal(recorder.calls[0][0], FAKE), "the generator is not augmented either"
+
+
 @pytest.mark.parametrize(("r1", "r2"), [(0.4, 0.0), (0.0, 0.6), (0.4, 0.6)])
 def test_penalties_are_half_the_strength_times_the_squared_slope(r1: float, r2: float) -> None:
     losses, watched = terms(objective(PenaltyConfig(r1=r1, r2=r2)), discriminator())

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from scalegan.losses.penalties import (
     exact,
     finite_difference,
+    inconsistency,
     nearby,
     orthogonality,
     path_lengths,
@@ -21,6 +22,11 @@ def test_finite_difference_by_hand() -> None:
 def test_several_logits_are_summed_before_they_are_squared() -> None:
     logits, moved = torch.zeros(1, 2), torch.tensor([[3.0, -1.0]])
     assert finite_difference(logits, moved, 1.0).tolist() == [4.0]
+
+
+def test_inconsistency_is_a_mean_over_logits() -> None:
+    logits, moved = torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 1.0]])
+    assert inconsistency(logits, moved).tolist() == [5.0]
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.5])

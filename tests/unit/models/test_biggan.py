@@ -324,6 +324,13 @@ def test_start_values() -> None:
             assert module.sigma.item() == 1
 
 
+def test_normal_start_values() -> None:
+    for network in networks(replace(SMALL, start="normal")):
+        weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        deviation = torch.cat([weight.flatten() for weight in weights]).std()
+        assert deviation.item() == pytest.approx(0.02, rel=0.03)
+
+
 def test_latents_are_not_squashed() -> None:
     for has_tanh in (True, False):
         generator, _ = networks(replace(SMALL, has_tanh=has_tanh))
