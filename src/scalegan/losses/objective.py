@@ -101,7 +101,7 @@ class Objective:
                 times = penalty.every if penalty.lazy else 1
                 losses[f"{name}_penalty"] = times * strength / 2 * watched[name]
         if self.config.consistency > 0:
-            apart = self.inconsistency(discriminator, [real, fake], logits, batch.labels)
+            apart = self.inconsistency(discriminator, real, fake, logits, batch.labels)
             losses["d/consistency"] = self.config.consistency * apart
         if features is not None:
             token, patches = alignment(features, self.teach(real_view, batch))
@@ -165,12 +165,13 @@ class Objective:
     def inconsistency(
         self,
         discriminator: DiscriminatorModule,
-        samples: list[Levels],
+        real: LevelsOrOne,
+        fake: Levels,
         logits: list[Float[Tensor, "N K"]],
         labels: Labels,
     ) -> Float[Tensor, " N"]:
         """How far augmentation moves the logits of real and of fake samples, one batch of both."""
-        shown = [draw_view(x, self.shares, self.config.augment)(x) for x in samples]
+        shown = [draw_view(x, self.shares, self.config.augment)(x) for x in (real, fake)]
         seen = discriminator(torch.cat(shown), labels.repeat(2)).logits.chunk(2)
         return inconsistency(logits[0], seen[0]) + inconsistency(logits[1], seen[1])
 
