@@ -16,6 +16,7 @@ from torch import Tensor
 from scalegan.errors import DataError
 from scalegan.interfaces import FeatureNetwork, Images, Labels
 from scalegan.metrics.statistics import Moments, Sums, moments
+from scalegan.runtime.precision import full_float32
 from scalegan.runtime.rng import stream
 from scalegan.runtime.world import World
 
@@ -98,7 +99,9 @@ class Collector:
         if "images" in self.kinds:
             self._keep("", images=images)
         for name, network in self.networks.items():
-            with _exact():
+            with full_float32(
+                torch.device(self.device)
+            ):  # what TF32 leaves out shows in a distance
                 seen = network(images)
             if "moments" in self.kinds:
                 self._add(name, "moments", seen.pooled)
@@ -183,14 +186,3 @@ def _gathered(rows: Tensor, world: World) -> Tensor:
 def _hashes(images: Images) -> Int64[Tensor, " N"]:
     digests = [hashlib.sha256(image.numpy().tobytes()).digest()[:8] for image in images.cpu()]
     return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests])
-
-
-class _exact:
-    """Without TF32 in the feature network, whose 10 bits show in a distance."""
-
-    def __enter__(self) -> None:
-        self.before = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-
-    def __exit__(self, *_: object) -> None:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self.before

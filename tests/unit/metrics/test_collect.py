@@ -101,3 +101,22 @@ def test_halves_are_disjoint_and_follow_the_seed() -> None:
     assert torch.equal(first.moments.mean, moments(first.bank).mean)
     assert torch.equal(split(side, 0)[0].bank, first.bank)  # type: ignore[arg-type]
     assert not torch.equal(split(side, 1)[0].bank, first.bank)  # type: ignore[arg-type]
+
+
+def test_networks_look_in_full_precision_whatever_the_surroundings() -> None:
+    class Product(Means):
+        def __call__(self, images: Images) -> Features:
+            assert torch.get_float32_matmul_precision() == "highest"
+            pooled = images.float().mean(dim=(2, 3))
+            return Features(pooled @ torch.eye(3))
+
+    torch.set_float32_matmul_precision("medium")
+    try:
+        collector = Collector({"a": Product()}, {"bank"})
+        with torch.autocast("cpu", torch.bfloat16):
+            collector.add(Shown(images(), torch.zeros(30, dtype=torch.int64), torch.arange(30)))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    bank = collector.finish(ALONE).sides["a"].bank
+    torch.testing.assert_close(bank, images().float().mean(dim=(2, 3)))
