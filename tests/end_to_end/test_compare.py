@@ -1,6 +1,7 @@
 """`scalegan compare`: equal budgets, one judge, nothing hidden, nothing repeated."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ def test_runs_are_compared_once_and_a_failed_one_is_shown(
         text = (out / name).read_text()
         assert "failed: 3 steps in a row had values" in text and "digits-seed-0" in text
         assert ("0 of 1" in text) and "judge" in text
-    assert text.count('src="data:image/png;base64,') == text.count("src=") == 2
+    assert text.count('src="data:image/png;base64,') == text.count("src=") == 1
+    files = re.findall(r"!\[[^]]*\]\(<([^>]+)>\)", (out / "README.md").read_text())
+    assert len(files) == 2 * 3 + 1 and all((out / file).is_file() for file in files)
     assert "values \\| that" in (out / "README.md").read_text()
     assert any("in all" in line for line in said)
 

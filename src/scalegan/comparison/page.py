@@ -1,87 +1,104 @@
-"""A comparison as a page: self-contained HTML, and Markdown with pictures beside it."""
+"""A comparison as a page: one HTML file that needs no other, and Markdown beside its pictures."""
 
-import base64
-import html
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from scalegan.comparison.results import Point, Results, Run, read_results, spread
+from scalegan.pages.blocks import Block, Gallery, Notice, Page, Plot, Section, Table, Text
+from scalegan.pages.markdown import markdown
+from scalegan.pages.plots import Series, in_a_file, lines
+from scalegan.pages.sheets import from_file
+from scalegan.pages.webpage import html
 from scalegan.runtime.files import atomic_file
 
+WEBPAGE, MARKDOWN = "index.html", "README.md"
 MOST_PLOTTED = 4
-STYLE = """body { font: 15px/1.5 sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .8em; text-align: right }
-th { border-bottom: 1px solid #888 } td:first-child, th:first-child { text-align: left }
-img { max-width: 100%; image-rendering: pixelated }"""
-
-
-class Table(NamedTuple):
-    """Rows of text under a header."""
-
-    header: list[str]
-    rows: list[list[str]]
-
-
-class Picture(NamedTuple):
-    """A PNG file beside the page."""
-
-    caption: str
-    path: Path
-
-
-Block = str | Table | Picture
-"""Text that begins with "# " is a heading."""
+"""Metrics that have curves."""
+SAMPLES_WIDTH = 480
+CLOCKS: dict[str, Callable[[Point], float | None]] = {
+    "seconds of training": lambda point: point.seconds,
+    "images seen": lambda point: point.images,
+    "TFLOP": lambda point: point.operations / 1e12,
+}
+"""What curves run along."""
 
 
 def write_page(out: Path) -> list[str]:
     """Write OUT/index.html and OUT/README.md of what is there; lines for people."""
     results = read_results(out)
-    blocks = page(results, out)
-    for name, text in (("README.md", markdown(blocks)), ("index.html", webpage(blocks))):
+    page = page_of(results, out)
+    for name, text in ((MARKDOWN, markdown(page, WEBPAGE)), (WEBPAGE, html(page))):
         with atomic_file(out / name) as draft:
             draft.write_text(text, encoding="utf-8")
     summary = final_table(results)
-    widths = [max(map(len, column)) for column in zip(summary.header, *summary.rows, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True))
-             for row in (summary.header, *summary.rows)]  # fmt: skip
-    return [*lines, f"page: {out / 'index.html'} and {out / 'README.md'}"]
+    rows = [summary.head, *summary.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shown = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    return [*shown, f"page: {out / WEBPAGE} and {out / MARKDOWN}"]
 
 
-def page(results: Results, out: Path) -> list[Block]:
-    """The page from top to bottom; its pictures are written on the way."""
+def page_of(results: Results, out: Path) -> Page:
+    """The page from top to bottom; files of its pictures are written on the way."""
     plan = results.plan
-    recipes = [entry["name"] for entry in plan["entries"]]
     data = plan["entries"][0]["given"]["data"]
+    seeds = ", ".join(map(str, plan["seeds"]))
+    subtitle = f"{', '.join(entry['name'] for entry in plan['entries'])} on "
+    subtitle += f"{data['shards'] or data['source']}: {plan['budget']} of training, seeds {seeds}"
     count = len(plan["seeds"])
-    what = f"Recipes {', '.join(recipes)} on `{data['shards'] or data['source']}`: "
-    what += f"{plan['budget']} of training each, seeds {', '.join(map(str, plan['seeds']))}."
-    blocks: list[Block] = ["# Comparison", what]
+    spread_of = f"mean \u00b1 standard deviation over {count} seeds" if count > 1 else "one seed"
+    end: list[Block] = [final_table(results)]
     if results.numbers:
-        blocks.append(protocol(results))
-    spread_of = f"mean ± standard deviation over {count} seeds" if count > 1 else "one seed"
-    blocks += [f"# At the end ({spread_of})", final_table(results)]
+        end.append(Text(protocol(results)))
     if any(run.status != "finished" or run.reason for run in results.runs):
-        blocks.append("Not all runs have ended well; every one is listed below.")
-    blocks += ["# Every run", run_table(results), "# What it costs", cost_table(results)]
-    blocks.append(
+        end.append(Notice("Not all runs have ended well; every one is listed below."))
+    about_cost = Text(
         "Operations are those of products and convolutions, counted without running them. "
         "Seconds are of training alone. Samples are timed in batches of 64 after training."
     )
-    if any(run.points for run in results.runs):
-        plot(results, out / "curves.png")
-        blocks += [
-            "# Along the way",
-            Picture("By time, images and operations.", out / "curves.png"),
-        ]
-    blocks.append("# Samples")
+    sections = [
+        Section(f"At the end ({spread_of})", end),
+        Section("Along the way", [Gallery(curves(results, out))]),
+        Section("Samples", [Gallery(samples(results, out))]),
+        Section("Every run", [run_table(results)]),
+        Section("What it costs", [cost_table(results), about_cost]),
+    ]
+    footer = [f"Made by scalegan compare, {time.strftime('%Y-%m-%d %H:%M')}"]
+    return Page("Comparison", subtitle, sections, footer)
+
+
+def curves(results: Results, out: Path) -> list[Plot]:
+    """Metrics by time, images and operations: a color per recipe, a line per seed."""
+    plots = []
+    for name in names_of(results)[:MOST_PLOTTED]:
+        for clock, read in CLOCKS.items():
+            found = []
+            for run in results.runs:
+                points = [(read(p), p.values[name]) for p in run.points if name in p.values]
+                known = [(x, y) for x, y in points if x is not None]
+                found += [Series(run.recipe, known)] if known else []
+            if found:
+                plot = lines(found, clock, name, f"{name} by {clock}")
+                file = f"curves/{name}-{clock}.svg".replace(" ", "-")
+                with atomic_file(out / file) as draft:
+                    draft.write_text(in_a_file(plot), encoding="utf-8")
+                plots.append(Plot(plot.svg, plot.caption, file))
+    return plots
+
+
+def samples(results: Results, out: Path) -> list[Any]:
+    """The last grid of every run, from fixed seeds."""
+    pictures = []
     for run in results.runs:
         if grids := sorted((run.folder / "samples").glob("step-*.png")):
-            path = out / f"samples-{run.folder.name}.png"
-            shutil.copyfile(grids[-1], path)
+            file = f"samples-{run.folder.name}.png"
+            shutil.copyfile(grids[-1], out / file)
             step = int(grids[-1].stem.removeprefix("step-"))
-            blocks.append(Picture(f"{run.folder.name}, step {step:,}, moving average", path))
-    return blocks
+            caption = f"{run.folder.name}, step {step:,}, moving average"
+            pictures.append(from_file(out / file, caption, file, SAMPLES_WIDTH))
+    return pictures
 
 
 def protocol(results: Results) -> str:
@@ -157,95 +174,3 @@ def cost_table(results: Results) -> Table:
 
 def entry_of(results: Results, run: Run) -> dict[str, Any]:
     return next(e for e in results.plan["entries"] if e["name"] == run.recipe)
-
-
-def plot(results: Results, path: Path) -> None:
-    """Metrics by time, images and operations: a color per recipe, a line per seed."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    names = names_of(results)[:MOST_PLOTTED]
-    axes_of = {
-        "seconds of training": lambda point: point.seconds,
-        "images seen": lambda point: point.images,
-        "TFLOP": lambda point: point.operations / 1e12,
-    }
-    size = (4 * len(axes_of), 2.8 * len(names))
-    figure, grid = pyplot.subplots(
-        len(names), len(axes_of), figsize=size, layout="constrained", squeeze=False
-    )
-    colors = {entry["name"]: f"C{i}" for i, entry in enumerate(results.plan["entries"])}
-    for row, name in zip(grid, names, strict=True):
-        for axis, (label, read) in zip(row, axes_of.items(), strict=True):
-            drawn: set[str] = set()
-            for run in results.runs:
-                points = [p for p in run.points if name in p.values and read(p) is not None]
-                if points:
-                    title = None if run.recipe in drawn else run.recipe
-                    drawn.add(run.recipe)
-                    _line(axis, points, read, name, colors[run.recipe], title)
-            axis.set(xlabel=label, ylabel=name)
-            axis.grid(alpha=0.2)
-            values = [p.values[name] for r in results.runs for p in r.points if name in p.values]
-            if values and min(values) > 0 and max(values) > 10 * min(values):
-                axis.set_yscale("log")
-    grid[0][0].legend(frameon=False, fontsize=8)
-    with atomic_file(path) as draft:
-        figure.savefig(draft, dpi=90)
-    pyplot.close(figure)
-
-
-def _line(
-    axis: Any, points: list[Point], read: Any, name: str, color: str, title: str | None
-) -> None:
-    axis.plot(
-        [read(p) for p in points], [p.values[name] for p in points],
-        color=color, marker=".", linewidth=1, label=title,
-    )  # fmt: skip
-
-
-def markdown(blocks: list[Block]) -> str:
-    """Blocks as Markdown."""
-    parts = []
-    for block in blocks:
-        if isinstance(block, Table):
-            lines = [block.header, ["---"] * len(block.header), *block.rows]
-            parts.append("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines))
-        elif isinstance(block, Picture):
-            parts.append(f"![{block.caption}]({block.path.name})\n\n*{block.caption}*")
-        else:
-            parts.append(f"#{block}" if block.startswith("# ") and parts else block)
-    return "\n\n".join(parts) + "\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def webpage(blocks: list[Block]) -> str:
-    """Blocks as one HTML file that needs no other."""
-    parts = []
-    for block in blocks:
-        if isinstance(block, Table):
-            rows = [_row("th", block.header), *(_row("td", row) for row in block.rows)]
-            parts.append(f"<table>{''.join(rows)}</table>")
-        elif isinstance(block, Picture):
-            data = base64.b64encode(block.path.read_bytes()).decode()
-            caption = html.escape(block.caption)
-            parts.append(f'<p><img src="data:image/png;base64,{data}" alt="{caption}"><br>')
-            parts.append(f"<small>{caption}</small></p>")
-        elif block.startswith("# "):
-            tag = "h2" if parts else "h1"
-            parts.append(f"<{tag}>{html.escape(block[2:])}</{tag}>")
-        else:
-            parts.append(f"<p>{html.escape(block)}</p>")
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>scalegan compare</title>'
-        f"<style>{STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
-    )
-
-
-def _row(tag: str, cells: list[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from scalegan.errors import ConfigError
 from scalegan.evaluation.inputs import Drawing
+from scalegan.pages.blocks import Page
+from scalegan.pages.markdown import markdown
+from scalegan.pages.webpage import html, size_text
 from scalegan.report import figures, images
-from scalegan.report.blocks import Page
-from scalegan.report.markdown import markdown
-from scalegan.report.page import html, size_text
 from scalegan.report.subject import Subject, open_subject
 from scalegan.report.sweep import estimate, images_per_second, measure_all, ways
 from scalegan.runtime.files import atomic_file

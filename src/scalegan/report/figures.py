@@ -10,8 +10,8 @@ from scalegan.errors import DataError
 from scalegan.evaluation.command import SPREADS, figure, read_result, side_of
 from scalegan.info import costs
 from scalegan.metrics.evaluate import Number
-from scalegan.report import plots
-from scalegan.report.blocks import (
+from scalegan.pages import plots
+from scalegan.pages.blocks import (
     Block,
     Folded,
     Gallery,

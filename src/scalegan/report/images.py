@@ -5,8 +5,8 @@ import torch
 from scalegan.evaluation.command import figure
 from scalegan.interfaces import Images
 from scalegan.metrics.evaluate import Number
-from scalegan.report.blocks import Block, Gallery, Notice, Picture, Plot, Section, Table, Text
-from scalegan.report.sheets import from_file, sheet
+from scalegan.pages.blocks import Block, Gallery, Notice, Picture, Plot, Section, Table, Text
+from scalegan.pages.sheets import from_file, sheet
 from scalegan.report.subject import Subject
 from scalegan.report.sweep import label
 from scalegan.snapshot import GAN

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import torch
 from PIL import Image
 
-from scalegan.report.plots import INK, Point, curves, trade
-from scalegan.report.sheets import LARGEST_CELL, LARGEST_FILE, from_file, sheet
+from scalegan.pages.plots import INK, Point, Series, curves, in_a_file, lines, trade
+from scalegan.pages.sheets import LARGEST_CELL, LARGEST_FILE, from_file, sheet
 
 LINES = [
     {
@@ -62,3 +62,13 @@ def test_large_files_are_reduced(tmp_path: Path) -> None:
     assert path.stat().st_size > LARGEST_FILE > len(found.data)
     Image.fromarray(noise[:50, :50]).save(path)
     assert from_file(path, "grid", "grid.png", 100).data == path.read_bytes()
+
+
+def test_lines_of_one_label_share_a_color_and_a_line_in_the_legend() -> None:
+    series = [Series("one", [(0, 1), (1, 900)]), Series("one", [(0, 2)]), Series("two", [(0, 3)])]
+    plot = lines(series, "seconds", "FD", "FD by seconds")
+    ElementTree.fromstring(plot.svg)
+    assert plot.svg.count(">one<") == plot.svg.count(">two<") == 1
+    assert len(set(re.findall(r"stroke: (#[0-9a-f]{6})", plot.svg))) == 2
+    assert ">100<" in plot.svg, "values of several magnitudes stand on a logarithmic axis"
+    assert "currentColor" not in in_a_file(plot)

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: no script, no font, no request.
+"""A page as one HTML file that needs nothing else: no script, no font, no request.
 
 Everything that comes from outside passes `escape`; the page's own policy forbids scripts and
 requests besides, should something slip through.
@@ -8,7 +8,7 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-from scalegan.report.blocks import (
+from scalegan.pages.blocks import (
     Block,
     Folded,
     Gallery,

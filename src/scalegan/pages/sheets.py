@@ -1,4 +1,4 @@
-"""Images as pictures of a report: enlarged where they are tiny, reduced where they are large."""
+"""Images as pictures of a page: enlarged where they are tiny, reduced where they are large."""
 
 import io
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from scalegan.interfaces import Images
-from scalegan.report.blocks import Picture
+from scalegan.pages.blocks import Picture
 from scalegan.runtime.pictures import SMALLEST_CELL, grid, to_picture
 
 LARGEST_CELL = 128

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from scalegan.report.blocks import Plot
+from scalegan.pages.blocks import Plot
 from scalegan.runtime.log import curve_panels, draw_panel
 
 INK = "#010203"
@@ -14,6 +14,14 @@ INK = "#010203"
 COLORS = ["#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#0ea5b7"]
 """Of curves: readable on white and on black."""
 SIZE = (4.4, 3.1)
+
+
+class Series(NamedTuple):
+    """Points joined by a line."""
+
+    label: str
+    """Series of one label share a color, and a line in the legend."""
+    points: Sequence[tuple[float, float]]
 
 
 class Point(NamedTuple):
@@ -54,6 +62,33 @@ def trade(points: Sequence[Point], x_label: str, y_label: str, caption: str) -> 
         axis.grid(alpha=0.2)
 
     return Plot(_drawn(f"{x_label}-{y_label}", draw), caption)
+
+
+def lines(series: Sequence[Series], x_label: str, y_label: str, caption: str) -> Plot:
+    """One number along another, for several things that are compared."""
+    labels = list(dict.fromkeys(one.label for one in series))
+
+    def draw(axis: Any) -> None:
+        shown: set[str] = set()
+        for label, points in series:
+            text = "_" if label in shown else label  # matplotlib leaves out what begins so
+            color = COLORS[labels.index(label) % len(COLORS)]
+            x, y = zip(*points, strict=True)
+            axis.plot(x, y, color=color, marker=".", linewidth=1, label=text)
+            shown.add(label)
+        values = [y for _, points in series for _, y in points]
+        if min(values) > 0 and max(values) > 10 * min(values):
+            axis.set_yscale("log")
+        axis.set(xlabel=x_label, ylabel=y_label)
+        axis.grid(alpha=0.2)
+        axis.legend(frameon=False, fontsize=8)
+
+    return Plot(_drawn(f"{y_label}-{x_label}", draw), caption)
+
+
+def in_a_file(plot: Plot) -> str:
+    """Its SVG for a file of its own, where there is no text whose color it could take."""
+    return plot.svg.replace("currentColor", "#7a8494")
 
 
 def _drawn(name: str, draw: Callable[[Any], None]) -> str:

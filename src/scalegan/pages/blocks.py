@@ -1,4 +1,4 @@
-"""What a report is made of, before it is HTML or Markdown."""
+"""What a page is made of, before it is HTML or Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Picture:
     width: int
     """In pixels, at most to be shown in."""
     file: str = ""
-    """Where the same is in a file of its own, seen from the report."""
+    """Where the same is in a file of its own, seen from the page."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report."""
+    """A whole page."""
 
     title: str
     subtitle: str

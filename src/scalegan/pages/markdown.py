@@ -1,12 +1,12 @@
-"""A report as Markdown: the same words and numbers; of pictures, those that are files anyway."""
+"""A page as Markdown: the same words and numbers; of pictures, those that are files anyway."""
 
 import re
 
-from scalegan.report.blocks import Block, Folded, Gallery, Notice, Page, Table, Text, Tiles
+from scalegan.pages.blocks import Block, Folded, Gallery, Notice, Page, Table, Text, Tiles
 
 
 def markdown(page: Page, beside: str) -> str:
-    """The whole report.
+    """The whole page.
 
     Args:
         beside: name of the HTML file, which has all pictures.

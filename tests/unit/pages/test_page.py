@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalegan.report.blocks import (
+from scalegan.pages.blocks import (
     Folded,
     Gallery,
     Notice,
@@ -18,8 +18,8 @@ from scalegan.report.blocks import (
     Text,
     Tiles,
 )
-from scalegan.report.markdown import markdown, plain
-from scalegan.report.page import html, size_text
+from scalegan.pages.markdown import markdown, plain
+from scalegan.pages.webpage import html, size_text
 
 HOSTILE = (
     """<script>alert(1)</script> & "quoted" 'single' </pre> | `code` [x](http://evil) <img src=x>"""
