@@ -3,7 +3,7 @@
 Source: "Efficient generative adversarial networks using linear additive-attention Transformers",
 arXiv 2401.09596. Where the authors' two codes differ, the operations are those of the later one and
 the start values those of the earlier one, which made the published numbers. The paper has no
-labels; ours follow the shared spec. G side of a token grid (T = G * G), Z width of the condition.
+labels; ours are a row of docs/deviations.md. G side of a token grid (T = G * G), Z width of the condition.
 """
 
 from itertools import pairwise
@@ -208,7 +208,8 @@ class LadaGANDiscriminator(nn.Module):
         self.narrow = nn.Conv2d(4 * widths[-1], narrow, 3, padding=1)
         self.wide = nn.Conv2d(narrow, wide, 1, bias=False)
         self.verdict = nn.Conv2d(wide, 1, WINDOW, bias=False)
-        self.labels = nn.Embedding(num_classes, wide) if num_classes else None
+        kernel = wide * WINDOW**2
+        self.labels = nn.Embedding(num_classes, kernel) if num_classes else None
         self.initialize()
 
     def initialize(self) -> None:
@@ -230,10 +231,9 @@ class LadaGANDiscriminator(nn.Module):
         with float32_island(x.device):
             x = F.leaky_relu(self.wide(x.float()), 0.2)  # (N, E, G / 2, G / 2)
             logits = self.verdict(x)
-            if self.labels is not None:  # projection on the piece that each logit is about
-                pieces = F.avg_pool2d(x, WINDOW, stride=1)
-                label_vector = self.labels(labels)[:, :, None, None] * x.shape[1] ** -0.5
-                logits = logits + (label_vector * pieces).sum(dim=1, keepdim=True)
+            if self.labels is not None:  # every class adds a kernel of its own to the verdict's
+                pieces = F.unfold(x, WINDOW)  # (N, 16 E, K)
+                logits = logits.flatten(1) + (self.labels(labels)[:, None] @ pieces)[:, 0]
         return DiscriminatorOutput(logits.flatten(1), None)
 
 

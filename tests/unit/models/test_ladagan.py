@@ -88,8 +88,10 @@ def generator_operations(config: LadaGANConfig, shape: tuple[int, int, int], cla
     return total + 9 * config.widths[-1] // scale**2 * prod(shape)
 
 
-def discriminator_operations(config: LadaGANConfig, shape: tuple[int, int, int]) -> int:
-    """The closed form, without classes; those add sums but no products of matrices."""
+def discriminator_operations(
+    config: LadaGANConfig, shape: tuple[int, int, int], num_classes: int = 0
+) -> int:
+    """The closed form; a class has a kernel as large as the verdict's."""
     channels, side, _ = shape
     widths, (narrow, wide) = config.encoder_widths, config.out_widths
     total = 9 * side**2 * channels * widths[0]
@@ -101,7 +103,7 @@ def discriminator_operations(config: LadaGANConfig, shape: tuple[int, int, int])
     )
     half = side // 2
     total += half**2 * (9 * 4 * widths[-1] * narrow + narrow * wide)
-    return total + (half - 3) ** 2 * 16 * wide
+    return total + (half - 3) ** 2 * 16 * wide * (2 if num_classes else 1)
 
 
 @pytest.mark.parametrize("side", PUBLISHED)
@@ -133,7 +135,7 @@ def test_closed_forms_hold_for_other_sizes(
     of_generator = operations(made, torch.zeros(1, config.z_width), labels(1))
     assert of_generator == generator_operations(config, shape, num_classes)
     of_discriminator = operations(judge, torch.zeros(1, 1, *shape), labels(1))
-    assert of_discriminator == discriminator_operations(config, shape)
+    assert of_discriminator == discriminator_operations(config, shape, num_classes)
 
 
 def test_the_published_size_of_the_decoder() -> None:
@@ -211,7 +213,7 @@ def test_without_labels_of_its_own_a_conditional_network_is_the_unconditional_on
     assert torch.equal(judge(x, labels(4)).logits, plain(x, labels(4)).logits)
 
 
-def test_labels_project_on_the_piece_that_a_logit_is_about() -> None:
+def test_a_class_has_a_kernel_for_the_piece_that_a_logit_is_about() -> None:
     shape = (3, 32, 32)
     judge = discriminator(SMALL, shape, num_classes=3).eval()
     seen: list[Tensor] = []
@@ -221,8 +223,8 @@ def test_labels_project_on_the_piece_that_a_logit_is_about() -> None:
     nn.init.normal_(judge.labels.weight)
     change = (judge(x, by).logits - before).unflatten(1, (5, 5))
     for sample, row, column in ((0, 0, 0), (1, 3, 4)):
-        piece = seen[0][sample, :, row : row + 4, column : column + 4].mean(dim=(1, 2))
-        expected = judge.labels.weight[by[sample]] @ piece / 20**0.5
+        piece = seen[0][sample, :, row : row + 4, column : column + 4]
+        expected = (judge.labels.weight[by[sample]].view_as(piece) * piece).sum()
         torch.testing.assert_close(change[sample, row, column], expected, rtol=1e-4, atol=1e-5)
 
 
