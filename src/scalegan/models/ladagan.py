@@ -3,7 +3,8 @@
 Source: "Efficient generative adversarial networks using linear additive-attention Transformers",
 arXiv 2401.09596. Where the authors' two codes differ, the operations are those of the later one and
 the start values those of the earlier one, which made the published numbers. The paper has no
-labels; ours are a row of docs/deviations.md. G side of a token grid (T = G * G), Z width of the condition.
+labels; for ours see docs/deviations.md. G side of a token grid (T = G * G), Z width of the
+condition.
 """
 
 from itertools import pairwise
