@@ -12,7 +12,7 @@ from tests.faults.nursery import Nursery
 from tests.faults.small import Small, last_step, tensors
 
 STEPS = 14
-STOPS = (1, 4, 5, 6, 9, 13)  # steps before which the signal comes; an epoch ends at 6 and 12
+STOPS = (1, 4, 5, 6, 9, 12)  # steps before which the signal comes; an epoch ends at 6 and 12
 Straight = dict[tuple[int, bool], dict[str, str]]
 
 
@@ -62,6 +62,15 @@ def test_stopped_and_resumed_equals_straight(
     nursery.run(arguments, ranks)
     assert tensors(run, STEPS) == expected
     assert last_step(run) == STEPS
+
+
+@pytest.mark.slow
+def test_a_signal_in_the_last_step_finds_the_run_complete(
+    straight: Straight, nursery: Nursery, small: Small, tmp_path: Path
+) -> None:
+    expected = of_straight(straight, nursery, small, tmp_path, 1, False)
+    nursery.run(small.arguments(tmp_path / "run", STEPS), 1, [("signal_at", STEPS - 1, 0)])
+    assert tensors(tmp_path / "run", STEPS) == expected
 
 
 @pytest.mark.slow
