@@ -43,8 +43,8 @@ def pull(state: TrainState, weight: float, within_classes: bool) -> None:
     """Add a term to the generator's loss that draws images together."""
     terms_of = state.objective.generator_terms
 
-    def pulled(discriminator, real, fake, batch):
-        terms = terms_of(discriminator, real, fake, batch)
+    def pulled(generator, discriminator, real, fake, batch, step):
+        terms = terms_of(generator, discriminator, real, fake, batch, step)
         center = fake.mean(dim=0, keepdim=True).expand_as(fake)
         if within_classes:
             same = (batch.labels[:, None] == batch.labels).float()

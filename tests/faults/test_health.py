@@ -8,6 +8,15 @@ from scalegan.train import health
 RUNS = range(200, 220)  # seeds that no limit was set on
 
 
+def test_what_forces_a_collapse_draws_images_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_alarms, "STEPS", 20)
+    monkeypatch.setattr(health_alarms, "FORCED_FROM", 4)
+    left_alone = health_alarms.run(0)["diversity"]
+    for force in (health_alarms.to_one_image, health_alarms.to_one_image_per_class):
+        diversity = health_alarms.run(0, force)["diversity"]
+        assert diversity[0] == left_alone[0] and diversity[-1] < 0.7 * left_alone[-1]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_collapses_are_noticed_and_healthy_runs_left_alone() -> None:
