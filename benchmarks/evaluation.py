@@ -18,7 +18,6 @@ blocks are alike, and memory does not depend on their number.
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -51,6 +50,7 @@ from scalegan.runtime.files import read_json, write_json
 from scalegan.sample import styles_for
 from scalegan.settings import AutoencoderConfig
 from scalegan.sizes import GATConfig
+from train_step import device_name
 
 PARTS = ("stages", "frechet", "neighbours", "statistics")
 NUM_CLASSES, BATCH = 10, 50
@@ -86,7 +86,7 @@ def main() -> None:
         record[part] = {
             "command": " ".join(["python", *sys.argv]),
             "date": time.strftime("%Y-%m-%d"),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
+            "machine": f"{device_name('cpu')}, {os.cpu_count()} cores",
             "threads": arguments.threads,
             "load_average_before": round(os.getloadavg()[0], 2),
             "torch": torch.__version__,
