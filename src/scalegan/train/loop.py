@@ -29,7 +29,8 @@ from scalegan.train.clock import Clock, End
 from scalegan.train.evaluation import Evaluator, choose_best, describe, is_measured
 from scalegan.train.guard import BadSteps, Signals, read_attempt, roll_back
 from scalegan.train.guard import newest as newest_checkpoint
-from scalegan.train.health import Health, build_probe
+from scalegan.train.health import Health, Probe, build_probe
+from scalegan.train.state import Report, TrainState
 from scalegan.train.step import train_step
 
 GRID_CLASSES, GRID_COLUMNS = 16, 10
@@ -140,14 +141,7 @@ def advance(
                 report = train_step(state, [loader.share(state.attempt, at) for at in positions])
             is_last = end.is_reached(state.step, clock, world)
             if state.step % every["log"] == 0 or is_last or not state.is_finite:
-                values = {name: value.item() for name, value in report.items()}
-                note = losses(values)
-                if state.is_finite:
-                    values |= probe(state)
-                    health.tell(log, state.step, state.images_seen, values)
-                else:
-                    log.say(f"step {state.step:,}: not finite: {state.bad}; it moved nothing")
-                    log.record(state.step, state.images_seen, {**values, "not_finite": state.bad})
+                note = tell(state, report, probe, health, log)
             if bad_steps.note(state.is_finite, state.step, state.bad):
                 before = state.step
                 event = roll_back(state, run, class_names, bad_steps.seen, log.say)
@@ -160,17 +154,9 @@ def advance(
                 clock.record(state.step)
             progress.advance(note=note + end.left(clock))
             if is_due(state.step, every["samples"]) or is_last:
-                average = state.whole("average")  # of all ranks, if it is sharded
-                if world.is_first:
-                    draw_samples(built, average, run / "samples" / f"step-{state.step:08d}.png")
-                    plot_curves(run)
+                show(built, run)
             if evaluator.is_on and is_due(state.step, every["evaluate"]) and not is_last:
-                numbers = evaluator.evaluate(config.evaluate.seconds)
-                evaluator.record(numbers)
-                if world.any(bool(numbers)):  # the first rank has them
-                    save_generator(built, run)
-                if numbers:
-                    choose_best(run)
+                measure(built, run, evaluator)
             is_saving |= is_due(state.step, every["checkpoint"])
             # Not amid bad steps: rolling back to there would forgive them.
             if is_saving and state.is_finite and not is_last:
@@ -180,6 +166,38 @@ def advance(
             clock.record(state.step)
             save(built, run, world)
         return signals.agree(world) if state.is_stopping and not is_last else None
+
+
+def tell(state: TrainState, report: Report, probe: Probe, health: Health, log: Log) -> str:
+    """Write a step's values down, and what is alarming about them; return the losses in short."""
+    values = {name: value.item() for name, value in report.items()}
+    note = losses(values)
+    if state.is_finite:
+        values |= probe(state)
+        health.tell(log, state.step, state.images_seen, values)
+    else:
+        log.say(f"step {state.step:,}: not finite: {state.bad}; it moved nothing")
+        log.record(state.step, state.images_seen, {**values, "not_finite": state.bad})
+    return note
+
+
+def show(built: Built, run: Path) -> None:
+    """A grid of samples and the curves, by the first rank."""
+    state = built.state
+    average = state.whole("average")  # of all ranks, if it is sharded
+    if state.world.is_first:
+        draw_samples(built, average, run / "samples" / f"step-{state.step:08d}.png")
+        plot_curves(run)
+
+
+def measure(built: Built, run: Path, evaluator: Evaluator) -> None:
+    """Evaluate within the budget; keep what was evaluated, and say which was best."""
+    numbers = evaluator.evaluate(built.state.config.evaluate.seconds)
+    evaluator.record(numbers)
+    if built.state.world.any(bool(numbers)):  # the first rank has them
+        save_generator(built, run)
+    if numbers:
+        choose_best(run)
 
 
 def is_due(step: int, between: int) -> bool:
