@@ -217,9 +217,7 @@ def take_turns(works: dict[str, Callable[[], Times]], rounds: int) -> dict[str, 
     times: dict[str, list[Times]] = {name: [] for name in works}
     for i in range(rounds):
         for name in list(works) if i % 2 == 0 else reversed(works):
-            works[
-                name
-            ]()  # not counted: it takes the memory that the one before may have given back
+            works[name]()  # not counted: memory that the one before may have given back is taken
             times[name].append(works[name]())
             print(i, name, {k: round(v, 3) for k, v in times[name][-1].items()}, flush=True)
     return times

@@ -99,9 +99,7 @@ class Collector:
         if "images" in self.kinds:
             self._keep("", images=images)
         for name, network in self.networks.items():
-            with full_float32(
-                torch.device(self.device)
-            ):  # what TF32 leaves out shows in a distance
+            with full_float32(torch.device(self.device)):  # fewer bits would show in a distance
                 seen = network(images)
             if "moments" in self.kinds:
                 self._add(name, "moments", seen.pooled)
