@@ -17,6 +17,7 @@ from scalegan.settings import Config, EvaluateConfig
 from scalegan.train.evaluation import Evaluator
 from scalegan.train.loop import Outcome, train
 from tests import systems
+from tests.browser import look
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +61,6 @@ def test_runs_are_compared_once_and_a_failed_one_is_shown(
     assert len(files) == 2 * 3 + 1 and all((out / file).is_file() for file in files)
     assert "values \\| that" in (out / "README.md").read_text()
     assert any("in all" in line for line in said)
-
     monkeypatch.setattr(command, "train", None)  # would fail if it were called
     assert command.compare(*work) is None
     with pytest.raises(ConfigError, match="whose budget is '4 steps', not '5 steps'"):
@@ -68,6 +68,12 @@ def test_runs_are_compared_once_and_a_failed_one_is_shown(
     changed = [replace(given[0], optim=replace(given[0].optim, learning_rate=1e-5)), given[1]]
     with pytest.raises(ConfigError, match="other settings of `digits`"):
         command.compare(changed, *work[1:])
+    seen = look(out / "index.html", 390, tmp_path)
+    assert seen["headings"][1:] == [
+        "At the end (one seed)", "Along the way", "Samples", "Every run", "What it costs",
+    ]  # fmt: skip
+    assert len(seen["plots"]) == 6 and min(seen["plots"]) > 100 and min(seen["images"]) > 0
+    assert seen["width"] == 390 and not seen["scripts"] and not seen["console"]
 
 
 def test_a_stopped_comparison_goes_on(
