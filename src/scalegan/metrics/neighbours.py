@@ -1,25 +1,22 @@
 """Nearest rows and balls around rows: exact distances in bounded memory.
 
 Distances by |a|^2 - 2ab + |b|^2 are fast and rounded: equal rows come out near zero instead of at
-zero, and ties are broken at random. Here that form (in float32 blocks, of rows scaled to at most
-one) only sorts out what cannot matter, by a lower bound that rounding cannot break; whatever is
-left is computed by explicit differences in float64. A distance has the same bits wherever its two
-rows stand.
+zero, and ties are broken at random. Here that form (float64, in blocks) only sorts out what cannot
+matter, by a lower bound that rounding cannot break; whatever is left is computed by explicit
+differences. A distance has the same bits wherever its two rows stand.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from scalegan.errors import DataError
-from scalegan.runtime.precision import full_float32
 
 ROWS, COLUMNS = 1024, 4096
-"""Sides of a block: 16 MiB in float32."""
-TINY = torch.finfo(torch.float32).tiny
+"""Sides of a block: 32 MiB in float64."""
 PAIRS = 2**23
 """Values per gathered side while differences are formed: 64 MiB in float64."""
 
@@ -38,30 +35,6 @@ class Membership(NamedTuple):
     per_ball: Int64[Tensor, " M"]
 
 
-class _Slack(NamedTuple):
-    """The sum of a share of every row and one of every column."""
-
-    of_rows: Float[Tensor, "N 1"]
-    of_columns: Float[Tensor, " M"]
-
-
-class _Frame(NamedTuple):
-    """Where float32 bounds are taken: rows around zero, no value beyond one. Any would be right."""
-
-    center: Float[Tensor, " E"]
-    scale: float
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        return ((rows - self.center) / self.scale).float()
-
-    def squared(self, distances: Float64[Tensor, "..."]) -> Float[Tensor, "..."]:
-        return (distances / self.scale).square().float()
-
-    def reach(self, distances: Float64[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The same, and not zero unless a distance is."""
-        return torch.where(distances > 0, self.squared(distances).clamp(min=TINY), 0.0)
-
-
 def nearest(
     queries: Float[Tensor, "N E"], bank: Float[Tensor, "M E"], k: int = 1, is_same: bool = False
 ) -> Neighbours:
@@ -76,13 +49,13 @@ def nearest(
     Raises:
         DataError: if the bank has too few rows or a value is not finite.
     """
-    frame = _frame(queries, bank)
+    _check(queries, bank)
     if k < 1 or len(bank) - is_same < k:
         raise DataError(f"a bank of {len(bank)} rows has no {k} neighbours for each row")
     parts = []
     for begin in range(0, len(queries), ROWS):
         rows = slice(begin, min(begin + ROWS, len(queries)))
-        parts.append(_nearest(queries, rows, bank, k, is_same, frame))
+        parts.append(_nearest(queries, rows, bank, k, is_same))
     return Neighbours(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
@@ -97,36 +70,37 @@ def inside(
     Raises:
         DataError: if a value is not finite.
     """
-    frame = _frame(points, centers)
-    surely, perhaps = frame.squared(radii), frame.reach(radii)
+    _check(points, centers)
     per_point = torch.zeros(len(points), dtype=torch.int64, device=points.device)
     per_ball = torch.zeros(len(centers), dtype=torch.int64, device=points.device)
     for begin in range(0, len(points), ROWS):
         rows = slice(begin, min(begin + ROWS, len(points)))
-        for columns, lower, slack in _lower_bounds(points[rows], centers, frame):
-            is_inside = lower < surely[columns] - slack.of_columns - slack.of_rows
-            i, j = ((lower <= perhaps[columns]) ^ is_inside).nonzero(as_tuple=True)
-            distances, reach = _distances(points[rows], i, centers[columns], j), radii[columns][j]
-            is_inside[i, j] = distances < reach if is_strict else distances <= reach
+        for columns, lower, slack in _lower_bounds(points[rows], centers):
+            squares = radii[columns].square()
+            is_inside = lower + slack < squares
+            i, j = ((lower <= squares) & ~is_inside).nonzero(as_tuple=True)
+            distances = _distances(points[rows], i, centers[columns], j)
+            limits = radii[columns][j]
+            is_inside[i, j] = distances < limits if is_strict else distances <= limits
             per_point[rows] += is_inside.sum(dim=1)
             per_ball[columns] += is_inside.sum(dim=0)
     return Membership(per_point, per_ball)
 
 
 def _nearest(
-    queries: Tensor, rows: slice, bank: Tensor, k: int, is_same: bool, frame: _Frame
+    queries: Tensor, rows: slice, bank: Tensor, k: int, is_same: bool
 ) -> tuple[Tensor, Tensor]:
     own = queries[rows]
     found = own.new_full((len(own), k), torch.inf, dtype=torch.float64)
     where = torch.zeros(len(own), k, dtype=torch.int64, device=own.device)
-    for columns, lower, _ in _lower_bounds(own, bank, frame):
+    for columns, lower, _ in _lower_bounds(own, bank):
         if is_same:  # nobody is their own neighbour
             diagonal = torch.arange(rows.start, rows.stop, device=own.device)
             here = (diagonal >= columns.start) & (diagonal < columns.stop)
             lower[here, diagonal[here] - columns.start] = torch.inf
         while True:
             # The likeliest first; after a few blocks nearly no row has anything left to try.
-            near = lower < frame.reach(found[:, -1:])
+            near = lower < found[:, -1:].square()
             i = near.any(dim=1).nonzero().squeeze(1)
             if not len(i):
                 break
@@ -142,27 +116,20 @@ def _nearest(
     return found, where
 
 
-def _lower_bounds(a: Tensor, b: Tensor, frame: _Frame) -> Iterator[tuple[slice, Tensor, _Slack]]:
-    """By block of columns: bounds below squared distances in the frame, at least 0, and how far
-    above them the true value can lie."""
-    a = frame(a)
-    # Rounding of the rows, of |a|^2 - 2ab + |b|^2 for E terms, and of what it is compared with.
-    share = (4 * a.shape[1] + 64) * torch.finfo(torch.float32).eps
-    blur = 4 * a.shape[1] * TINY  # of what is too small for that
-    squares_a = _squares(a)[:, None]
-    least_a = (1 - share) * squares_a - blur
+def _lower_bounds(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """By block of columns: bounds below squared distances, at least 0, and how far above them the
+    true value can lie."""
+    a = a.double()
+    # Rounding of |a|^2 - 2ab + |b|^2, and of the explicit differences, for E terms each.
+    share = (4 * a.shape[1] + 64) * torch.finfo(torch.float64).eps
+    squares_a = a.square().sum(dim=1, keepdim=True)
     for begin in range(0, len(b), COLUMNS):
         columns = slice(begin, min(begin + COLUMNS, len(b)))
-        part = frame(b[columns])
-        squares_b = _squares(part)
-        with full_float32(a.device):
-            lower = torch.addmm(least_a + (1 - share) * squares_b, a, part.T, alpha=-2)
-        slack = _Slack(2 * share * squares_a + 2 * blur, 2 * share * squares_b)
-        yield columns, lower.clamp_(min=0), slack
-
-
-def _squares(rows: Float[Tensor, "N E"]) -> Float[Tensor, " N"]:
-    return torch.linalg.vector_norm(rows, dim=1).square()
+        part = b[columns].double()
+        squares_b = part.square().sum(dim=1)
+        slack = share * (squares_a + squares_b)
+        lower = torch.addmm(squares_a + squares_b - slack, a, part.T, alpha=-2)
+        yield columns, lower.clamp_(min=0), 2 * slack
 
 
 def _distances(a: Tensor, i: Tensor, b: Tensor, j: Tensor) -> Float64[Tensor, " Q"]:
@@ -178,15 +145,10 @@ def _pairs(rows: Tensor) -> int:
     return max(1, PAIRS // rows.shape[1])
 
 
-def _frame(a: Tensor, b: Tensor) -> _Frame:
-    """A frame for these rows.
+def _check(a: Tensor, b: Tensor) -> None:
+    if not (_is_finite(a) and _is_finite(b)):
+        raise DataError("features hold a value that is not finite")
 
-    Raises:
-        DataError: if a value is not finite.
-    """
-    parts = [part.abs().max() for rows in (a, b) for part in rows.split(ROWS)]
-    largest = torch.stack(parts).max().item()  # of parts with NaN it is NaN
-    if not largest < torch.finfo(b.dtype).max / 4:
-        raise DataError("features hold a value that is not finite, or nearly")
-    center = b[:: -(-len(b) // ROWS)].double().mean(dim=0)  # of some: it will do
-    return _Frame(center.to(b.dtype), 2 * largest or 1.0)
+
+def _is_finite(rows: Tensor) -> Bool[Tensor, ""]:
+    return torch.stack([part.isfinite().all() for part in rows.split(ROWS)]).all()
