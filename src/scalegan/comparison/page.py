@@ -2,12 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scalegan.comparison.results import Point, Results, Run, read_results, spread
-from scalegan.pages.blocks import Block, Gallery, Notice, Page, Plot, Section, Table, Text
+from scalegan.pages.blocks import Block, Gallery, Notice, Page, Picture, Plot, Section, Table, Text
 from scalegan.pages.markdown import markdown
 from scalegan.pages.plots import Series, in_a_file, lines
 from scalegan.pages.sheets import from_file
@@ -60,8 +60,8 @@ def page_of(results: Results, out: Path) -> Page:
     )
     sections = [
         Section(f"At the end ({spread_of})", end),
-        Section("Along the way", [Gallery(curves(results, out))]),
-        Section("Samples", [Gallery(samples(results, out))]),
+        *_gallery("Along the way", curves(results, out)),
+        *_gallery("Samples", samples(results, out)),
         Section("Every run", [run_table(results)]),
         Section("What it costs", [cost_table(results), about_cost]),
     ]
@@ -88,7 +88,7 @@ def curves(results: Results, out: Path) -> list[Plot]:
     return plots
 
 
-def samples(results: Results, out: Path) -> list[Any]:
+def samples(results: Results, out: Path) -> list[Picture]:
     """The last grid of every run, from fixed seeds."""
     pictures = []
     for run in results.runs:
@@ -99,6 +99,11 @@ def samples(results: Results, out: Path) -> list[Any]:
             caption = f"{run.folder.name}, step {step:,}, moving average"
             pictures.append(from_file(out / file, caption, file, SAMPLES_WIDTH))
     return pictures
+
+
+def _gallery(title: str, items: Sequence[Plot | Picture]) -> list[Section]:
+    """A section, where there is something to show."""
+    return [Section(title, [Gallery(items)])] if items else []
 
 
 def protocol(results: Results) -> str:
