@@ -5,7 +5,7 @@ attention, and the same maps around PyTorch's fused `scaled_dot_product_attentio
 medians of interleaved pairs in one process; memory is the highest resident size above that before
 the call, in a fresh process each.
 
-    python benchmarks/attention.py --out benchmarks/results/attention.json
+    python -m benchmarks.attention --out benchmarks/results/attention.json
 """
 
 import argparse
@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalegan.ops.attention import AdditiveAttention
+from scalegan.layers.attention import AdditiveAttention
 
 SECONDS_PER_SIZE = 20.0
 FEWEST_PAIRS, MOST_PAIRS = 3, 31

@@ -3,10 +3,10 @@
 Rows of shards (4x32x32 float16, random batches through `Shards.read`) against what the authors'
 code does with its data set: `np.load` of a file per image. The two take turns; warm with all files
 in the page cache, cold after they were dropped from it (`posix_fadvise`, DONTNEED; the names and
-sizes of files stay cached, to the advantage of files). Then encoding: pictures per second of
+sizes of files stay cached, to the advantage of files). Then encoding: images per second of
 `scalegan prepare` by number of workers.
 
-    python benchmarks/data_path.py --out benchmarks/results/data_path.json
+    python -m benchmarks.data_path --out benchmarks/results/data_path.json
 """
 
 import argparse
@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from scalegan.autoencoders.folders import named
+from scalegan.autoencoders.files import named
 from scalegan.data.loader import Loader
+from scalegan.data.prepare import prepare
 from scalegan.data.shards import Shards, Writer, shard_name
-from scalegan.prepare import prepare
 from scalegan.runtime.files import read_json, write_json
 
 SHAPE, SHARD_ROWS, BATCH_SIZE = (4, 32, 32), 10_000, 256
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=RAW)
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--pairs", type=int, default=9, help="0 = no reading")
-    parser.add_argument("--pictures", help="a source to prepare with each number of workers")
+    parser.add_argument("--images", help="a source to prepare with each number of workers")
     parser.add_argument("--autoencoder", default="identity")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--workers", default="1,2")
@@ -61,7 +61,7 @@ def main() -> None:
         folder = Path(name)
         if arguments.pairs:
             record["reading"] = reading(folder, arguments.rows, arguments.pairs)
-        if arguments.pictures:
+        if arguments.images:
             record["encoding"] = encoding(folder, arguments)
     record["load_average_after"] = round(os.getloadavg()[0], 2)
     print(json.dumps(record, indent=1))
@@ -176,9 +176,9 @@ def loader_rate(shards: Shards, threads: int) -> float:
 
 
 def encoding(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Pictures per second of wall and of CPU time of whole preparations, their start included."""
+    """Images per second of wall and of CPU time of whole preparations, their start included."""
     result: dict[str, Any] = {
-        "source": arguments.pictures,
+        "source": arguments.images,
         "autoencoder": arguments.autoencoder,
         "size": arguments.size,
         "cores": len(os.sched_getaffinity(0)),
@@ -191,7 +191,7 @@ def encoding(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             before = cpu_seconds()
             seconds, _ = timed(
                 lambda out=out, workers=workers: prepare(
-                    arguments.pictures, out, arguments.size, config, workers=workers, tell=ignore
+                    arguments.images, out, arguments.size, config, workers=workers, tell=ignore
                 )
             )
             count = len(Shards(out))

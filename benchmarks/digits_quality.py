@@ -5,7 +5,7 @@ samples of each, truncation off, and scores them with scikit-learn: accuracy of 
 of a support vector machine trained on 80% of the real digits, and the Frechet distance in the
 network's hidden layer against that between two halves of the real digits (mean of 20 splits).
 
-    python benchmarks/digits_quality.py --seeds 0,1,2 --out benchmarks/results/digits_quality.json
+    python -m benchmarks.digits_quality --seeds 0,1,2 --out benchmarks/results/digits_quality.json
 """
 
 import argparse
@@ -76,9 +76,9 @@ class Examiner:
         self.network = MLPClassifier((128,), alpha=0.1, max_iter=400, random_state=0)
         self.machine = SVC(C=10, gamma=0.08)
         scores = {}
-        for name, judge in (("network", self.network), ("machine", self.machine)):
-            judge.fit(self.real[training], self.labels[training])
-            score = judge.score(self.real[held_out], self.labels[held_out])
+        for name, examiner in (("network", self.network), ("machine", self.machine)):
+            examiner.fit(self.real[training], self.labels[training])
+            score = examiner.score(self.real[held_out], self.labels[held_out])
             scores[f"{name}_held_out_accuracy"] = round(float(score), 4)
         halves = [np.array_split(rng.permutation(len(self.real)), 2) for _ in range(SPLITS)]
         distances = [self.distance(self.real[a], self.real[b]) for a, b in halves]

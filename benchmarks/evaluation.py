@@ -1,14 +1,14 @@
-"""What evaluation costs: every stage, its matrix part, its neighbours, and the memory of both.
+"""What evaluation costs: every stage, its matrix part, its neighbors, and the memory of both.
 
-stages: 10,000 images of a small GAT at 32 pixels, from noise to numbers, in a judge's features and
-in Inception's (random weights of the same sizes: they do not change what it costs). Inception looks
-at --looked of them and the rest is extrapolated; the KL and tiny decoders are timed on --decoded.
-frechet: `frechet_distance` against `scipy.linalg.sqrtm` of the product, in turns, on covariances
-whose eigenvalues span six decades.
-neighbours: time of precision, recall, density and coverage, and the peak memory above both banks.
+stages: 10,000 images of a small GAT at 32 pixels, from noise to numbers, in a classifier's features
+and in Inception's (random weights of the same sizes: they do not change what it costs). Inception
+looks at --looked of them and the rest is extrapolated; the KL and tiny decoders are timed on
+--decoded. frechet: `frechet_distance` against `scipy.linalg.sqrtm` of the product, in turns, on
+covariances whose eigenvalues span six decades.
+neighbors: time of precision, recall, density and coverage, and the peak memory above both banks.
 statistics: time and peak memory of streamed moments for growing counts.
 
-    python benchmarks/evaluation.py --out benchmarks/results/evaluation.json
+    python -m benchmarks.evaluation --out benchmarks/results/evaluation.json
 
 Seconds are CPU seconds of the process: on a shared machine wall time measures the others. With
 --blocks B only the first B blocks of queries are timed at 50,000 rows and the rest is extrapolated:
@@ -32,26 +32,26 @@ import numpy as np
 import scipy
 import torch
 
+from benchmarks.train_step import device_name
 from sampling import save_kl, save_tiny
-from scalegan import config as configs
-from scalegan.autoencoders.base import Identity
+from scalegan.autoencoders.pixels import Identity
+from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.config import reading as configs
+from scalegan.config.models import GATConfig
+from scalegan.config.schema import AutoencoderConfig
+from scalegan.evaluation.adapters import kernel_distance
+from scalegan.features.classifier import Classifier, Trained
 from scalegan.features.inception import Inception, Network
-from scalegan.features.judge import Judge, Trained
-from scalegan.metrics.adapters import kernel_distance
+from scalegan.inference.sampling import styles_for
 from scalegan.metrics.density_coverage import density_coverage
 from scalegan.metrics.frechet import frechet_distance
-from scalegan.metrics.neighbours import ROWS, inside, nearest
+from scalegan.metrics.neighbors import ROWS, inside, nearest
 from scalegan.metrics.precision_recall import precision_recall
 from scalegan.metrics.statistics import Moments, Sums, moments
 from scalegan.models.gat import GATGenerator
-from scalegan.registry import AUTOENCODERS
 from scalegan.runtime.files import read_json, write_json
-from scalegan.sample import styles_for
-from scalegan.settings import AutoencoderConfig
-from scalegan.sizes import GATConfig
-from train_step import device_name
 
-PARTS = ("stages", "frechet", "neighbours", "statistics")
+PARTS = ("stages", "frechet", "neighbors", "statistics")
 NUM_CLASSES, BATCH = 10, 50
 
 
@@ -74,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.alone:
-        measure = {"neighbours": neighbours_alone, "statistics": statistics_alone}
+        measure = {"neighbors": neighbors_alone, "statistics": statistics_alone}
         part, rows = arguments.alone
         print(json.dumps(measure[part](int(rows), arguments.width, arguments.blocks)))
         return
@@ -113,8 +113,8 @@ def stages_part(arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds of every stage, and how many images each has seen."""
     count, stages = arguments.images, Stages()
     generator = small_generator((3, 32, 32)).eval()
-    networks = {"judge": judge(), "inception": Inception(random_weights(Network()))}
-    last = {"judge": count, "inception": arguments.looked}
+    networks = {"classifier": classifier(), "inception": Inception(random_weights(Network()))}
+    last = {"classifier": count, "inception": arguments.looked}
     sums: dict[str, Sums] = {}
     bank = []
     for begin in range(0, count, BATCH):
@@ -130,17 +130,17 @@ def stages_part(arguments: argparse.Namespace) -> dict[str, Any]:
                 seen = network(images)
             with stages.timed(f"moments: {name}"):
                 sums.setdefault(name, Sums(seen.pooled.shape[1])).add(seen.pooled)
-            if name == "judge":
+            if name == "classifier":
                 bank.append(seen.pooled)
     fake = torch.cat(bank)
     real = fake.roll(1, dims=0) * 1.01  # what is compared does not change what it costs
-    with stages.timed("numbers: FD (judge)"):
-        frechet_distance(moments(real), sums["judge"].moments())
-    with stages.timed("numbers: KD (judge)"):
+    with stages.timed("numbers: FD (classifier)"):
+        frechet_distance(moments(real), sums["classifier"].moments())
+    with stages.timed("numbers: KD (classifier)"):
         kernel_distance(real, fake)
-    with stages.timed("numbers: precision, recall (judge)"):
+    with stages.timed("numbers: precision, recall (classifier)"):
         precision_recall(real, fake)
-    with stages.timed("numbers: density, coverage (judge)"):
+    with stages.timed("numbers: density, coverage (classifier)"):
         density_coverage(real, fake)
     seen_by = {stage: last["inception"] if "inception" in stage else count for stage in stages}
     for kind, save in (("kl", save_kl), ("tiny", save_tiny)):
@@ -176,9 +176,9 @@ def labels(seeds: range) -> torch.Tensor:
     return torch.tensor(seeds) % NUM_CLASSES
 
 
-def judge() -> Trained:
+def classifier() -> Trained:
     names = [str(index) for index in range(NUM_CLASSES)]
-    return Trained(Judge(NUM_CLASSES, 32), {"class_names": names, "held_out_accuracy": 0.1})
+    return Trained(Classifier(NUM_CLASSES, 32), {"class_names": names, "held_out_accuracy": 0.1})
 
 
 def random_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -210,11 +210,11 @@ def frechet_part(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def neighbours_part(arguments: argparse.Namespace) -> dict[str, Any]:
+def neighbors_part(arguments: argparse.Namespace) -> dict[str, Any]:
     """A whole run at a size that takes minutes, and the goal of 50,000 rows on each side."""
-    large = alone("neighbours", 50_000, arguments)
+    large = alone("neighbors", 50_000, arguments)
     arguments.blocks = 0
-    return {"large": large, "whole": alone("neighbours", arguments.rows, arguments)}
+    return {"large": large, "whole": alone("neighbors", arguments.rows, arguments)}
 
 
 def statistics_part(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def textbook(a: Moments, b: Moments) -> float:
     return float((a.mean - b.mean).square().sum() + traces - 2 * np.trace(root))
 
 
-def neighbours_alone(rows: int, width: int, blocks: int) -> dict[str, Any]:
+def neighbors_alone(rows: int, width: int, blocks: int) -> dict[str, Any]:
     real, fake = (torch.randn(rows, width, generator=seeded(i)) for i in range(2))
     fake.mul_(1.1)  # in place: a copy would hide what comes after in the peak
     nearest(real[:64], real[:64], 5)  # libraries
@@ -296,7 +296,7 @@ def alone(part: str, rows: int, arguments: argparse.Namespace) -> dict[str, Any]
     """A measurement in a process of its own, so that no peak hides another."""
     options = {name: getattr(arguments, name) for name in ("width", "threads", "blocks")}
     flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    command = [sys.executable, __file__, "--alone", part, str(rows), *flags]
+    command = [sys.executable, "-m", __spec__.name, "--alone", part, str(rows), *flags]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

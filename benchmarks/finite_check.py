@@ -1,6 +1,6 @@
 """What the check for values that are not finite costs: steps with it and without, interleaved.
 
-    python benchmarks/finite_check.py --size tiny --pairs 40 --out benchmarks/results/FILE.json
+    python -m benchmarks.finite_check --size tiny --pairs 40 --out benchmarks/results/FILE.json
 
 "With" looks at all terms, both gradient norms and every buffer, and waits once per turn; "without"
 believes that all is well. Everything else of the step is the same.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from scalegan import config as configs
+from scalegan.config import reading as configs
 from scalegan.runtime.world import World
 from scalegan.train import state as states
 from scalegan.train.build import build_state
@@ -77,7 +77,7 @@ def main() -> None:
 
 def prepare(options: argparse.Namespace, device: torch.device) -> tuple:
     """A state on latents of 4x32x32, and a batch."""
-    from scalegan.autoencoders.base import Identity
+    from scalegan.autoencoders.pixels import Identity
     from scalegan.interfaces import Batch
 
     given = configs.read("gat-b2-imagenet256")

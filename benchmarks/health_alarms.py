@@ -1,6 +1,6 @@
 """How often the alarms are right: runs that are made to collapse, and runs that are left alone.
 
-    python benchmarks/health_alarms.py --runs 20 --first-seed 100 --out benchmarks/results/FILE.json
+    python -m benchmarks.health_alarms --runs 20 --first-seed 100 --out benchmarks/results/FILE.json
 
 Small runs on the digits. A collapse is forced by a term in the generator's loss: every other one
 pulls the images of a batch together, every other one those of a class alone. The limits in
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from scalegan import config as configs
+from scalegan.config import reading as configs
 from scalegan.interfaces import Terms
 from scalegan.runtime.world import World
 from scalegan.train.build import build, build_loader
@@ -67,7 +67,7 @@ def run(seed: int, force=None) -> dict:
     """One run: its alarms by step, and the diversity along it."""
     built = build(settings(seed), World(0, 1, torch.device("cpu")))
     state, health = built.state, Health()
-    probe = build_probe(state, built.rows, built.held_out, built.pictures.class_names)
+    probe = build_probe(state, built.rows, built.held_out, built.images.class_names)
     alarms, lines = [], []
     with build_loader(built) as loader:
         while state.step < STEPS:

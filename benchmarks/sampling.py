@@ -4,7 +4,7 @@ Random weights: they do not change what it costs. The KL decoder has Stable Diff
 tiny one TAESD's. Ours and the plain way (benchmarks/plain_step.py) take turns; a ratio is the
 median over rounds, with the lowest and highest. CPU time, wall time beside it.
 
-    python benchmarks/sampling.py --out benchmarks/results/sampling.json
+    python -m benchmarks.sampling --out benchmarks/results/sampling.json
 """
 
 import argparse
@@ -23,19 +23,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from tests.support.plain_step import mean_over_classes, plainly, track
 
-from plain_step import mean_over_classes, plainly, track
+from benchmarks.train_step import device_name, git
+from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.config.models import GAT_SIZES, GATConfig
+from scalegan.config.schema import AutoencoderConfig
+from scalegan.inference.sampling import paint, styles_for
+from scalegan.inference.snapshot import Card, save
 from scalegan.models.gat import GATGenerator
-from scalegan.registry import AUTOENCODERS
 from scalegan.runtime.files import write_json
-from scalegan.sample import paint, styles_for
-from scalegan.settings import AutoencoderConfig
-from scalegan.sizes import GAT_SIZES, GATConfig
-from scalegan.snapshot import Card, save
-from train_step import device_name, git
 
 SHAPE, NUM_CLASSES = (4, 32, 32), 1000
-SAMPLING = ("complex rotation", "oneDNN", "freed memory")
+SAMPLING = ("complex rotation", "freed memory")
 """Of what is done for speed, what sampling has part in."""
 
 

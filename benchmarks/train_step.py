@@ -2,12 +2,13 @@
 
 All variants take turns, round by round; a ratio is the median over rounds of the ratio within a
 round, with the lowest and highest. CPU time beside wall time, because the machine may be shared.
-FLOPs are counted (`scalegan.cost`, without recomputation); the peak is that of one large product.
+FLOPs are counted (`scalegan.planning.cost`, without recomputation); the peak is that of one large
+product.
 
-    python benchmarks/train_step.py --sizes tiny,S --out benchmarks/results/train_step.json
-    python benchmarks/train_step.py --sizes S --variants ours,plain,compiled --rounds 3
-    python benchmarks/train_step.py --sizes S --levers --batch 2
-    python benchmarks/train_step.py --sizes S --revision HEAD~1
+    python -m benchmarks.train_step --sizes tiny,S --out benchmarks/results/train_step.json
+    python -m benchmarks.train_step --sizes S --variants ours,plain,compiled --rounds 3
+    python -m benchmarks.train_step --sizes S --levers --batch 2
+    python -m benchmarks.train_step --sizes S --revision HEAD~1
 """
 
 import argparse
@@ -26,15 +27,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from scalegan import config as configs
-from scalegan.autoencoders.base import Identity
-from scalegan.cost import Task, count
+from scalegan.autoencoders.pixels import Identity
+from scalegan.config import reading as configs
+from scalegan.config.schema import AlignmentConfig, Config, GATConfig
 from scalegan.interfaces import Batch
-from scalegan.plan import this_machine
+from scalegan.planning.cost import Task, count
+from scalegan.planning.plan import this_machine
 from scalegan.runtime.files import write_json
 from scalegan.runtime.world import World
-from scalegan.settings import AlignmentConfig, Config, GATConfig
 from scalegan.train import step as steps
 from scalegan.train.build import build_state
 from scalegan.train.state import TrainState
@@ -46,14 +48,13 @@ Times = dict[str, float]
 VARIANTS = {
     "ours": {},
     "plain": {},
-    "without oneDNN": {},
     "selective": {"recompute": "selective"},
     "full": {"recompute": "full"},
     "compiled": {"compile": True},
     "bfloat16": {"precision": "bfloat16"},
     "compiled bfloat16": {"compile": True, "precision": "bfloat16"},
 }
-TAKEN_BACK = {"plain": (), "without oneDNN": ("oneDNN",)}
+TAKEN_BACK: dict[str, tuple[str, ...]] = {"plain": ()}
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="tiny,S", help="of tiny, S, B, L, XL; patches of 2")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--variants", default="ours,without oneDNN,plain")
+    parser.add_argument("--variants", default="ours,plain")
     parser.add_argument("--levers", action="store_true", help="each thing taken back by itself")
     parser.add_argument("--revision", help="compare with this one, in a worktree of its own")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -102,7 +103,7 @@ def main() -> None:
 
 def variants(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Each variant's times, and how many times ours they are."""
-    from plain_step import PLAIN, plainly
+    from tests.support.plain_step import PLAIN, plainly
 
     taken_back: dict[str, tuple[str, ...]] = dict(TAKEN_BACK)
     if arguments.levers:
@@ -147,11 +148,9 @@ def matrix_peak(device: torch.device) -> float:
     """Float32 operations per second of the best of some large products; of CPU time on a CPU."""
     if device.type == "cuda":
         return this_machine(str(device), "float32").float32
-    from scalegan.ops.linear import Linear, prefers_onednn
-
-    layer, matrix, seconds = Linear(1024, 1024), torch.randn(1024, 1024), []
+    layer, matrix, seconds = nn.Linear(1024, 1024), torch.randn(1024, 1024), []
     with torch.no_grad():
-        for layer.is_by_onednn in (False, prefers_onednn()) * 10:
+        for _ in range(20):
             start = time.process_time()
             layer(matrix)
             seconds.append(time.process_time() - start)
@@ -178,8 +177,8 @@ def make_state(size: str, batch: int, device: torch.device, **train: Any) -> Tra
     autoencoder.sample = lambda stored: stored  # type: ignore[method-assign]
     features = torch.randn(1, 257, FEATURES, generator=torch.Generator().manual_seed(0)).to(device)
 
-    def teacher(pictures: torch.Tensor) -> torch.Tensor:
-        return features.expand(len(pictures), -1, -1)
+    def teacher(images: torch.Tensor) -> torch.Tensor:
+        return features.expand(len(images), -1, -1)
 
     return build_state(config, World(0, 1, device), autoencoder, TASK.num_classes, teacher)
 
@@ -188,8 +187,8 @@ def make_batch(count: int, device: torch.device) -> Batch:
     rng = torch.Generator().manual_seed(0)
     stored = torch.randn(count, *TASK.shape, generator=rng)
     labels = torch.randint(0, TASK.num_classes, (count,), generator=rng)
-    pictures = torch.zeros(count, 3, 16, 16, dtype=torch.uint8)
-    return Batch(stored.to(device), labels.to(device), pictures.to(device))
+    images = torch.zeros(count, 3, 16, 16, dtype=torch.uint8)
+    return Batch(stored.to(device), labels.to(device), images.to(device))
 
 
 def timed_step(state: TrainState, batch: Batch) -> Times:
@@ -281,8 +280,8 @@ def revisions(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def start(tree: Path, size: str, arguments: argparse.Namespace) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(tree / "src"), str(ROOT)])
-    command = [sys.executable, __file__, "--worker", size, "--batch", str(arguments.batch)]
-    command += ["--device", arguments.device]
+    command = [sys.executable, "-m", __spec__.name, "--worker", size]
+    command += ["--batch", str(arguments.batch), "--device", arguments.device]
     return subprocess.Popen(
         command,
         env=os.environ | {"PYTHONPATH": path},

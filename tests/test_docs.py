@@ -19,7 +19,7 @@ from PIL import Image
 from scalegan.autoencoders.tiny import TAEF2
 from scalegan.cli import main
 from scalegan.runtime.files import save_tensors
-from tests.runs import TINY, scalegan
+from tests.support.runs import TINY, scalegan
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,16 +55,23 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scalegan("train", "digits-gansformer", "--run", str(folder / "runs" / "gansformer"), *QUICK)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (80, 8, 8), dtype=np.uint8)
-    np.savez(folder / "pictures.npz", images, np.arange(80) % 4)
+    np.savez(folder / "images.npz", images, np.arange(80) % 4)
     for i, image in enumerate(images):
-        path = folder / "pictures" / f"class {i % 4}" / f"{i:02d}.png"
+        path = folder / "images" / f"class {i % 4}" / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
     shards = str(folder / "shards" / "mine")
     with contextlib.chdir(folder):  # a preparation knows its source as it was given
-        scalegan("prepare", "pictures", shards, "--size", "8", "--shard-rows", "40")
-    scalegan("judge", "train", "digits", str(folder / "judges" / "first"), "--images", "2000")
-    shutil.copytree(folder / "judges" / "first", folder / "runs" / "demo" / "judge")
+        scalegan("prepare", "images", shards, "--size", "8", "--shard-rows", "40")
+    scalegan(
+        "classifier",
+        "train",
+        "digits",
+        str(folder / "classifiers" / "first"),
+        "--images-seen",
+        "2000",
+    )
+    shutil.copytree(folder / "classifiers" / "first", folder / "runs" / "demo" / "classifier")
     out = ["--factor", "2", "--out", str(folder / "autoencoders" / "first")]
     scalegan("autoencoder", "train", "digits", *out, *FIT)
     return folder
@@ -106,7 +113,7 @@ def test_command(
 
 
 def test_journey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From pictures to latents to images, on a few small pictures and an untrained TAEF2."""
+    """From images to latents to images, on a few small images and an untrained TAEF2."""
     save_collections(tmp_path)
     monkeypatch.chdir(tmp_path)
     for _, line in (pair for pair in COMMANDS if pair[0] == JOURNEY):
@@ -125,9 +132,9 @@ def save_collections(folder: Path) -> None:
     feature = {"image": {"_type": "Image"}, "label": {"names": list("abcd"), "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": feature}})}
     for name, count in (("cifar10/train", 32), ("cifar10/test", 16), ("cifar10-small/test", 16)):
-        pictures = [noise(rng, 32, 32) for _ in range(count)]
+        images = [noise(rng, 32, 32) for _ in range(count)]
         rows = {
-            "image": [{"bytes": data, "path": f"{name}/{i}"} for i, data in enumerate(pictures)],
+            "image": [{"bytes": data, "path": f"{name}/{i}"} for i, data in enumerate(images)],
             "label": [i % 4 for i in range(count)],
         }
         table = pa.table(rows).replace_schema_metadata(metadata)

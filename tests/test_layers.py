@@ -1,60 +1,34 @@
-"""Imports run downwards: a module knows the floors below its own, and its own folder."""
+"""Imports run downwards, to floors below or within a folder, and never in a circle."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 FLOORS = [
-    ["errors", "sizes"],
-    ["settings"],
-    ["interfaces"],
-    ["ops"],
-    ["runtime"],
-    [
-        "models",
-        "losses",
-        "data",
-        "autoencoders",
-        "features",
-        "metrics",
-        "sample",
-        "pages",
-        "doctor",
-    ],
-    ["registry", "references"],
+    ["interfaces", "errors"],
+    ["layers", "runtime"],
     ["config"],
-    ["cost"],
-    ["snapshot", "prepare", "plan"],
-    ["evaluation", "scale"],
-    ["unpickle"],
-    ["look", "train", "info", "convert"],
-    ["comparison", "report"],
-    ["options"],
-    ["arguments"],
-    ["__init__"],
-    ["cli"],
-    ["__main__"],
+    ["models", "losses", "autoencoders", "features", "metrics"],
+    ["inference", "data"],
+    ["evaluation", "planning", "convert"],
+    ["train"],
+    ["reports"],
+    ["commands"],
+    ["cli", "__init__", "__main__"],
 ]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS, start=1) for room in rooms}
 SOURCE = Path(__file__).parents[1] / "src" / "scalegan"
 # Without PyTorch, so that `--help` and a mistake in a config answer at once.
-LIGHT = [
-    "errors",
-    "sizes",
-    "settings",
-    "config",
-    "options",
-    "arguments",
-    "cli",
-    "__init__",
-    "__main__",
-]
+LIGHT = ["cli.py", "__init__.py", "__main__.py", "errors.py", "commands/*.py", "config/*.py"]
 
 
-def room(path: Path) -> str:
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    return parts[0]
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(path): path for path in sorted(SOURCE.rglob("*.py"))}
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -69,37 +43,65 @@ def imports(tree: ast.AST) -> set[str]:
     return names
 
 
-def violations(path: Path, source: str) -> list[str]:
-    own = room(path)
-    rooms = {
-        parts[1] if len(parts) > 1 and parts[1] in FLOOR_OF else "__init__"
-        for name in imports(ast.parse(source))
-        if (parts := name.split("."))[0] == "scalegan"
-    }
-    above = [other for other in sorted(rooms) if other != own and FLOOR_OF[other] >= FLOOR_OF[own]]
-    return [f"{own} (floor {FLOOR_OF[own]}) must not import {above}"] if above else []
+def own_imports(source: str) -> set[str]:
+    """Modules of this package that a file imports, without the package's name."""
+    found = set()
+    for name in imports(ast.parse(source)):
+        package, *parts = name.split(".")
+        if package == "scalegan":
+            while parts and ".".join(parts) not in MODULES:
+                parts.pop()  # the name of a function or a class
+            found.add(".".join(parts) or "__init__")
+    return found
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
-def test_imports_run_downwards(path: Path) -> None:
-    assert room(path) in FLOOR_OF, f"give `{room(path)}` a floor"
-    assert violations(path, path.read_text()) == []
+def violations(own: str, source: str) -> list[str]:
+    room = own.split(".")[0]
+    rooms = {name.split(".")[0] for name in own_imports(source)} - {room}
+    above = [other for other in sorted(rooms) if FLOOR_OF[other] >= FLOOR_OF[room]]
+    return [f"{room} (floor {FLOOR_OF[room]}) must not import {above}"] if above else []
 
 
-def test_an_upward_import_is_found() -> None:
+def circle(sources: dict[str, str]) -> list[str]:
+    """Files that import each other in a ring, or none."""
+    arrows = {name: own_imports(source) - {name} for name, source in sources.items()}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_downwards(name: str) -> None:
+    assert name.split(".")[0] in FLOOR_OF, f"give `{name}` a floor"
+    assert violations(name, MODULES[name].read_text()) == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circle({name: path.read_text() for name, path in MODULES.items()}) == []
+
+
+def test_an_upward_import_and_a_circle_are_found() -> None:
     source = "def f():\n    from scalegan.models.gat import GATGenerator"
-    path = SOURCE / "losses" / "mng.py"
-    assert violations(path, source) == ["losses (floor 5) must not import ['models']"]
+    assert violations("losses.mng", source) == ["losses (floor 4) must not import ['models']"]
+    ring = {
+        "losses.mng": "from scalegan.losses.view import View",
+        "losses.view": "from scalegan.losses import mng",
+    }
+    assert set(circle(ring)) == {"losses.mng", "losses.view"}
 
 
-@pytest.mark.parametrize("name", LIGHT)
-def test_parsing_needs_no_torch(name: str) -> None:
-    tree = ast.parse((SOURCE / f"{name}.py").read_text())
-    at_import = {name for node in tree.body for name in imports(ast.Module([node], []))
-                 if isinstance(node, ast.Import | ast.ImportFrom)}  # fmt: skip
-    assert not {name for name in at_import if name.split(".")[0] in ("torch", "jaxtyping")}
+@pytest.mark.parametrize("pattern", LIGHT)
+def test_parsing_needs_no_torch(pattern: str) -> None:
+    for path in SOURCE.glob(pattern):
+        at_import = {name for node in ast.parse(path.read_text()).body
+                     if isinstance(node, ast.Import | ast.ImportFrom)
+                     for name in imports(ast.Module([node], []))}  # fmt: skip
+        heavy = {name for name in at_import if name.split(".")[0] in ("torch", "jaxtyping")}
+        assert not heavy, f"{path.name} imports {heavy}"
 
 
 def test_no_file_is_too_long() -> None:
-    long = {p.name: n for p in SOURCE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 450}
+    long = {p.name: n for p in MODULES.values() if (n := len(p.read_text().splitlines())) > 450}
     assert not long

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 import torch
 
-from scalegan import config as configs
+from scalegan.config import reading as configs
 from scalegan.train.build import build_networks
 
 

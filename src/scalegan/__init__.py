@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scalegan.snapshot import GAN
+    from scalegan.inference.snapshot import GAN
 
 __version__ = version("scalegan")
 __all__ = ["__version__", "load"]
@@ -26,6 +26,8 @@ def load(path: "str | Path", device: str = "cpu", autoencoder: "str | Path" = ""
     Raises:
         CheckpointError: if there is none, or it is damaged.
     """
-    from scalegan import snapshot  # PyTorch takes a second to import; `import scalegan` does not
+    from scalegan.inference import (
+        snapshot,  # PyTorch takes a second to import; `import scalegan` does not
+    )
 
     return snapshot.load(path, device, autoencoder)

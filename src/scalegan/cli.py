@@ -6,9 +6,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from scalegan.arguments import parse, parse_seeds, positional, with_config
-from scalegan.errors import ConfigError, DataError, ScaleganError
-from scalegan.options import (
+from scalegan.commands.flags import parse, parse_seeds, positional, with_config
+from scalegan.commands.options import (
     Check,
     Compare,
     Convert,
@@ -23,28 +22,29 @@ from scalegan.options import (
     Report,
     Sample,
     Train,
-    TrainJudge,
+    TrainClassifier,
 )
+from scalegan.errors import ConfigError, DataError, ScaleganError
 
 HELP = """usage: scalegan COMMAND [options]
 
 GANs that scale: train a class-conditional generator, sample it in one pass, look inside.
 
 commands:
-  prepare SOURCE OUT          pictures become shards: cropped, encoded, verified
+  prepare SOURCE OUT          images become shards: cropped, encoded, verified
   train RECIPE|config.toml    train, or go on with a run that was stopped
-  check SOURCE                look at every picture and label before they cost hours
+  check SOURCE                look at every image and label before they cost hours
   sample RUN_OR_SNAPSHOT      draw images: a grid, a folder of PNGs or an .npz
   look RUN_OR_SNAPSHOT        what it can show of itself: walks, levels, styles, attention
   compare RECIPE RECIPE ...   train recipes at equal time or compute, and write a page
   evaluate X --against Y      numbers with their protocol: distances, precision, recall, ...
   report RUN                  one page about a run: images, curves, numbers, cost
-  reference SOURCE OUT.npz    statistics of pictures, to evaluate against again and again
-  judge train SOURCE OUT      a small classifier of your own pictures, to evaluate with
+  reference SOURCE OUT.npz    statistics of images, to evaluate against again and again
+  classifier train SOURCE OUT      a small classifier of your own images, to evaluate with
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
   plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
   doctor                      what this machine has: devices, links, disk, versions, extras
-  autoencoder train SOURCE    a small autoencoder of your own pictures; goes on where it stopped
+  autoencoder train SOURCE    a small autoencoder of your own images; goes on where it stopped
   convert FILE OUT            weights of the official GAT, or the hub's BigGAN, become a snapshot
 
 first steps:
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     try:
         if command not in COMMANDS:
-            from scalegan.config import suggestion
+            from scalegan.config.reading import suggestion
 
             hint = suggestion(command, list(COMMANDS)) or "`scalegan --help` lists the commands"
             raise ConfigError(f"unknown command `{command}`", hint)
@@ -109,7 +109,7 @@ def fail(message: str, hint: str = "") -> None:
 def train_command(arguments: list[str]) -> int:
     parsed, config = with_config(Train, "train", arguments)
     if parsed.dry_run:
-        from scalegan.config import write
+        from scalegan.config.reading import write
 
         print(write(config), end="")
         return 0
@@ -132,8 +132,8 @@ def prepare_command(arguments: list[str]) -> int:
     if parsed.size < 0 or parsed.workers < 0 or parsed.shard_rows < 1:
         raise ConfigError("--size and --workers count from 0, --shard-rows from 1")
 
-    from scalegan.autoencoders.folders import named
-    from scalegan.prepare import prepare
+    from scalegan.autoencoders.files import named
+    from scalegan.data.prepare import prepare
 
     autoencoder = named(parsed.autoencoder, parsed.store)
     options = {n: v for n, v in vars(parsed).items() if n not in ("autoencoder", "store")}
@@ -147,20 +147,20 @@ def check_command(arguments: list[str]) -> int:
     if text is None:
         raise ConfigError("`scalegan check` needs a source: a path or NAME:PATH")
     if parsed.size < 0:
-        raise ConfigError(f"`--size` is {parsed.size}; expected the side of a picture, or 0")
+        raise ConfigError(f"`--size` is {parsed.size}; expected the side of a image, or 0")
 
     from scalegan.data.check import check, report, workers_for
     from scalegan.data.sources import open_source
-    from scalegan.registry import SOURCES
+    from scalegan.data.tables import SOURCES
 
     source = open_source(text, SOURCES)
     workers = workers_for(source) if parsed.workers < 0 else parsed.workers
     findings = check(source, parsed.size, parsed.allow_upscaling, workers)
     print("\n".join(report(findings, parsed.out)))
     if not findings.num_good:
-        raise DataError(f"`{text}` holds no picture that can be used")
+        raise DataError(f"`{text}` holds no image that can be used")
     if parsed.strict and findings.bad:
-        raise DataError(f"{len(findings.bad):,} pictures or labels cannot be used (--strict)")
+        raise DataError(f"{len(findings.bad):,} images or labels cannot be used (--strict)")
     return 0
 
 
@@ -172,9 +172,9 @@ def sample_command(arguments: list[str]) -> int:
     seeds = parse_seeds(parsed.seeds)
     classes = [label.strip() for label in parsed.classes.split(",") if label.strip()] or None
 
-    from scalegan.runtime.pictures import write
-    from scalegan.sample import labels_for
-    from scalegan.snapshot import load
+    from scalegan.inference.sampling import labels_for
+    from scalegan.inference.snapshot import load
+    from scalegan.runtime.image_files import write
 
     gan = load(path, parsed.device, parsed.autoencoder)
     labels = labels_for(seeds, gan.indices(classes)).tolist()
@@ -202,13 +202,13 @@ def look_command(arguments: list[str]) -> int:
         raise ConfigError("`scalegan look` needs a run or a snapshot folder, and --count from 2")
     classes = [label.strip() for label in parsed.classes.split(",") if label.strip()] or None
 
-    from scalegan.look import views
-    from scalegan.runtime.pictures import save_png
-    from scalegan.snapshot import load
+    from scalegan.inference.snapshot import load
+    from scalegan.inference.views import views
+    from scalegan.runtime.image_files import save_png
 
     gan = load(path, parsed.device, parsed.autoencoder)
     for view in views(gan, parsed.count, classes, parsed.seed):
-        save_png(view.picture, parsed.out / f"{view.name}.png")
+        save_png(view.image, parsed.out / f"{view.name}.png")
         print(f"{parsed.out / view.name}.png  {view.about}")
     return 0
 
@@ -224,8 +224,8 @@ def compare_command(arguments: list[str]) -> int:
     if len(recipes) < 2 or parsed.points < 1:
         raise ConfigError("`scalegan compare` needs two recipes or more, and --points from 1")
 
-    from scalegan.comparison.budget import parse_budget
-    from scalegan.comparison.command import compare
+    from scalegan.config.budget import parse_budget
+    from scalegan.reports.compare import compare
 
     given = [config for _, config in pairs]
     budget, seeds = parse_budget(parsed.budget), parse_seeds(parsed.seeds)
@@ -239,7 +239,7 @@ def info_command(arguments: list[str]) -> int:
     if path is None:
         raise ConfigError("`scalegan info` needs a run or a snapshot folder")
 
-    from scalegan.info import describe
+    from scalegan.reports.summary import describe
 
     print("\n".join(describe(Path(path))))
     return 0
@@ -248,12 +248,12 @@ def info_command(arguments: list[str]) -> int:
 def plan_command(arguments: list[str]) -> int:
     parsed, config = with_config(Plan, "plan", arguments)
 
-    from scalegan.plan import read_task
-    from scalegan.train.trial import answer
+    from scalegan.planning.plan import read_task
+    from scalegan.train.throughput import answer
 
     task = read_task(config, parsed.rows, parsed.classes, parsed.side)
     if parsed.scale:
-        from scalegan.scale import table
+        from scalegan.planning.scale import table
 
         print("\n".join(table(config, task, parsed.device)))
         return 0
@@ -264,7 +264,7 @@ def plan_command(arguments: list[str]) -> int:
 def doctor_command(arguments: list[str]) -> int:
     parsed = parse(Doctor, "doctor", "", arguments)
 
-    from scalegan.doctor import examine, report
+    from scalegan.runtime.machine import examine, report
     from scalegan.runtime.world import join, leave
 
     world = join(parsed.device)
@@ -285,7 +285,7 @@ def autoencoder_command(arguments: list[str]) -> int:
         raise ConfigError(
             "`scalegan autoencoder train` needs a SOURCE", "for example digits, a folder or shards"
         )
-    from scalegan.config import parse_fit
+    from scalegan.config.reading import parse_fit
 
     values = {
         name: value for name, value in asdict(parsed).items() if name not in ("out", "device")
@@ -303,14 +303,14 @@ def evaluate_command(arguments: list[str]) -> int:
     what, arguments = positional(arguments, "X")
     parsed = parse(Evaluate, "evaluate", "X", arguments)
     if what is None:
-        raise ConfigError("`scalegan evaluate` needs a run, a snapshot or a source of pictures")
+        raise ConfigError("`scalegan evaluate` needs a run, a snapshot or a source of images")
     if parsed.compare:
-        from scalegan.evaluation.command import compare
+        from scalegan.evaluation.evaluate import compare
 
         print("\n".join(compare(Path(what), parsed.compare)))
         return 0
 
-    from scalegan.evaluation.command import evaluate, table, write_result
+    from scalegan.evaluation.evaluate import evaluate, table, write_result
     from scalegan.runtime.world import join, leave
 
     world = join(parsed.device)
@@ -332,7 +332,7 @@ def drawing_of(parsed: Any) -> Any:
     Raises:
         ConfigError: if a number is out of range.
     """
-    from scalegan.evaluation.inputs import Drawing
+    from scalegan.evaluation.images import Drawing
 
     values = {f.name: getattr(parsed, f.name) for f in fields(Drawing) if hasattr(parsed, f.name)}
     for name in ("num", "size", "seed"):
@@ -349,7 +349,7 @@ def report_command(arguments: list[str]) -> int:
     if path is None:
         raise ConfigError("`scalegan report` needs a run or a snapshot folder")
 
-    from scalegan.report.command import report
+    from scalegan.reports.run import report
     from scalegan.runtime.world import join, leave
 
     options = {name: value for name, value in vars(parsed).items() if name != "device"}
@@ -365,7 +365,7 @@ def reference_command(arguments: list[str]) -> int:
     if source is None or out is None or not out.endswith(".npz"):
         raise ConfigError("`scalegan reference` needs a SOURCE and the file to write, OUT.npz")
 
-    from scalegan.evaluation.command import make_reference
+    from scalegan.evaluation.evaluate import make_reference
     from scalegan.runtime.world import join, leave
 
     world = join(parsed.device)
@@ -378,24 +378,24 @@ def reference_command(arguments: list[str]) -> int:
     return 0
 
 
-def judge_command(arguments: list[str]) -> int:
+def classifier_command(arguments: list[str]) -> int:
     action, arguments = positional(arguments, "`train`")
     if action not in ("train", None):
-        raise ConfigError(f"unknown command `judge {action}`", "there is `judge train`")
+        raise ConfigError(f"unknown command `classifier {action}`", "there is `classifier train`")
     source, arguments = positional(arguments, "SOURCE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
-    parsed = parse(TrainJudge, "judge train", "SOURCE OUT", arguments)
+    parsed = parse(TrainClassifier, "classifier train", "SOURCE OUT", arguments)
     if action is None or source is None or out is None:
-        raise ConfigError("`scalegan judge train` needs a SOURCE and the folder to write, OUT")
-    from scalegan.config import parse_judge
+        raise ConfigError("`scalegan classifier train` needs a SOURCE and the folder to write, OUT")
+    from scalegan.config.reading import parse_classifier
 
     values = asdict(parsed)
     device = values.pop("device")
-    config = parse_judge(values)
+    config = parse_classifier(values)
 
-    from scalegan.train.judge import train_judge
+    from scalegan.evaluation.classifier import train_classifier
 
-    print("\n".join(train_judge(source, Path(out), config, device)))
+    print("\n".join(train_classifier(source, Path(out), config, device)))
     return 0
 
 
@@ -406,7 +406,7 @@ def convert_command(arguments: list[str]) -> int:
     if source is None or out is None:
         raise ConfigError("`scalegan convert` needs a FILE and the folder to write, OUT")
 
-    from scalegan.convert import convert
+    from scalegan.convert.convert import convert
 
     lines = convert(
         Path(source), Path(out), parsed.class_names, parsed.allow_unsafe_pickle, parsed.hub_config
@@ -425,7 +425,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate_command,
     "reference": reference_command,
     "report": report_command,
-    "judge": judge_command,
+    "classifier": classifier_command,
     "info": info_command,
     "plan": plan_command,
     "doctor": doctor_command,

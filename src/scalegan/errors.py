@@ -26,7 +26,7 @@ class CompleteError(ConfigError):
 
 
 class DataError(ScaleganError):
-    """Pictures or labels are not what the run needs."""
+    """Images or labels are not what the run needs."""
 
 
 class CheckpointError(ScaleganError):

@@ -2,7 +2,7 @@
 
 Axis letters, the same in the whole package: N batch, L levels (coarse to fine), C H W channels,
 height and width of a sample, K logits per sample, T tokens, S class token and tokens, D model
-width, E feature width, P side of the picture in pixels. `*Z` and `*S` are the shapes of noise and
+width, E feature width, P side of the image in pixels. `*Z` and `*S` are the shapes of noise and
 style, which differ between architectures. Images are always uint8 with three channels; samples are
 floats of about unit scale.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 Images = UInt8[Tensor, "N 3 P P"]
 Labels = Int64[Tensor, " N"]
 Levels = Float[Tensor, "N L C H W"]
-"""What generators return and discriminators judge; the last level is the sample."""
+"""What generators return and discriminators classifier; the last level is the sample."""
 LevelsOrOne = Float[Tensor, "N M C H W"]
 """Levels before they are shown: M is L, or 1 for a real sample that stands for all levels."""
 Samples = Float[Tensor, "N C H W"]
@@ -25,7 +25,7 @@ Stored = UInt8[Tensor, "N ..."] | Float[Tensor, "N ..."]
 """An image as the data set holds it; only its autoencoder knows the layout."""
 
 Teacher = Callable[[Float[Tensor, "N 3 Q Q"]], Float[Tensor, "N S E"]]
-"""Frozen features of normalised pictures of side Q: class token first, then patches row by row."""
+"""Frozen features of normalized images of side Q: class token first, then patches row by row."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A latent space of one's own: fit an autoencoder, train a GAN in it, draw pictures from it."""
+"""A latent space of one's own: fit an autoencoder, train a GAN in it, draw images from it."""
 
 import contextlib
 import io
@@ -13,13 +13,13 @@ from PIL import Image
 import scalegan as package
 from scalegan.autoencoders.fit import split
 from scalegan.cli import main
+from scalegan.config.schema import FitConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import save_tensors
-from scalegan.settings import FitConfig
-from scalegan.train.autoencoder import Album, open_pictures, rows_of
-from tests import latents
-from tests.runs import train_arguments
-from tests.unit.autoencoders.test_perceptual import layers, tensors
+from scalegan.train.autoencoder import Album, open_images, rows_of
+from tests.support import latents
+from tests.support.runs import train_arguments
+from tests.unit.autoencoders.test_lpips import layers, tensors
 
 SMALL = ["--factor", "2", "--width", "8", "--duration", "4 steps", "--batch-size", "8"]
 IN_LATENTS = ["--model.patch-size", "2", "--autoencoder.kind", "kl", "--autoencoder.path"]
@@ -54,8 +54,8 @@ def run(fitted: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_what_is_fitted_is_told_and_loads(fitted: tuple[Path, str]) -> None:
     out, text = fitted
-    assert "pictures of 8x8 become 4x4x4" in text
-    assert "PSNR " in text and "SSIM " in text and "on 90 held-out pictures" in text
+    assert "images of 8x8 become 4x4x4" in text
+    assert "PSNR " in text and "SSIM " in text and "on 90 held-out images" in text
     assert "latents, by channel: mean " in text
     names = {path.name for path in out.iterdir()}
     assert {"config.json", "diffusion_pytorch_model.safetensors", "latent_stats.json"} <= names
@@ -68,8 +68,8 @@ def test_a_gan_lives_in_it(run: Path, tmp_path: Path) -> None:
     assert images.shape == (5, 3, 8, 8) and torch.equal(images[:, 0], images[:, 1])
     assert torch.equal(gan.sample(1, classes=[4], seed=4), images[1:2])
     here("sample", str(run), "--seeds", "0-3", "--out", str(tmp_path / "grid.png"))
-    with Image.open(tmp_path / "grid.png") as picture:
-        assert picture.size[0] > 40
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.size[0] > 40
     assert "4 x 4 x 4, autoencoder `kl`" in here("info", str(run))[0]
 
 
@@ -156,11 +156,11 @@ MISTAKES = {
         'for example "150k steps", "50M images" or "60 epochs"'
     ),
     "autoencoder train digits --size 16": (
-        "the source holds no pictures; the first of 1,797 that were left out: is 8x8, smaller "
+        "the source holds no images; the first of 1,797 that were left out: is 8x8, smaller "
         "than 16; upscaling is not allowed"
     ),
     "autoencoder train digits --factor 16": (
-        "pictures of 8x8 do not fit an autoencoder of factor 16 | "
+        "images of 8x8 do not fit an autoencoder of factor 16 | "
         "choose --size or --factor so that the side is a multiple of 16"
     ),
     "autoencoder train digits --lpips 2": (
@@ -210,14 +210,14 @@ def test_what_is_there_is_not_written_over(fitted: tuple[Path, str], tmp_path: P
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
 
-def save_pictures(folder: Path, count: int = 24, side: tuple[int, int] = (20, 16)) -> None:
-    """Pictures in two classes, and one that is none."""
+def save_images(folder: Path, count: int = 24, side: tuple[int, int] = (20, 16)) -> None:
+    """Images in two classes, and one that is none."""
     rng = np.random.default_rng(0)
     for i in range(count):
         path = folder / f"class {i % 2}" / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (*side, 3), dtype=np.uint8)).save(path)
-    (folder / "class 0" / "bad.png").write_bytes(b"no picture")
+    (folder / "class 0" / "bad.png").write_bytes(b"no image")
 
 
 def fit(source: Path, out: Path, *more: str) -> str:
@@ -228,37 +228,37 @@ def weights(folder: Path) -> bytes:
     return (folder / "diffusion_pytorch_model.safetensors").read_bytes()
 
 
-def test_folders_pixel_shards_and_kept_pictures_are_the_same(tmp_path: Path) -> None:
-    """A plain path, cropped as everywhere; shards of pixels; latents with kept pictures."""
-    save_pictures(tmp_path / "pictures")
-    text = fit(tmp_path / "pictures", tmp_path / "first", "--size", "16")
-    assert "pictures of 16x16 become 4x8x8" in text
-    assert "notice: 1 pictures or labels cannot be used" in text and "bad.png" in text
+def test_folders_pixel_shards_and_kept_images_are_the_same(tmp_path: Path) -> None:
+    """A plain path, cropped as everywhere; shards of pixels; latents with kept images."""
+    save_images(tmp_path / "images")
+    text = fit(tmp_path / "images", tmp_path / "first", "--size", "16")
+    assert "images of 16x16 become 4x8x8" in text
+    assert "notice: 1 images or labels cannot be used" in text and "bad.png" in text
     for name, more in {"pixels": [], "kept": ["--autoencoder", str(tmp_path / "first")]}.items():
         options = ["--size", "16", "--workers", "1", *more]
         options += ["--keep-images"] if name == "kept" else []
         out = str(tmp_path / f"shards-{name}")
-        here("prepare", str(tmp_path / "pictures"), out, *options)
+        here("prepare", str(tmp_path / "images"), out, *options)
         fit(tmp_path / f"shards-{name}", tmp_path / name)
         assert weights(tmp_path / name) == weights(tmp_path / "first")
     shutil.rmtree(tmp_path / "shards-kept")
-    here("prepare", str(tmp_path / "pictures"), str(tmp_path / "shards-kept"), "--size", "16",
+    here("prepare", str(tmp_path / "images"), str(tmp_path / "shards-kept"), "--size", "16",
          "--workers", "1", "--autoencoder", str(tmp_path / "first"))  # fmt: skip
     for source, more, message in (
-        ("shards-kept", [], "holds latents and no pictures, which an autoencoder is fitted to"),
-        ("shards-pixels", ["--size", "8"], "`size` is 8 but the pictures of `"),
-        ("pictures", [], "a size such as --size 64 crops them"),
+        ("shards-kept", [], "holds latents and no images, which an autoencoder is fitted to"),
+        ("shards-pixels", ["--size", "8"], "`size` is 8 but the images of `"),
+        ("images", [], "a size such as --size 64 crops them"),
     ):
         arguments = ["autoencoder", "train", str(tmp_path / source), "--out", str(tmp_path / "no")]
         assert message in here(*arguments, *SMALL, *more, code=2)[1]
     assert not (tmp_path / "no").exists()
 
 
-def test_mirror_images_go_where_their_pictures_go(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "pictures", side=(8, 8))
-    here("prepare", str(tmp_path / "pictures"), str(tmp_path / "shards"), "--mirror",
+def test_mirror_images_go_where_their_images_go(tmp_path: Path) -> None:
+    save_images(tmp_path / "images", side=(8, 8))
+    here("prepare", str(tmp_path / "images"), str(tmp_path / "shards"), "--mirror",
          "--workers", "1")  # fmt: skip
-    opened = open_pictures(str(tmp_path / "shards"), 0)
+    opened = open_images(str(tmp_path / "shards"), 0)
     train, held_out = (rows_of(places, 2) for places in split(24, FitConfig(held_out=0.2)))
     assert opened.copies == 2 and len(held_out) == 10
     assert not set((train // 2).tolist()) & set((held_out // 2).tolist())
@@ -267,13 +267,13 @@ def test_mirror_images_go_where_their_pictures_go(tmp_path: Path) -> None:
 
 
 def test_lpips_is_one_of_the_terms(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "pictures", side=(16, 16))
+    save_images(tmp_path / "images", side=(16, 16))
     save_tensors(tensors("VGG16", layers("VGG16")), tmp_path / "lpips.safetensors")
-    fit(tmp_path / "pictures", tmp_path / "plain")
-    fit(tmp_path / "pictures", tmp_path / "lpips", "--lpips-path",
+    fit(tmp_path / "images", tmp_path / "plain")
+    fit(tmp_path / "images", tmp_path / "lpips", "--lpips-path",
         str(tmp_path / "lpips.safetensors"))  # fmt: skip
     assert weights(tmp_path / "plain") != weights(tmp_path / "lpips")
     errors = here("autoencoder", "train", "digits", "--out", str(tmp_path / "no"), "--lpips-path",
                   str(tmp_path / "lpips.safetensors"), *SMALL, code=2)[1]  # fmt: skip
-    assert "pictures of 8x8 are too small for LPIPS on VGG16" in errors
+    assert "images of 8x8 are too small for LPIPS on VGG16" in errors
     assert not (tmp_path / "no").exists()

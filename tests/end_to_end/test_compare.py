@@ -1,4 +1,4 @@
-"""`scalegan compare`: equal budgets, one judge, nothing hidden, nothing repeated."""
+"""`scalegan compare`: equal budgets, one classifier, nothing hidden, nothing repeated."""
 
 import json
 import re
@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from scalegan.comparison import command
-from scalegan.comparison.budget import Budget, parse_budget
-from scalegan.comparison.results import read_results
+from scalegan.config.budget import Budget, parse_budget
+from scalegan.config.schema import Config, EvaluateConfig
 from scalegan.errors import CompleteError, ConfigError, TrainingError
+from scalegan.reports import compare as command
+from scalegan.reports.results import read_results
 from scalegan.runtime.log import read_lines, read_metrics
-from scalegan.settings import Config, EvaluateConfig
 from scalegan.train.evaluation import Evaluator
 from scalegan.train.loop import Outcome, train
-from tests import systems
-from tests.browser import look
+from tests.support import systems
+from tests.support.browser import look
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def given(tmp_path: Path) -> list[Config]:
-    data = systems.save_pictures(tmp_path / "small.npz", count=32)
+    data = systems.save_images(tmp_path / "small.npz", count=32)
     measured = EvaluateConfig(num_images=8, metrics="fid,accuracy")
     return [systems.config(name, data, evaluate=measured) for name in ("gat", "biggan")]
 
@@ -55,7 +55,7 @@ def test_runs_are_compared_once_and_a_failed_one_is_shown(
     for name in ("README.md", "index.html"):
         text = (out / name).read_text()
         assert "failed: 3 steps in a row had values" in text and "digits-seed-0" in text
-        assert ("0 of 1" in text) and "judge" in text
+        assert ("0 of 1" in text) and "classifier" in text
     assert text.count('src="data:image/png;base64,') == text.count("src=") == 1
     files = re.findall(r"!\[[^]]*\]\(<([^>]+)>\)", (out / "README.md").read_text())
     assert len(files) == 2 * 3 + 1 and all((out / file).is_file() for file in files)

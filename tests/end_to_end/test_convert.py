@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import scalegan as package
-from scalegan.convert import load_reference
+from scalegan.convert.convert import load_reference
 from tests.conftest import PARITY
-from tests.runs import scalegan
-from tests.unit.references.test_biggan import HUB, hub_weights
+from tests.support.runs import scalegan
+from tests.unit.convert.test_biggan import HUB, hub_weights
 
 VECTORS = PARITY / "gat" / "loss_align.safetensors"
 pytestmark = pytest.mark.skipif(not VECTORS.is_file(), reason=f"no reference vectors in {PARITY}")

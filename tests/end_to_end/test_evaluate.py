@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scalegan.cli import main
-from tests.runs import hashes, scalegan, train
+from tests.support.runs import hashes, scalegan, train
 
 MEASURED = ["--evaluate.num-images", "40", "--every.evaluate", "2 steps", "--every.checkpoint",
             "2 steps"]  # fmt: skip
@@ -19,10 +19,10 @@ MEASURED = ["--evaluate.num-images", "40", "--every.evaluate", "2 steps", "--eve
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was evaluated on the way, and a judge."""
+    """A run that was evaluated on the way, and a classifier."""
     folder = tmp_path_factory.mktemp("evaluate")
     train(folder / "run", 4, *MEASURED)
-    scalegan("judge", "train", "digits", str(folder / "judge"), "--images", "2000")
+    scalegan("classifier", "train", "digits", str(folder / "classifier"), "--images-seen", "2000")
     return folder
 
 
@@ -51,9 +51,9 @@ def test_training_is_the_same_without(place: Path, tmp_path: Path) -> None:
 
 def test_a_resumed_run_is_judged_by_the_same_judge(place: Path, tmp_path: Path) -> None:
     train(tmp_path / "a", 2, *MEASURED)
-    judge = (tmp_path / "a" / "judge" / "judge.safetensors").read_bytes()
+    classifier = (tmp_path / "a" / "classifier" / "classifier.safetensors").read_bytes()
     train(tmp_path / "a", 4, *MEASURED)
-    assert (tmp_path / "a" / "judge" / "judge.safetensors").read_bytes() == judge
+    assert (tmp_path / "a" / "classifier" / "classifier.safetensors").read_bytes() == classifier
     straight, resumed = (values(run / "evaluation.json") for run in (place / "run", tmp_path / "a"))
     assert resumed == straight
 
@@ -104,12 +104,12 @@ def test_the_way_from_samples_to_a_comparison(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    judge = f"judge:{place / 'judge'}"
-    command("reference", "digits", "r.npz", "--features", judge, "--bank", "--device", "cpu")
-    run, common = str(place / "run"), ["--features", judge, "--num", "30", "--device", "cpu"]
+    classifier = f"classifier:{place / 'classifier'}"
+    command("reference", "digits", "r.npz", "--features", classifier, "--bank", "--device", "cpu")
+    run, common = str(place / "run"), ["--features", classifier, "--num", "30", "--device", "cpu"]
     text = command("evaluate", run, "--against", "digits", *common, "--out", "a.json", "--keep",
                    "kept.npz", capsys=capsys)  # fmt: skip
-    assert "FD (judge " in text and "FID" not in text
+    assert "FD (classifier " in text and "FID" not in text
     command("evaluate", "kept.npz", "--against", "r.npz", *common, "--out", "b.json")
     command("evaluate", run, "--against", "r.npz", *common, "--out", "c.json", "--keep", "kept")
     assert values(Path("a.json")) == values(Path("b.json")) == values(Path("c.json"))
@@ -128,14 +128,17 @@ def test_the_way_from_samples_to_a_comparison(
     ("arguments", "message"),
     [
         (["{run}", "--metrics", "fud"], "there is no metric `fud`"),
-        (["digits", "--against", "digits", "--features", "judge"], "does not say which"),
-        (["digits", "--features", "judge:{judge}"], "does not say what it was trained on"),
+        (["digits", "--against", "digits", "--features", "classifier"], "does not say which"),
+        (
+            ["digits", "--features", "classifier:{classifier}"],
+            "does not say what it was trained on",
+        ),
         (["{run}", "--against", "nowhere"], "neither a file nor a folder"),
         (["{run}", "--num", "-1"], "expected 0 or more"),
         (["nowhere.json", "--compare", "x.json"], "there is no result"),
     ],
 )
 def test_mistakes_are_sentences(arguments: list[str], message: str, place: Path) -> None:
-    filled = [a.format(run=place / "run", judge=place / "judge") for a in arguments]
+    filled = [a.format(run=place / "run", classifier=place / "classifier") for a in arguments]
     done = scalegan("evaluate", *filled, check=False)
     assert done.returncode == 2 and message in done.stderr

@@ -12,7 +12,7 @@ import pytest
 import scalegan as package
 from scalegan.data.shards import Shards
 from tests.end_to_end.test_autoencoder import here, train
-from tests.latents import SHARED, TAEF2
+from tests.support.latents import SHARED, TAEF2
 
 CIFAR, PHOTOS = SHARED / "data" / "cifar10" / "test.parquet", SHARED / "data" / "imagenet_sample"
 SIZES = {"cifar": 32, "photos": 64}
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 def prepared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    """A folder with a few pictures, their shards of pixels, and an autoencoder fitted to those."""
+    """A folder with a few images, their shards of pixels, and an autoencoder fitted to those."""
     kind: str = request.param
     folder = tmp_path_factory.mktemp(kind)
     if kind == "cifar":
@@ -44,12 +44,12 @@ def prepared(
     text, _ = here("autoencoder", "train", str(folder / "identity"), "--out",
                    str(folder / "autoencoder"), "--factor", "4", "--width", "8",
                    "--batch-size", "4", "--duration", "2 steps")  # fmt: skip
-    assert f"pictures of {SIZES[kind]}x{SIZES[kind]} become" in text
+    assert f"images of {SIZES[kind]}x{SIZES[kind]} become" in text
     return folder, source
 
 
 @pytest.mark.parametrize("kind", PATCHES)
-def test_pictures_to_shards_to_images(kind: str, prepared: tuple[Path, str]) -> None:
+def test_images_to_shards_to_images(kind: str, prepared: tuple[Path, str]) -> None:
     folder, source = prepared
     size = SIZES["cifar" if source.endswith(".parquet") else "photos"]
     path = {"identity": "", "taef2": str(TAEF2), "kl": str(folder / "autoencoder")}[kind]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scalegan import config as configs
 from scalegan.cli import main
-from tests.runs import TINY, train
+from scalegan.config import reading as configs
+from tests.support.runs import TINY, train
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ MISTAKES = {
         "`train.batch_size` is 0; input should be greater than or equal to 1"
     ),
     "train digits --train.batch-size 5000": (
-        "`train.batch_size` 5000 is larger than the data set (1797 pictures)"
+        "`train.batch_size` 5000 is larger than the data set (1797 images)"
     ),
     "train digits --train.micro-batches 3": (
         "`train.batch_size` 64 does not divide into 1 ranks of 3 micro-batches | "
@@ -73,9 +73,9 @@ MISTAKES = {
         "folder, flat, zip, webdataset, parquet, npz, digits with a colon and a path, as in "
         "npz:PATH"
     ),
-    "check digits --size -1": "`--size` is -1; expected the side of a picture, or 0",
-    "check digits --size 16": "`digits` holds no picture that can be used",
-    "check .": "`.` holds no picture that can be used",
+    "check digits --size -1": "`--size` is -1; expected the side of a image, or 0",
+    "check digits --size 16": "`digits` holds no image that can be used",
+    "check .": "`.` holds no image that can be used",
     "train": (
         "`scalegan train` needs a recipe or a config.toml | "
         f"Recipes: {', '.join(configs.recipes())}."
@@ -156,7 +156,7 @@ def test_another_model_does_not_resume(run: Path, capsys: pytest.CaptureFixture[
         ),
         (
             {"arr_0": np.zeros((4, 8, 6), np.uint8), "arr_1": np.zeros(4, int)},
-            "picture `00000000` is 6x8; expected a square, for no size was given",
+            "image `00000000` is 6x8; expected a square, for no size was given",
         ),
     ],
 )

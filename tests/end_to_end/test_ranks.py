@@ -11,7 +11,7 @@ import torch
 
 from scalegan.runtime.files import load_tensors
 from scalegan.runtime.world import World
-from tests import ranks
+from tests.support import ranks
 
 
 def free_port() -> int:
@@ -27,7 +27,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, torch.Tens
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.ranks", str(folder)],
+            [sys.executable, "-m", "tests.support.ranks", str(folder)],
             env={**os.environ, **group, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
             cwd=Path(__file__).parents[2],
         )

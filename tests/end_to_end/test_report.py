@@ -13,32 +13,32 @@ import torch
 
 import scalegan as package
 from scalegan.cli import main
-from scalegan.data.rows import collect
+from scalegan.config.models import BigGANConfig, LadaGANConfig
+from scalegan.config.schema import AutoencoderConfig
+from scalegan.data.memory import collect
 from scalegan.data.sources import open_source
-from scalegan.evaluation import inputs
-from scalegan.evaluation.command import figure
-from scalegan.evaluation.inputs import Drawing
-from scalegan.registry import SOURCES
-from scalegan.report.sweep import SAMPLES, measure_all, ways
+from scalegan.data.tables import SOURCES
+from scalegan.evaluation import images as inputs
+from scalegan.evaluation.evaluate import figure
+from scalegan.evaluation.images import Drawing
+from scalegan.inference.snapshot import GAN, Card, build_generator, save
+from scalegan.reports.sweep import SAMPLES, measure_all, ways
 from scalegan.runtime.world import World
-from scalegan.settings import AutoencoderConfig
-from scalegan.sizes import BigGANConfig, LadaGANConfig
-from scalegan.snapshot import GAN, Card, build_generator, save
-from tests.browser import look
-from tests.runs import scalegan, train
+from tests.support.browser import look
+from tests.support.runs import scalegan, train
 
 ALONE = World(0, 1, torch.device("cpu"))
 HOSTILE = """<script>alert(1)</script> & "two" 'one'"""
 PARTS = ["Overview", "Samples", "Curves", "What each level paints", "Metrics", "Truncation",
-         "Worst and best classes", "Nearest training pictures", "Cost", "Config"]  # fmt: skip
+         "Worst and best classes", "Nearest training images", "Cost", "Config"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was not evaluated, with a judge, and its report."""
+    """A run that was not evaluated, with a classifier, and its report."""
     folder = tmp_path_factory.mktemp("report") / "run"
     train(folder, 4, "--every.samples", "2 steps", "--every.checkpoint", "2 steps")
-    scalegan("judge", "train", "digits", str(folder / "judge"), "--images", "2000")
+    scalegan("classifier", "train", "digits", str(folder / "classifier"), "--images-seen", "2000")
     done = scalegan("report", str(folder), "--num", "40", "--truncations", "0.5,1.0")
     assert re.search(r"report\.html \(\d+ kB\)", done.stdout), done.stdout
     assert "measuring 40 images at 2 truncations: about " in done.stdout
@@ -100,8 +100,8 @@ class Remembers(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pictures = collect(open_source("digits", SOURCES), 0, is_shown=False)
-        self.images, self.labels = pictures.images[:, :1].float() / 127.5 - 1, pictures.labels
+        images = collect(open_source("digits", SOURCES), 0, is_shown=False)
+        self.images, self.labels = images.images[:, :1].float() / 127.5 - 1, images.labels
         self.register_parameter("device", torch.nn.Parameter(torch.zeros(1)))
 
     def map(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -132,9 +132,9 @@ def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch
     assert values["fd"] == sorted(values["fd"], reverse=True), values
     assert values["recall"] == sorted(values["recall"]), values
     assert values["recall"][0] < 0.2 < 0.7 < values["recall"][2], values
-    # What it paints is a training picture: the nearest one is that picture itself.
+    # What it paints is a training image: the nearest one is that image itself.
     assert found.near is not None
-    assert torch.equal(found.near.pictures[:, 0], gan.sample(SAMPLES))
+    assert torch.equal(found.near.images[:, 0], gan.sample(SAMPLES))
     assert (found.near.distances[:, 0] == 0).all() and (found.near.distances[:, 1] > 0).all()
     assert next(n.value for n in found.numbers if n.name == "copied_share") == 1
 
@@ -154,14 +154,15 @@ LADAGAN = LadaGANConfig(
 
 def test_one_level_one_truncation_no_classes(run: Path, tmp_path: Path) -> None:
     path = snapshot(tmp_path / "lada", LADAGAN, [])
-    judge = ["--features", f"judge:{run / 'judge'}", "--against", "digits"]
+    classifier = ["--features", f"classifier:{run / 'classifier'}", "--against", "digits"]
     out = tmp_path / "out" / "page.html"
-    report(str(path), "--num", "30", "--truncations", "1", *judge, "--out", str(out))
+    report(str(path), "--num", "30", "--truncations", "1", *classifier, "--out", str(out))
     plain = text_of(out)
     for said in ("has one level", "has no truncation, or none was asked for",
                  "knows no classes: seeds 0 to 63",
                  "`accuracy` needs labels of the fake images", "There is no config.toml",
-                 "There are none: metrics.jsonl", "A snapshot alone", "FD (judge "):  # fmt: skip
+                 "There are none: metrics.jsonl", "A snapshot alone",
+                 "FD (classifier "):  # fmt: skip
         assert said in plain, said
     assert "per-class" in plain and (tmp_path / "out" / "page.md").is_file()
 
@@ -182,7 +183,7 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("without", "arguments", "said"),
     [
-        (("judge",), (), "no --features are named, and "),
+        (("classifier",), (), "no --features are named, and "),
         ((), ("--against", "nowhere"), "neither a file nor a folder"),
         (("snapshots",), (), "There is no snapshot yet to draw from"),
         (("environment.json", "samples", "metrics.jsonl"), ("--num", "0"), "There are none"),

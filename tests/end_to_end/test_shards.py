@@ -1,4 +1,4 @@
-"""From pictures to shards to a trained network to images, through the real command line."""
+"""From images to shards to a trained network to images, through the real command line."""
 
 import shutil
 import signal
@@ -12,10 +12,10 @@ import pytest
 
 import scalegan as package
 from scalegan.cli import main
+from scalegan.data.prepare import prepare
 from scalegan.data.shards import Shards
-from scalegan.prepare import prepare
 from scalegan.runtime.files import read_json, write_json
-from tests.runs import TINY, hashes, scalegan
+from tests.support.runs import TINY, hashes, scalegan
 
 EVERY = ["--every.checkpoint", "10 steps", "--every.samples", "1000 steps"]
 
@@ -112,12 +112,12 @@ def test_what_does_not_fit_the_shards_is_refused(
             "`kl`",
         ),
         (
-            ["--data.source", "npz:pictures.npz"],
+            ["--data.source", "npz:images.npz"],
             "`data.source` and `data.shards` are both set",
         ),
         (
             ["--data.size", "4"],
-            "`data.size` is set but the pictures of `data.shards` have their size",
+            "`data.size` is set but the images of `data.shards` have their size",
         ),
     ):
         lines = refused(capsys, *arguments(shards, tmp_path / "run", 2, *more))

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from scalegan.autoencoders.base import Identity
-from scalegan.config import resolve
+from scalegan.autoencoders.pixels import Identity
+from scalegan.config.models import GATConfig
+from scalegan.config.reading import resolve
+from scalegan.config.schema import Config, TrainConfig
 from scalegan.interfaces import Batch
 from scalegan.runtime.world import World
-from scalegan.settings import Config, TrainConfig
-from scalegan.sizes import GATConfig
 from scalegan.train.build import build_state
 from scalegan.train.checkpoint import state_tensors
 from scalegan.train.step import train_step

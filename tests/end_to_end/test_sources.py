@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from scalegan.cli import main
-from scalegan.data.rows import Pictures, collect
+from scalegan.data.memory import LabeledImages, collect
 from scalegan.data.sources import open_source
-from scalegan.registry import SOURCES
+from scalegan.data.tables import SOURCES
 from tests.conftest import PARITY
-from tests.hostile import encode, noise, write
-from tests.runs import TINY
+from tests.support.hostile import encode, noise, write
+from tests.support.runs import TINY
 from tests.unit.data.test_archives import make_tar
 
 DATA = PARITY.parent / "data"
@@ -26,7 +26,7 @@ FILES = {f"{i:02d}.png": encode(image) for i, image in enumerate(IMAGES)}
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same forty pictures in every kind of source."""
+    """The same forty images in every kind of source."""
     root = tmp_path_factory.mktemp("sources")
     pairs = list(zip(FILES.items(), LABELS, strict=True))
     for (name, data), label in pairs:
@@ -61,7 +61,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 KINDS = ["folder", "flat", "flat/labels.csv", "all.zip", "tar", "all.npz", "all.parquet"]
 
 
-def read(root: Path, kind: str) -> Pictures:
+def read(root: Path, kind: str) -> LabeledImages:
     if kind == "all.parquet":
         pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
     return collect(open_source(str(root / kind), SOURCES))
@@ -69,14 +69,14 @@ def read(root: Path, kind: str) -> Pictures:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_source_holds_the_same(kind: str, root: Path) -> None:
-    pictures = read(root, kind)
+    images = read(root, kind)
     # A folder per class comes class by class.
     order = sorted(range(40), key=lambda i: (LABELS[i], i)) if kind == "folder" else list(range(40))
-    assert pictures.labels.tolist() == [LABELS[i] for i in order]
+    assert images.labels.tolist() == [LABELS[i] for i in order]
     expected = torch.from_numpy(np.stack([IMAGES[i] for i in order])).permute(0, 3, 1, 2)
-    assert torch.equal(pictures.images, expected)
-    assert pictures.class_names == (["0", "1"] if kind == "all.npz" else NAMES)
-    assert pictures.notes == ()
+    assert torch.equal(images.images, expected)
+    assert images.class_names == (["0", "1"] if kind == "all.npz" else NAMES)
+    assert images.notes == ()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,9 +87,9 @@ def test_every_source_trains_and_is_checked(
     run = tmp_path / "run"
     arguments = ["--run", str(run), "--data.source", str(root / kind), "--data.size", "4"]
     exits_well("train", "digits", *arguments, *TINY, "--train.duration", "1 step")
-    assert "40 pictures as samples of 3x4x4, in 2 classes" in capsys.readouterr().out
+    assert "40 images as samples of 3x4x4, in 2 classes" in capsys.readouterr().out
     exits_well("check", str(root / kind), "--size", "4", "--strict", "--workers", "0")
-    assert "40 pictures can be used, 0 pictures or labels cannot" in capsys.readouterr().out
+    assert "40 images can be used, 0 images or labels cannot" in capsys.readouterr().out
 
 
 def exits_well(*arguments: str) -> None:
@@ -98,17 +98,17 @@ def exits_well(*arguments: str) -> None:
     assert stop.value.code == 0
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"needs real pictures in {DATA}")
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"needs real images in {DATA}")
 def test_photos_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     exits_well("check", str(DATA / "imagenet_sample"), "--size", "256", "--strict")
     out = capsys.readouterr().out
-    assert "200 pictures can be used, 0 pictures or labels cannot" in out
-    assert "200 classes of 1 to 1 pictures" in out and "formats: JPEG (200)" in out
+    assert "200 images can be used, 0 images or labels cannot" in out
+    assert "200 classes of 1 to 1 images" in out and "formats: JPEG (200)" in out
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"needs real pictures in {DATA}")
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"needs real images in {DATA}")
 def test_photos_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = ["--data.source", str(DATA / "imagenet_sample"), "--data.size", "16"]
     arguments = ["--run", str(tmp_path / "run"), *source, *TINY, "--train.duration", "1 step"]
     exits_well("train", "digits", *arguments)
-    assert "200 pictures as samples of 3x16x16, in 200 classes" in capsys.readouterr().out
+    assert "200 images as samples of 3x16x16, in 200 classes" in capsys.readouterr().out

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 import scalegan as package
-from scalegan.cost import count
+from scalegan.config.schema import AutoencoderConfig, Config, DataConfig, EvaluateConfig
 from scalegan.errors import ConfigError
-from scalegan.info import describe
+from scalegan.inference.views import views
 from scalegan.interfaces import TruncatesNoise, TruncatesStyle
-from scalegan.look import views
-from scalegan.plan import DEVICES, make_plan, read_task
+from scalegan.planning.cost import count
+from scalegan.planning.plan import DEVICES, make_plan, read_task
+from scalegan.reports.summary import describe
 from scalegan.runtime.log import read_metrics
-from scalegan.settings import AutoencoderConfig, Config, DataConfig, EvaluateConfig
 from scalegan.train.loop import train
-from tests import runs, systems
+from tests.support import runs, systems
 
 VIEWS = {
     "gat": {"levels"},
@@ -33,7 +33,7 @@ def data(
 ) -> dict[str, tuple[DataConfig, AutoencoderConfig]]:
     folder = tmp_path_factory.mktemp("data")
     return {
-        "pixels": (systems.save_pictures(folder / "small.npz"), AutoencoderConfig()),
+        "pixels": (systems.save_images(folder / "small.npz"), AutoencoderConfig()),
         "latents": systems.latents(folder),
     }
 
@@ -105,11 +105,11 @@ def test_from_training_to_use(
     "name", ["gat", *(pytest.param(name, marks=pytest.mark.slow) for name in systems.NAMES[1:])]
 )
 def test_without_classes_none_can_be_right(name: str, tmp_path: Path) -> None:
-    from scalegan.evaluation.command import evaluate
-    from scalegan.evaluation.inputs import Drawing
+    from scalegan.evaluation.evaluate import evaluate
+    from scalegan.evaluation.images import Drawing
     from scalegan.runtime.world import World
 
-    source = systems.save_pictures(tmp_path / "small.npz", count=32)
+    source = systems.save_images(tmp_path / "small.npz", count=32)
     settings = replace(source, conditional=False)
     measured = EvaluateConfig(num_images=16, metrics="fid,accuracy")
     config = systems.config(name, settings, steps=1, evaluate=measured)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests import teachers
-from tests.runs import hashes, train
+from tests.support import teachers
+from tests.support.runs import hashes, train
 
 ALIGNED = ["--objective.alignment.weight", "0.5", "--objective.alignment.side", "28"]
 

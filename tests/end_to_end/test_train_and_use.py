@@ -1,4 +1,4 @@
-"""From pictures to images through the real command line, on a tiny network."""
+"""From images to images through the real command line, on a tiny network."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import scalegan as package
-from tests.runs import TINY, scalegan, train
+from tests.support.runs import TINY, scalegan, train
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def test_a_run_leaves_everything_behind(run: Path) -> None:

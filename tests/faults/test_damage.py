@@ -12,10 +12,10 @@ import pytest
 from scalegan.errors import CheckpointError
 from scalegan.runtime.files import MANIFEST, Faults, damage
 from scalegan.train import checkpoint
-from tests import tiny
-from tests.faults.nursery import Nursery
-from tests.faults.small import Small, newest_valid, tensors
 from tests.faults.test_kills import POINTS
+from tests.support import tiny
+from tests.support.nursery import Nursery
+from tests.support.small import Small, newest_valid, tensors
 
 NAMES = ["a", "b", "c"]
 
@@ -69,7 +69,7 @@ def test_all_damage_is_found(spoil: Callable, cases: int, folder: Path) -> None:
 def test_control_trusting_what_can_be_parsed_is_noticed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.faults import breakages
+    from tests.support import breakages
 
     monkeypatch.setattr(checkpoint, "damage", checkpoint.damage)  # put back afterwards
     breakages.break_digests()

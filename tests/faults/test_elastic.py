@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from scalegan.runtime.files import load_tensors
-from tests.faults.nursery import ONE_THREAD, Nursery, free_port
-from tests.faults.small import Small, last_step, tensors
+from tests.support.nursery import ONE_THREAD, Nursery, free_port
+from tests.support.small import Small, last_step, tensors
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 60, "5 steps"
@@ -112,6 +112,6 @@ def test_another_number_of_ranks(
 
 
 def rows_of(said: list[str], step: int) -> list[str]:
-    """The pictures of a step over all ranks."""
+    """The images of a step over all ranks."""
     lines = [line[5:] for text in said for line in text.splitlines() if line.startswith("ROWS ")]
     return sorted(row for at, rows in map(json.loads, lines) if at == step for row in rows)

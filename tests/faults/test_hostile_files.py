@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scalegan import config as configs
+from scalegan.config import reading as configs
 from scalegan.data.shards import Shards
 from scalegan.errors import ScaleganError
 from scalegan.runtime.files import MANIFEST, digest, read_json, write_json
 from scalegan.train import checkpoint
-from tests import tiny
+from tests.support import tiny
 
 NAMES = ["a", "b", "c"]
 MOST_SECONDS, MOST_MEGABYTES = 5.0, 300

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import scalegan as package
-from tests.runs import hashes, train, train_arguments
+from tests.support.runs import hashes, train, train_arguments
 
 EVERY = ["--every.checkpoint", "10 steps", "--every.samples", "15 steps"]
 

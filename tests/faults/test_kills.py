@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.nursery import Nursery
-from tests.faults.small import Small, last_step, newest_valid, tensors
+from tests.support.nursery import Nursery
+from tests.support.small import Small, last_step, newest_valid, tensors
 
 INTERVAL, STEPS = 2, 40
 EVERY = f"{INTERVAL} steps"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from scalegan.runtime.log import read_metrics
-from tests.faults.breakages import SITES
-from tests.faults.nursery import Nursery
-from tests.faults.small import Small, tensors
+from tests.support.breakages import SITES
+from tests.support.nursery import Nursery
+from tests.support.small import Small, tensors
 
 VALUES = ("nan", "inf", "-inf")
 # No three in a row: between any two of them is a good step.

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.runs import scalegan
-from tests.unit.test_prepare import digests
+from tests.support.runs import scalegan
+from tests.unit.data.test_prepare import digests
 
 OPTIONS = ["--size", "24", "--shard-rows", "40", "--mirror", "--keep-images"]
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """900 pictures: about a second of work in 45 shards, by one process."""
+    """900 images: about a second of work in 45 shards, by one process."""
     path = tmp_path_factory.mktemp("source") / "data.npz"
     pixels = np.random.default_rng(0).integers(0, 256, (900, 60, 50, 3), dtype=np.uint8)
     np.savez(path, pixels, np.arange(900) % 7)

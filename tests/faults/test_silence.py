@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scalegan.runtime.watchdog import EXIT_SILENT
-from tests.faults.nursery import Child, Nursery
-from tests.faults.small import Small, last_step
+from tests.support.nursery import Child, Nursery
+from tests.support.small import Small, last_step
 
 TIMEOUT = 4.0
 

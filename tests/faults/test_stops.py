@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.nursery import Nursery
-from tests.faults.small import Small, last_step, tensors
+from tests.support.nursery import Nursery
+from tests.support.small import Small, last_step, tensors
 
 STEPS = 14
 STOPS = (1, 4, 5, 6, 9, 12)  # steps before which the signal comes; an epoch ends at 6 and 12

@@ -10,20 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalegan.losses.penalties import orthogonality
-from scalegan.models import biggan
-from scalegan.ops.batch_norm import standing_statistics
-from scalegan.ops.spectral import Conv, Embedding, Linear, SpectralNorm
-from scalegan.references.biggan import (
-    discriminator,
+from scalegan.config.models import BigGANConfig
+from scalegan.convert.biggan import (
     generator,
     hub_generator,
     model_config,
     rename,
     renamed,
 )
-from scalegan.registry import ADVERSARIAL
-from scalegan.sizes import BigGANConfig
+from scalegan.layers.batch_norm import standing_statistics
+from scalegan.layers.spectral import Conv, Embedding, Linear, SpectralNorm
+from scalegan.losses.penalties import orthogonality
+from scalegan.losses.tables import ADVERSARIAL
+from scalegan.models import biggan
 from scalegan.train.ema import update_average
 
 from .cases import Case, under
@@ -157,7 +156,7 @@ def whole_generator(case: Case) -> Outputs:
 
 
 def whole_discriminator(case: Case) -> Outputs:
-    network = discriminator(settings(case), case.weights)
+    network = make_discriminator(settings(case), case.weights)
     x, labels = case.inputs["x"].requires_grad_(), case.inputs["y"]
     features: list[Tensor] = []
     network.head.register_forward_pre_hook(lambda _, given: features.append(given[0].detach()))
@@ -240,26 +239,26 @@ def training_step(case: Case) -> Outputs:
     config = {"model": case.config["model"]}
     configs = {"G": config | case.config["generator"], "D": config | case.config["discriminator"]}
     maker = generator(configs["G"], under(case.weights, "G.")).train()
-    judge = discriminator(configs["D"], under(case.weights, "D.")).train()
+    discriminator = make_discriminator(configs["D"], under(case.weights, "D.")).train()
 
     with torch.no_grad():  # still in training mode: batch statistics and u move
         fake = maker(inputs["z_d"], inputs["y_d"])
     # One forward for both: one power iteration. Fakes have classes of their own.
     labels = torch.cat([inputs["y_d"], inputs["y_real"]])
-    logits = judge(torch.cat([fake, inputs["x_real"][:, None]]), labels).logits
+    logits = discriminator(torch.cat([fake, inputs["x_real"][:, None]]), labels).logits
     ours["d_fake"], ours["d_real"] = (part.detach() for part in logits.split(len(fake)))
     pair.discriminator(logits[len(fake) :], logits[: len(fake)]).mean().backward()
     of_real, of_fake = halves(pair.discriminator, ours["d_real"], ours["d_fake"])
     ours |= {"hinge_d_real": of_real, "hinge_d_fake": of_fake}
 
-    judge.requires_grad_(False)  # frozen, but in training mode: its u moves
+    discriminator.requires_grad_(False)  # frozen, but in training mode: its u moves
     fake = maker(inputs["z_g"], inputs["y_g"])
-    logits = judge(fake, inputs["y_g"]).logits  # reals are not shown again
+    logits = discriminator(fake, inputs["y_g"]).logits  # reals are not shown again
     loss = pair.generator(logits).mean()
     loss.backward()
     ours |= {"g_logits": logits.detach(), "g_loss": loss.detach()}
 
-    for letter, network in (("G", maker), ("D", judge)):
+    for letter, network in (("G", maker), ("D", discriminator)):
         role = "generator" if letter == "G" else "discriminator"
         ours |= states(network, case.outputs, f"after.{letter}.", role)
         for key in under(case.outputs, f"grad_{letter}."):
@@ -313,7 +312,7 @@ HANDLERS = {
     "discriminator": whole_discriminator,
     "ema": ema,
     "losses": losses,
-    "orthogonal_regularisation": orthogonal,
+    "orthogonal_regularization": orthogonal,
     "self_attention": self_attention,
     "spectral_norm_options": spectral_norm_options,
     "spectral_norm": spectral_norm,
@@ -330,7 +329,7 @@ SIGNS = {
     "discriminator": "out.logits_eval",
     "ema": "out.target_after_*",
     "losses": "out.hinge_g",
-    "orthogonal_regularisation": "out.grad_default.*",
+    "orthogonal_regularization": "out.grad_default.*",
     "self_attention": "out.attention",
     "spectral_norm_options": "out.two_sv_y",
     "spectral_norm": "out.*.train1.y",

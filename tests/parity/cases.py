@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from scalegan.ops import augment
+from scalegan.losses import augment
 
 from .compare import Outputs
 

@@ -165,7 +165,7 @@ class Verdict(NamedTuple):
     elements: int = 0
 
 
-def judge(name: str, ours: Outputs, theirs: Tensor, rule: Rule) -> Verdict:
+def verdict(name: str, ours: Outputs, theirs: Tensor, rule: Rule) -> Verdict:
     if name not in ours:
         return Verdict("is recorded but we compute nothing to compare it with")
     mine = ours[name]
@@ -181,7 +181,7 @@ def judge(name: str, ours: Outputs, theirs: Tensor, rule: Rule) -> Verdict:
 def judge_all(ours: Outputs, reference: Outputs, tolerance: Tolerance) -> dict[str, Verdict]:
     """A verdict on every recorded tensor but those that are `SKIPPED`."""
     return {
-        name: judge(name, ours, theirs, tolerance.rule(name))
+        name: verdict(name, ours, theirs, tolerance.rule(name))
         for name, theirs in reference.items()
         if not is_skipped(name)
     }

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scalegan.config.models import GANsformerConfig
+from scalegan.convert import gansformer as reference
+from scalegan.layers import stylegan as resample
+from scalegan.layers.bipartite import BipartiteAttention
+from scalegan.layers.transformer import direction_table
 from scalegan.losses.adversarial import logistic_discriminator, logistic_generator
 from scalegan.losses.penalties import exact
 from scalegan.models.gansformer import GANsformerGenerator, Mapping, SynthesisBlock, SynthesisLayer
-from scalegan.ops import resample
-from scalegan.ops.bipartite import BipartiteAttention
-from scalegan.ops.layers import direction_table
-from scalegan.references import gansformer as reference
-from scalegan.sizes import GANsformerConfig
 
 from .cases import Case, under
 from .compare import Outputs

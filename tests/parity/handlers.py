@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scalegan.convert import load_reference
-from scalegan.losses import alignment, mng, view
-from scalegan.ops import attention, augment, layers
-from scalegan.settings import AugmentConfig
+from scalegan.config.schema import AugmentConfig
+from scalegan.convert.convert import load_reference
+from scalegan.layers import attention
+from scalegan.layers import transformer as layers
+from scalegan.losses import alignment, augment, mng, view
 
 from .cases import Case, coarse_to_fine, dice_of, under
 from .compare import Outputs
@@ -146,7 +147,7 @@ def augmentation(case: Case) -> Outputs:
     config, images = case.config, case.inputs["images"]
     dice = dice_of(case.inputs, "draw.", images.shape[-1])
     whole = augment_config(config, config["policy"])
-    grey, mean = augment.color_means(images)
+    gray, mean = augment.color_means(images)
 
     def show(samples: Tensor, policy: str) -> Tensor:
         shown = plain_view(images, dice, augment_config(config, policy))
@@ -155,7 +156,7 @@ def augmentation(case: Case) -> Outputs:
     ours = {
         "images": show(images, config["policy"]),
         "param.color_gate_mask": dice.color_gate < whole.color,
-        "param.sat_mean": grey,
+        "param.sat_mean": gray,
         "param.con_mean": mean,
         "param.cut_size": torch.tensor([augment.pixels(whole.cutout, dice.side)] * 2),
     }
@@ -171,7 +172,7 @@ def augmentation(case: Case) -> Outputs:
     for size in sorted({"large", "small"} & set(case.inputs)):
         other = case.inputs[size]
         shown = plain_view(images, dice, augment_config(config, config["raw_policy"]))
-        three = shown.on_images(other.expand(-1, 3, -1, -1), official=True)  # a picture has three
+        three = shown.on_images(other.expand(-1, 3, -1, -1), official=True)  # a image has three
         ours[f"{size}_shift_flip"] = three[:, :1]
         by = augment.movement(
             dice, other.shape[-1], True, whole.cutout, whole.flip, inverse_ratio=True

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scalegan.config.schema import AugmentConfig
+from scalegan.convert import ladagan as reference
+from scalegan.convert.renaming import Names, fill, rename
+from scalegan.layers.attention import AdditiveAttention
+from scalegan.losses import augment
 from scalegan.losses.adversarial import logistic_discriminator, logistic_generator
 from scalegan.losses.penalties import exact
 from scalegan.models import ladagan as models
-from scalegan.ops import augment
-from scalegan.ops.attention import AdditiveAttention
-from scalegan.references import ladagan as reference
-from scalegan.references.tables import Names, fill, rename
-from scalegan.settings import AugmentConfig
 
 from .cases import Case, under
 from .compare import Outputs
@@ -101,8 +101,8 @@ def down_block(case: Case) -> Outputs:
 def discriminator(case: Case) -> Outputs:
     network = reference.discriminator(sizes(case), case.weights)
     x = case.inputs["x"]
-    judge = lambda: network(x[:, None], no_labels(x)).logits  # noqa: E731
-    return both_modes(network, discriminator_names(network), case, judge, "logits")
+    logits = lambda: network(x[:, None], no_labels(x)).logits  # noqa: E731
+    return both_modes(network, discriminator_names(network), case, logits, "logits")
 
 
 def both_modes(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scalegan.features import resize, rounding
 from scalegan.features.inception import Inception
 from scalegan.metrics.accuracy import top_k_accuracy
 from scalegan.metrics.density_coverage import density_coverage
@@ -26,12 +27,11 @@ from scalegan.metrics.frechet import (
 )
 from scalegan.metrics.inception_score import inception_score, inception_score_of_chunks
 from scalegan.metrics.kernel import draw_rows, kernel_distance, kernel_distance_subsets
-from scalegan.metrics.memorisation import authenticity_percent
-from scalegan.metrics.neighbours import inside, nearest
+from scalegan.metrics.memorization import authenticity_percent
+from scalegan.metrics.neighbors import inside, nearest
 from scalegan.metrics.per_class import per_class_distances
 from scalegan.metrics.precision_recall import precision_recall
 from scalegan.metrics.statistics import Moments, moments
-from scalegan.ops import resize, rounding
 
 Values = dict[str, Tensor]
 

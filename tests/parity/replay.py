@@ -9,16 +9,9 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from scalegan.autoencoders.base import Identity
-from scalegan.convert import load_reference
-from scalegan.interfaces import Batch, Terms
-from scalegan.losses import alignment, objective, view
-from scalegan.losses.objective import Objective
-from scalegan.references import gat
-from scalegan.references.tables import rename
-from scalegan.registry import ADVERSARIAL
-from scalegan.runtime.world import World
-from scalegan.settings import (
+from scalegan.autoencoders.pixels import Identity
+from scalegan.config.models import GATConfig
+from scalegan.config.schema import (
     AlignmentConfig,
     AugmentConfig,
     Config,
@@ -28,7 +21,14 @@ from scalegan.settings import (
     PenaltyConfig,
     TrainConfig,
 )
-from scalegan.sizes import GATConfig
+from scalegan.convert import gat
+from scalegan.convert.convert import load_reference
+from scalegan.convert.renaming import rename
+from scalegan.interfaces import Batch, Terms
+from scalegan.losses import alignment, objective, view
+from scalegan.losses.objective import Objective
+from scalegan.losses.tables import ADVERSARIAL
+from scalegan.runtime.world import World
 from scalegan.train import step
 from scalegan.train.optim import build_optimizer
 from scalegan.train.state import Report, TrainState
@@ -38,7 +38,7 @@ from .compare import Outputs
 
 ROLES = {"disc": "discriminator", "gen": "generator"}  # turn -> the network that moves
 TERMS = {"disc": step.discriminator_terms, "gen": step.generator_terms}
-# What the discriminator judges in a turn, in the order of `Objective`.
+# What the discriminator classifiers in a turn, in the order of `Objective`.
 PASSES = {"disc": ("real", "fake", "real_gp", "fake_gp"), "gen": ("fake", "real")}
 
 

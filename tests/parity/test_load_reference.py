@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalegan.convert import load_reference
+from scalegan.convert import gat
+from scalegan.convert.convert import load_reference
+from scalegan.convert.renaming import rename
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.gat import GATDiscriminator, GATGenerator
-from scalegan.references import gat
-from scalegan.references.tables import rename
 
 CONFIG = {
     "hidden_size": 16, "depth": 4, "num_heads": 2, "patch_size": 2, "input_size": 4,
@@ -168,7 +168,7 @@ def test_wrong_tensors_are_named(key: str, value: Tensor | None, message: str) -
     [
         (
             {"qk_norm": False},
-            "`qk_norm` is off but only networks with normalised queries can be read",
+            "`qk_norm` is off but only networks with normalized queries can be read",
         ),
         ({"depth": "4"}, "`depth` is '4' but must be a whole number of at least 1"),
         ({"num_classes": True}, "`num_classes` is True but must be a whole number of at least 1"),

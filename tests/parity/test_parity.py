@@ -19,8 +19,8 @@ from .compare import (
     Tolerance,
     faults,
     is_skipped,
-    judge,
     judge_all,
+    verdict,
 )
 
 SYSTEMS = {"gat": handlers, "ladagan": ladagan, "biggan": biggan, "gansformer": gansformer}
@@ -74,7 +74,7 @@ def test_every_output_is_compared(path: Path) -> None:
     for name in verdicts:
         rule = tolerance.rule(name)
         wrong = disturbed(name, case.outputs[name], rule)
-        assert set(faults(verdicts | {name: judge(name, ours, wrong, rule)})) == {name}
+        assert set(faults(verdicts | {name: verdict(name, ours, wrong, rule)})) == {name}
 
 
 def disturbed(name: str, value: Tensor, rule: Rule) -> Tensor:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalegan.config import parse, resolve, setting_names, write
-from scalegan.errors import ConfigError
-from scalegan.settings import (
+from scalegan.config.models import GAT_SIZES, GATConfig
+from scalegan.config.reading import parse, resolve, setting_names, write
+from scalegan.config.schema import (
     AlignmentConfig,
     AugmentConfig,
     Config,
@@ -22,7 +22,7 @@ from scalegan.settings import (
     PenaltyConfig,
     TrainConfig,
 )
-from scalegan.sizes import GAT_SIZES, GATConfig
+from scalegan.errors import ConfigError
 
 COUNT = st.integers(1, 10**6)
 SHARE = st.floats(0, 1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scalegan.metrics.density_coverage import density_coverage
 from scalegan.metrics.frechet import frechet_distance
 from scalegan.metrics.kernel import kernel_distance
-from scalegan.metrics.memorisation import authenticity_percent
+from scalegan.metrics.memorization import authenticity_percent
 from scalegan.metrics.precision_recall import precision_recall
 from scalegan.metrics.statistics import Sums, moments
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalegan.data.loader import order, share
-from tests import tiny
+from tests.support import tiny
 
 
 @settings(max_examples=50, deadline=None)

@@ -7,14 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scalegan.config.schema import Config, TrainConfig
 from scalegan.data.loader import share
-from scalegan.data.rows import Rows
-from scalegan.sample import sample
-from scalegan.settings import Config, TrainConfig
+from scalegan.data.memory import Rows
+from scalegan.inference.sampling import sample
 from scalegan.train import checkpoint
 from scalegan.train.state import TrainState
 from scalegan.train.step import train_step
-from tests import tiny
+from tests.support import tiny
 
 NAMES = ["a", "b", "c"]
 ROWS = tiny.rows(10)  # an epoch ends within a run

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalegan.autoencoders.base import Identity
+from scalegan.autoencoders.pixels import Identity
+from scalegan.inference.sampling import labels_for, noise_for, sample
 from scalegan.interfaces import Images
 from scalegan.models.gat import GATGenerator
-from scalegan.sample import labels_for, noise_for, sample
-from tests import tiny
+from tests.support import tiny
 
 SEEDS = range(12)
 

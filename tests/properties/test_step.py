@@ -10,16 +10,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from scalegan.config.schema import (
+    AlignmentConfig,
+    AugmentConfig,
+    Config,
+    ObjectiveConfig,
+    TrainConfig,
+)
 from scalegan.interfaces import Batch, Levels
 from scalegan.losses import objective
+from scalegan.losses.augment import Dice
 from scalegan.losses.view import View, draw_view, view_of
-from scalegan.ops.augment import Dice
 from scalegan.runtime.world import World
-from scalegan.settings import AlignmentConfig, AugmentConfig, Config, ObjectiveConfig, TrainConfig
 from scalegan.train.checkpoint import state_tensors
 from scalegan.train.state import TrainState
 from scalegan.train.step import train_step
-from tests import tiny
+from tests.support import tiny
 
 ALIGNED = ObjectiveConfig(alignment=AlignmentConfig(weight=0.5, features=5, side=8))
 PLAIN = ObjectiveConfig()

@@ -1,12 +1,12 @@
-"""A view called twice is the same view, and it fits pictures of any side."""
+"""A view called twice is the same view, and it fits images of any side."""
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scalegan.config.schema import AugmentConfig
 from scalegan.losses.mng import noise_schedule
 from scalegan.losses.view import draw_view
-from scalegan.settings import AugmentConfig
 
 SHARE = st.floats(0, 1)
 CONFIGS = st.builds(
@@ -38,13 +38,13 @@ def test_repeated(
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0, 0.9), SHARE, st.integers(1, 8), st.sampled_from([3, 5, 7]), st.integers(0, 99))
-def test_a_picture_moves_by_the_same_fraction(
+def test_a_image_moves_by_the_same_fraction(
     translation: float, flip: float, side: int, factor: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
     samples = torch.rand(4, 1, 3, side, side)
     config = AugmentConfig(color=0.0, translation=translation, cutout=0.0, flip=flip)
     view = draw_view(samples, torch.zeros(1), config)
-    pictures = samples[:, 0].repeat_interleave(factor, -2).repeat_interleave(factor, -1)
-    moved = view.on_images(pictures)[..., factor // 2 :: factor, factor // 2 :: factor]
+    images = samples[:, 0].repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+    moved = view.on_images(images)[..., factor // 2 :: factor, factor // 2 :: factor]
     assert torch.equal(moved, view(samples)[:, 0])

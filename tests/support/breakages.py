@@ -307,7 +307,7 @@ def break_watchdog() -> None:
 
 
 def tell_rows() -> None:
-    """Say which pictures each rank is given, by a hash of each."""
+    """Say which images each rank is given, by a hash of each."""
     train_step = loop.train_step
 
     def saying(of: state.TrainState, shares: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Good, odd and hostile pictures, for tests of what reads them."""
+"""Good, odd and hostile images, for tests of what reads them."""
 
 import io
 import os
@@ -12,11 +12,11 @@ from PIL import Image
 TIFF_HEADER = b"Exif\0\0MM\0*\0\0\0\x08"
 
 
-def encode(picture: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    """A picture as the bytes of a file."""
+def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    """A image as the bytes of a file."""
     out = io.BytesIO()
-    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-    picture.save(out, format=kind, **options)
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(out, format=kind, **options)
     return out.getvalue()
 
 
@@ -33,37 +33,37 @@ def png(width: int, height: int, rows: bytes, depth: int = 8) -> bytes:
 
 
 def noise(seed: int, height: int = 24, width: int = 24) -> np.ndarray:
-    """A picture of its own for every seed, uint8 (H, W, 3)."""
+    """A image of its own for every seed, uint8 (H, W, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def good(seed: int) -> tuple[str, bytes]:
-    """(file name, content) of a picture that must be accepted; kinds take turns."""
+    """(file name, content) of a image that must be accepted; kinds take turns."""
     rng = np.random.default_rng(seed)
     height, width = (int(n) for n in rng.integers(16, 40, 2))
     array = noise(seed, height, width)
-    picture = Image.fromarray(array)
+    image = Image.fromarray(array)
     exif = Image.Exif()
     exif[0x0112] = seed % 8 + 1
-    palette = picture.quantize(16)
+    palette = image.quantize(16)
     kinds = [
-        (".jpg", encode(picture, "JPEG")),
-        (".png", encode(picture)),
-        (".JPEG", encode(picture, "JPEG", exif=exif)),
-        (".webp", encode(picture, "WEBP")),
+        (".jpg", encode(image, "JPEG")),
+        (".png", encode(image)),
+        (".JPEG", encode(image, "JPEG", exif=exif)),
+        (".webp", encode(image, "WEBP")),
         (".png", encode(array[..., 0])),
-        (".png", encode(picture.convert("RGBA"))),
-        (".png", encode(picture.convert("LA"))),
+        (".png", encode(image.convert("RGBA"))),
+        (".png", encode(image.convert("LA"))),
         (".png", encode(palette, transparency=3)),
         (".png", encode(palette, transparency=bytes([0, 128, 255]))),
-        (".jpg", encode(picture.convert("CMYK"), "JPEG")),
+        (".jpg", encode(image.convert("CMYK"), "JPEG")),
         (".png", encode(array[..., 0].astype(np.uint16) * 257)),
         (".png", png(width, height, b"".join(
             b"\0" + rng.bytes(6 * width) for _ in range(height)), depth=16)),
         (".gif", encode(palette, "GIF")),
-        (".tif", encode(picture, "TIFF", compression="tiff_lzw")),
-        (".bmp", encode(picture, "BMP")),
-        (".ppm", encode(picture, "PPM")),
+        (".tif", encode(image, "TIFF", compression="tiff_lzw")),
+        (".bmp", encode(image, "BMP")),
+        (".ppm", encode(image, "PPM")),
         (".png", encode(Image.fromarray(array[..., 0] > 99))),
     ]  # fmt: skip
     suffix, data = kinds[seed % len(kinds)]
@@ -76,20 +76,20 @@ def good(seed: int) -> tuple[str, bytes]:
 
 def odd(seed: int) -> tuple[str, bytes]:
     """Like `good`, with something that deserves a note but no blame."""
-    picture = Image.fromarray(noise(seed))
+    image = Image.fromarray(noise(seed))
     cut = TIFF_HEADER + b"\0\x09\x01\x12\0\x03\0\0\0\x01\0\x01"
     kinds = [
-        (".png", encode(picture, "JPEG")),
-        (".jpg", encode(picture)),
-        (".jpg", encode(picture, "JPEG", exif=b"Exif\0\0rubbish!")),
-        (".jpg", encode(picture, "JPEG", exif=cut)),
+        (".png", encode(image, "JPEG")),
+        (".jpg", encode(image)),
+        (".jpg", encode(image, "JPEG", exif=b"Exif\0\0rubbish!")),
+        (".jpg", encode(image, "JPEG", exif=cut)),
     ]  # fmt: skip
     suffix, data = kinds[seed % len(kinds)]
     return f"odd {seed}{suffix}", data
 
 
 def bad(seed: int) -> tuple[str, bytes]:
-    """(file name, content) of a picture that must be refused; kinds take turns."""
+    """(file name, content) of a image that must be refused; kinds take turns."""
     rng = np.random.default_rng(seed)
     array = noise(seed)
     jpeg, whole = encode(array, "JPEG"), encode(array)
@@ -99,7 +99,7 @@ def bad(seed: int) -> tuple[str, bytes]:
         (".jpg", jpeg[: int(rng.integers(1, len(jpeg) - 40))]),
         (".png", whole[: int(rng.integers(1, len(whole) - 4))]),
         (".png", b""),
-        (".jpg", b"this is not a picture\n"),
+        (".jpg", b"this is not a image\n"),
         (".png", b"<html><body>404 not found</body></html>"),
         (".png", flipped),
         (".png", png(60_000, 60_000, b"")),

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from scalegan.autoencoders.fit import build
-from scalegan.settings import AutoencoderConfig, FitConfig
+from scalegan.config.schema import AutoencoderConfig, FitConfig
 
-SHARED = Path(__file__).parents[2] / "shared"
+SHARED = Path(__file__).parents[3] / "shared"
 TAEF2 = SHARED / "weights" / "taef2"
 WHY = f"`{TAEF2}` is not here"
 
@@ -41,7 +41,7 @@ def config(folder: Path, kind: Any = "kl", store: Any = "moments") -> Autoencode
     return AutoencoderConfig(kind, str(folder), store)
 
 
-def pictures(count: int = 4, side: int = 16, is_grey: bool = False) -> torch.Tensor:
+def images(count: int = 4, side: int = 16, is_gray: bool = False) -> torch.Tensor:
     rng = torch.Generator().manual_seed(0)
-    shape = (count, 1 if is_grey else 3, side, side)
+    shape = (count, 1 if is_gray else 3, side, side)
     return torch.randint(0, 256, shape, generator=rng).to(torch.uint8).expand(-1, 3, -1, -1)

@@ -67,7 +67,7 @@ class Nursery:
         root = Path(__file__).parents[2]
         path = os.pathsep.join([str(root / "src"), str(root), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.nursery"],
+            [sys.executable, "-m", "tests.support.nursery"],
             cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | ONE_THREAD | {"PYTHONPATH": path},
         )  # fmt: skip
@@ -165,7 +165,7 @@ def be_born(request: dict[str, Any]) -> None:
             os.dup2(target, number)
         sys.argv = ["scalegan", *request["arguments"]]
         from scalegan.cli import main
-        from tests.faults import breakages
+        from tests.support import breakages
 
         for name, *values in request["breaks"]:
             getattr(breakages, name)(*values)

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scalegan.autoencoders.base import Identity
+from scalegan.autoencoders.pixels import Identity
+from scalegan.config.schema import DataConfig
 from scalegan.losses.penalties import exact
-from scalegan.registry import ARCHITECTURES
+from scalegan.models.tables import ARCHITECTURES
 from scalegan.runtime.files import save_tensors
 from scalegan.runtime.world import World, join, leave
-from scalegan.settings import DataConfig
 from scalegan.train.build import build_state
-from tests import systems
+from tests.support import systems
 
 COUNT, SIDE, CLASSES = 8, 16, 3
 ACROSS = {("gansformer", "discriminator")}
@@ -46,13 +46,13 @@ def everything(world: World) -> dict[str, Tensor]:
         fake = state.generator(z, labels)
         note(found, f"{name}.generator", state.generator, (fake[:, -1] * weights).mean(), world)
         if (name, "discriminator") not in ACROSS:
-            judge = state.discriminator
-            logits = judge(samples, labels).logits
+            discriminator = state.discriminator
+            logits = discriminator(samples, labels).logits
             # The second derivative passes the statistics of all ranks; GAT's fused attention has
             # none.
             penalty = exact(logits, samples).mean() if name in ("ladagan", "biggan") else 0.0
             loss = nn.functional.softplus(logits).mean() + 0.1 * penalty
-            note(found, f"{name}.discriminator", judge, loss, world)
+            note(found, f"{name}.discriminator", discriminator, loss, world)
     return found
 
 

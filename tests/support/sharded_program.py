@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from scalegan.config.schema import AlignmentConfig, ObjectiveConfig, TrainConfig
 from scalegan.interfaces import Batch
 from scalegan.runtime.sharding import full
 from scalegan.runtime.world import World, join, leave
-from scalegan.settings import AlignmentConfig, ObjectiveConfig, TrainConfig
 from scalegan.train import checkpoint
 from scalegan.train.state import TrainState
 from scalegan.train.step import train_step
-from tests import tiny
+from tests.support import tiny
 
 NAMES = ["a", "b", "c"]
 OBJECTIVE = ObjectiveConfig(alignment=AlignmentConfig(weight=0.5, features=5, side=8))

@@ -7,7 +7,7 @@ from pathlib import Path
 from scalegan.runtime.files import damage
 from scalegan.runtime.log import read_metrics
 from scalegan.train.checkpoint import list_checkpoints, step_of
-from tests.runs import TINY
+from tests.support.runs import TINY
 
 RARELY = "1000 steps"
 

@@ -4,9 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scalegan import config as configs
-from scalegan.settings import AutoencoderConfig, Config, DataConfig, EvaluateConfig, EveryConfig
-from scalegan.sizes import BigGANConfig, GANsformerConfig, GATConfig, LadaGANConfig, Model
+from scalegan.config import reading as configs
+from scalegan.config.models import BigGANConfig, GANsformerConfig, GATConfig, LadaGANConfig, Model
+from scalegan.config.schema import (
+    AutoencoderConfig,
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    EveryConfig,
+)
 
 MODELS: dict[str, Model] = {
     "gat": GATConfig(
@@ -36,8 +42,8 @@ def config(name: str, data: DataConfig, steps: int = 4, **parts: Any) -> Config:
     return configs.resolve(replace(whole, **parts))
 
 
-def save_pictures(path: Path, side: int = 8, channels: int = 1, count: int = 24) -> DataConfig:
-    """Random pictures of three classes, as a source."""
+def save_images(path: Path, side: int = 8, channels: int = 1, count: int = 24) -> DataConfig:
+    """Random images of three classes, as a source."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -48,10 +54,10 @@ def save_pictures(path: Path, side: int = 8, channels: int = 1, count: int = 24)
 
 def latents(folder: Path) -> tuple[DataConfig, AutoencoderConfig]:
     """Shards of 8x8 latents with 3 channels, and the autoencoder that they were made by."""
-    from scalegan.prepare import prepare
-    from tests import latents as saved
+    from scalegan.data.prepare import prepare
+    from tests.support import latents as saved
 
     about = saved.config(saved.save_kl(folder / "autoencoder"))
-    source = save_pictures(folder / "pictures.npz", side=32, channels=3)
+    source = save_images(folder / "images.npz", side=32, channels=3)
     prepare(source.source, folder / "shards", autoencoder=about, workers=1)
     return DataConfig("", shards=str(folder / "shards")), about

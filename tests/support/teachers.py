@@ -16,7 +16,7 @@ REGISTERS = 3
 
 
 def network(has_registers: bool = False, seed: int = 0, grid: int = 5) -> Any:
-    """A network for pictures of `grid` patches of side 14; no two positions are alike."""
+    """A network for images of `grid` patches of side 14; no two positions are alike."""
     torch.manual_seed(seed)
     sizes: dict[str, Any] = SIZES | {"image_size": 14 * grid, "patch_size": 14}
     made: Any

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from scalegan.autoencoders.base import Identity
-from scalegan.data.rows import Rows
+from scalegan.autoencoders.pixels import Identity
+from scalegan.config.models import GATConfig
+from scalegan.config.schema import Config
+from scalegan.data.memory import Rows
 from scalegan.interfaces import Batch, Teacher
 from scalegan.runtime.world import World
-from scalegan.settings import Config
-from scalegan.sizes import GATConfig
 from scalegan.train.build import build_state
 from scalegan.train.state import TrainState
 
@@ -40,7 +40,7 @@ def state(
 
 
 def rows(count: int = 24, channels: int = 1, side: int = 8, with_images: bool = False) -> Rows:
-    """Random pictures whose classes take turns; row i has label i modulo the classes."""
+    """Random images whose classes take turns; row i has label i modulo the classes."""
     rng = torch.Generator().manual_seed(0)
     stored = torch.randint(0, 256, (count, channels, side, side), generator=rng).to(torch.uint8)
     images = stored.expand(-1, 3, -1, -1) if with_images else None
@@ -52,8 +52,8 @@ def batch(count: int = 4, **kinds: Any) -> Batch:
     return rows(count, **kinds).read(torch.arange(count))
 
 
-def teacher(pictures: torch.Tensor) -> torch.Tensor:
+def teacher(images: torch.Tensor) -> torch.Tensor:
     """Features of width 5 on a 2x2 grid: the mean color of each quarter, and of the whole."""
-    colors = torch.nn.functional.adaptive_avg_pool2d(pictures, 2).flatten(2).mT  # (N, 4, 3)
+    colors = torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(2).mT  # (N, 4, 3)
     tokens = torch.cat([colors.mean(dim=1, keepdim=True), colors], dim=1)
     return torch.cat([tokens, torch.ones(len(tokens), 5, 2)], dim=2)

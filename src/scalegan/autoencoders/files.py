@@ -7,9 +7,9 @@ from typing import Any, get_args, get_type_hints
 import torch
 from torch import Tensor
 
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import read_json
-from scalegan.settings import AutoencoderConfig
 
 HUB = {
     "sd-vae-ft-ema": "stabilityai/sd-vae-ft-ema",

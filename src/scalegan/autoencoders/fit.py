@@ -1,4 +1,4 @@
-"""Fit a small KL autoencoder to pictures: a latent space of one's own.
+"""Fit a small KL autoencoder to images: a latent space of one's own.
 
 Source: the first stage of "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv
 2112.10752: a reconstruction loss, a slight pull of the latents towards the standard normal (1e-6),
@@ -20,28 +20,28 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from scalegan.autoencoders.base import to_grey
-from scalegan.autoencoders.folders import STATISTICS, WEIGHTS
+from scalegan.autoencoders.files import STATISTICS, WEIGHTS
 from scalegan.autoencoders.kl import codec
 from scalegan.autoencoders.latents import Latents
+from scalegan.autoencoders.pixels import to_gray
+from scalegan.autoencoders.similarity import psnr, ssim, unlikeness
+from scalegan.config.schema import FitConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Images
-from scalegan.ops.similarity import psnr, ssim, unlikeness
 from scalegan.runtime.files import write_json
 from scalegan.runtime.rng import seed_all, stream
-from scalegan.settings import FitConfig
 
 Perceptual = Callable[[Tensor, Tensor], Float[Tensor, " N"]]
-"""Distance of two batches of pictures in [-1, 1]."""
+"""Distance of two batches of images in [-1, 1]."""
 MOST_MEASURED = 512
-"""Pictures that quality, and those that statistics, are computed on at most."""
+"""Images that quality, and those that statistics, are computed on at most."""
 
 
 class Quality(NamedTuple):
-    """How well pictures come back, measured after rounding to uint8."""
+    """How well images come back, measured after rounding to uint8."""
 
     psnr: float
-    """Mean over pictures, dB."""
+    """Mean over images, dB."""
     ssim: float
     num_images: int
 
@@ -51,23 +51,23 @@ class Fitted(NamedTuple):
 
     network: nn.Module
     quality: Quality
-    """On pictures that were not trained on."""
+    """On images that were not trained on."""
     mean: Float[Tensor, " C"]
     deviation: Float[Tensor, " C"]
-    """Of the latents, per channel, over training pictures."""
+    """Of the latents, per channel, over training images."""
 
 
 class Fit:
-    """An autoencoder in training: the same seed, pictures and device give the same weights.
+    """An autoencoder in training: the same seed, images and device give the same weights.
 
     Attributes:
-        networks: the autoencoder itself and, if there is an adversarial term, its judge.
+        networks: the autoencoder itself and, if there is an adversarial term, its discriminator.
         optimizers: one for each.
         step: updates so far.
 
     Args:
         config: sizes, rates and strengths; its `duration` and `size` are the caller's business.
-        image_channels: 1 for grey pictures, 3 for color.
+        image_channels: 1 for gray images, 3 for color.
         num_steps: updates of the whole run.
         perceptual: a further term of strength `config.lpips`.
         device: "cpu", "cuda" or "cuda:1".
@@ -87,7 +87,7 @@ class Fit:
         seed_all(config.seed, "autoencoder", "init")
         self.networks: dict[str, Any] = {"network": build(config, image_channels)}
         if config.adversarial:
-            self.networks["judge"] = Patches(image_channels, config.width)
+            self.networks["discriminator"] = Patches(image_channels, config.width)
         for network in self.networks.values():
             network.to(device)
         self.optimizers = {
@@ -95,35 +95,40 @@ class Fit:
         }
 
     def update(self, images: Images) -> dict[str, Tensor]:
-        """One step on pictures, on the device; returns the mean of every loss term by name."""
+        """One step on images, on the device; returns the mean of every loss term by name."""
         config, network = self.config, self.networks["network"]
         seed_all(config.seed, "autoencoder", self.step)
-        pictures = (to_grey(images) if self.image_channels == 1 else images).float() / 127.5 - 1
-        posterior = network.encode(pictures).latent_dist
+        real = (to_gray(images) if self.image_channels == 1 else images).float() / 127.5 - 1
+        posterior = network.encode(real).latent_dist
         made = network.decode(posterior.sample()).sample
         losses = {
-            "l1": (made - pictures).abs().flatten(1).mean(dim=1),
-            "structure": config.structure * unlikeness((made + 1) / 2, (pictures + 1) / 2),
+            "l1": (made - real).abs().flatten(1).mean(dim=1),
+            "structure": config.structure * unlikeness((made + 1) / 2, (real + 1) / 2),
             "kl": config.kl * posterior.kl(),
         }
         if self.perceptual:
-            losses["lpips"] = config.lpips * self.perceptual(made, pictures)
-        # Before the pictures resemble anything, a judge has nothing to teach.
-        judge = self.networks.get("judge") if self.step >= self.num_steps // 2 else None
-        if judge is not None:
-            losses["adversarial"] = -config.adversarial * judge(made).flatten(1).mean(dim=1)
+            losses["lpips"] = config.lpips * self.perceptual(made, real)
+        # Before the images resemble anything, a discriminator has nothing to teach.
+        discriminator = (
+            self.networks.get("discriminator") if self.step >= self.num_steps // 2 else None
+        )
+        if discriminator is not None:
+            losses["adversarial"] = -config.adversarial * discriminator(made).flatten(1).mean(dim=1)
         means = {name: value.mean() for name, value in losses.items()}
         self._move("network", torch.stack(list(means.values())).sum())
-        if judge is not None:
-            hinge = F.relu(1 - judge(pictures)).mean() + F.relu(1 + judge(made.detach())).mean()
-            self._move("judge", hinge)
+        if discriminator is not None:
+            hinge = (
+                F.relu(1 - discriminator(real)).mean()
+                + F.relu(1 + discriminator(made.detach())).mean()
+            )
+            self._move("discriminator", hinge)
         self.step += 1
         return {name: value.detach() for name, value in means.items()}
 
     def conclude(
         self, train: UInt8[Tensor, "M 3 P P"], held_out: UInt8[Tensor, "K 3 P P"]
     ) -> Fitted:
-        """Measure the latents of pictures that were trained on, and the quality on others."""
+        """Measure the latents of images that were trained on, and the quality on others."""
         network = self.networks["network"].requires_grad_(False).eval().to("cpu")
         mean, deviation = measure_latents(network, train)
         return Fitted(network, measure(network, mean, deviation, held_out), mean, deviation)
@@ -139,31 +144,31 @@ class Fit:
         optimizer.step()
 
 
-def split(num_pictures: int, config: FitConfig) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " K"]]:
-    """Numbers of the pictures to train on and of those to hold out, drawn by the seed.
+def split(num_images: int, config: FitConfig) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " K"]]:
+    """Numbers of the images to train on and of those to hold out, drawn by the seed.
 
     Raises:
         DataError: if there are too few.
     """
-    if num_pictures < 2:
+    if num_images < 2:
         raise DataError(
-            f"there is {num_pictures} picture; expected two at least",
+            f"there is {num_images} image; expected two at least",
             "one is held out to measure the quality on",
         )
-    order = torch.randperm(num_pictures, generator=stream(config.seed, "held out"))
-    count = min(max(1, round(num_pictures * config.held_out)), num_pictures - 1, MOST_MEASURED)
+    order = torch.randperm(num_images, generator=stream(config.seed, "held out"))
+    count = min(max(1, round(num_images * config.held_out)), num_images - 1, MOST_MEASURED)
     return order[count:], order[:count]
 
 
 def check_side(side: int, factor: int) -> None:
-    """Refuse pictures that a factor does not divide.
+    """Refuse images that a factor does not divide.
 
     Raises:
         ConfigError: if it does not.
     """
     if side % factor:
         raise ConfigError(
-            f"pictures of {side}x{side} do not fit an autoencoder of factor {factor}",
+            f"images of {side}x{side} do not fit an autoencoder of factor {factor}",
             f"choose --size or --factor so that the side is a multiple of {factor}",
         )
 
@@ -210,8 +215,8 @@ class Patches(nn.Module):
             nn.Conv2d(2 * width, 1, 3, padding=1),
         )
 
-    def forward(self, pictures: Float[Tensor, "N I P P"]) -> Float[Tensor, "N 1 H W"]:
-        return self.layers(pictures)
+    def forward(self, images: Float[Tensor, "N I P P"]) -> Float[Tensor, "N 1 H W"]:
+        return self.layers(images)
 
 
 def adam(network: nn.Module, learning_rate: float) -> torch.optim.AdamW:
@@ -241,7 +246,7 @@ def measure_latents(
 
 
 def measure(network: Any, mean: Tensor, deviation: Tensor, images: Images) -> Quality:
-    """Reconstruct pictures as a run would, from the means of their latents."""
+    """Reconstruct images as a run would, from the means of their latents."""
     images = images[:MOST_MEASURED]
     autoencoder = Latents(codec(network, mean, 1 / deviation), "mean", 1, images.shape[-1])
     made = autoencoder.decode(autoencoder.sample(autoencoder.encode(images)))

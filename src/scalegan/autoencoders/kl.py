@@ -2,7 +2,7 @@
 
 Source: "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv 2112.10752; its
 latents are multiplied by 0.18215 to unit variance (there, appendix D.1; here, the folder's config).
-Pictures are in [-1, 1].
+Images are in [-1, 1].
 """
 
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalegan.autoencoders.folders import CONFIG, find, load_network, standardize, statistics
+from scalegan.autoencoders.files import CONFIG, find, load_network, standardize, statistics
 from scalegan.autoencoders.latents import Codec, Latents
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError
-from scalegan.settings import AutoencoderConfig
 
 
 def kl(config: AutoencoderConfig, channels: int, side: int) -> Latents:
@@ -21,11 +21,11 @@ def kl(config: AutoencoderConfig, channels: int, side: int) -> Latents:
 
     Args:
         config: where it is, and whether moments or means are stored.
-        channels: 1 if the pictures are grey, else 3.
-        side: of the pictures.
+        channels: 1 if the images are gray, else 3.
+        side: of the images.
 
     Raises:
-        ConfigError: if there is none, or the pictures do not fit it.
+        ConfigError: if there is none, or the images do not fit it.
         CheckpointError: if its files are not usable.
     """
     folder = find(config)
@@ -52,11 +52,11 @@ def kl(config: AutoencoderConfig, channels: int, side: int) -> Latents:
 
 
 def codec(network: Any, shift: Tensor, scale: Tensor) -> Codec:
-    """How an AutoencoderKL is used, with the normalisation of its latents."""
+    """How an AutoencoderKL is used, with the normalization of its latents."""
     settings = network.config
 
-    def encode(pictures: Tensor) -> Tensor:
-        posterior = network.encode(pictures).latent_dist
+    def encode(images: Tensor) -> Tensor:
+        posterior = network.encode(images).latent_dist
         return torch.cat([posterior.mean, posterior.std], dim=1)
 
     return Codec(

@@ -1,6 +1,6 @@
 """An autoencoder with a network: what all of them do around it.
 
-A `Codec` is a network between pictures in its own range and latents at its own scale. `Latents`
+A `Codec` is a network between images in its own range and latents at its own scale. `Latents`
 makes an `interfaces.Autoencoder` of one: range, storage, unit scale, identity. Stored are the
 network's own latents, float16 (N, C, H, W), or (N, 2C, H, W) with mean and standard deviation, as
 the official GAT code keeps them; they are scaled when they are sampled.
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.autoencoders.base import to_grey
+from scalegan.autoencoders.pixels import to_gray
 from scalegan.errors import ConfigError
 from scalegan.interfaces import Images, Samples, Stored
 
@@ -33,9 +33,9 @@ class Codec:
     """kl, tiny or taef2: how the weights are read."""
     network: nn.Module
     encode: Callable[[Tensor], Tensor]
-    """Pictures (N, I, P, P) to moments (N, 2C, H, W), or to latents (N, C, H, W)."""
+    """Images (N, I, P, P) to moments (N, 2C, H, W), or to latents (N, C, H, W)."""
     decode: Callable[[Tensor], Tensor]
-    """Latents (N, C, H, W) to pictures, not clamped."""
+    """Latents (N, C, H, W) to images, not clamped."""
     lowest: float
     """Value of black; white is 1. A wrong range is quiet: it costs 10 dB and no error."""
     image_channels: int
@@ -54,11 +54,11 @@ class Latents:
     Args:
         codec: the network.
         store: "moments" or "mean"; only where the encoder gives both.
-        channels: 1 if the pictures are grey, else 3.
-        side: of the pictures.
+        channels: 1 if the images are gray, else 3.
+        side: of the images.
 
     Raises:
-        ConfigError: if the pictures do not fit the network.
+        ConfigError: if the images do not fit the network.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Latents:
     ) -> None:
         if side % codec.factor:
             raise ConfigError(
-                f"pictures of {side}x{side} do not fit an autoencoder of factor {codec.factor}",
+                f"images of {side}x{side} do not fit an autoencoder of factor {codec.factor}",
                 f"their side must be a multiple of {codec.factor}",
             )
         if codec.image_channels < channels:
             raise ConfigError(
-                "the autoencoder was made for grey pictures and these have color",
-                "make them grey, or train one with `scalegan autoencoder train`",
+                "the autoencoder was made for gray images and these have color",
+                "make them gray, or train one with `scalegan autoencoder train`",
             )
         self.codec, self.store = codec, store
         codec.network.requires_grad_(False).eval()
@@ -80,15 +80,15 @@ class Latents:
 
     @torch.no_grad()
     def encode(self, images: Images) -> Stored:
-        """Encode pictures: float16. A picture's values do not depend on what is around it."""
+        """Encode images: float16. A image's values do not depend on what is around it."""
         codec = self.codec
-        pictures = images if codec.image_channels == 3 else to_grey(images)
+        images = images if codec.image_channels == 3 else to_gray(images)
 
         def encode_part(part: Tensor) -> Tensor:
             stored = codec.encode(part.float() / 255 * (1 - codec.lowest) + codec.lowest)
             return (stored if self.store == "moments" else stored[:, : codec.channels]).half()
 
-        return self._in_parts(encode_part, pictures)
+        return self._in_parts(encode_part, images)
 
     def sample(self, stored: Stored) -> Samples:
         """Scale; where moments are stored, draw from PyTorch's own generator first."""
@@ -101,13 +101,13 @@ class Latents:
 
     @torch.no_grad()
     def decode(self, samples: Samples) -> Images:
-        """Round to the nearest of 256 values. A picture does not depend on what is around it."""
+        """Round to the nearest of 256 values. A image does not depend on what is around it."""
         codec = self.codec
         shift, scale = self._normalization(samples.device)
 
         def decode_part(part: Tensor) -> Tensor:
-            pictures = codec.decode(part / scale + shift).float()
-            values = (pictures - codec.lowest) / (1 - codec.lowest) * 255
+            decoded = codec.decode(part / scale + shift).float()
+            values = (decoded - codec.lowest) / (1 - codec.lowest) * 255
             return values.round().clamp(0, 255).to(torch.uint8)
 
         return self._in_parts(decode_part, samples.float()).expand(-1, 3, -1, -1)

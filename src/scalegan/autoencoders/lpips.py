@@ -1,4 +1,4 @@
-"""LPIPS: a distance of pictures in the features of a trained classifier.
+"""LPIPS: a distance of images in the features of a trained classifier.
 
 Source: "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", arXiv 1801.03924,
 eq. (1), and github.com/richzhang/PerceptualSimilarity, version 0.1: its input scaling and the names
@@ -31,12 +31,12 @@ SMALLEST = {"VGG16": 16, "AlexNet": 32}
 CONVOLUTION = re.compile(r"(?:net\.slice\d+|features)\.(\d+)\.(weight|bias)")
 LINEAR = re.compile(r"lin(?:s\.)?(\d)\.model\.1\.weight")
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""Of the colors, for pictures in [-1, 1]: ImageNet's mean and deviation."""
+"""Of the colors, for images in [-1, 1]: ImageNet's mean and deviation."""
 LAYOUT = "expected the state dict of lpips.LPIPS(net='vgg') or (net='alex') as safetensors"
 
 
 class LPIPS:
-    """The distance, frozen; gradients flow to the pictures.
+    """The distance, frozen; gradients flow to the images.
 
     Args:
         path: a safetensors file.
@@ -69,7 +69,7 @@ class LPIPS:
     def __call__(
         self, a: Float[Tensor, "N I P P"], b: Float[Tensor, "N I P P"]
     ) -> Float[Tensor, " N"]:
-        """Distance of each pair of pictures in [-1, 1], of one channel or three."""
+        """Distance of each pair of images in [-1, 1], of one channel or three."""
         total = a.new_zeros(len(a))
         for i, (of_a, of_b) in enumerate(zip(self._features(a), self._features(b), strict=True)):
             distance = F.conv2d((of_a - of_b).square(), self.linear[i])  # (N, 1, H, W)
@@ -77,21 +77,21 @@ class LPIPS:
         return total
 
     def check_side(self, side: int) -> None:
-        """Refuse pictures of which nothing is left behind the last window.
+        """Refuse images of which nothing is left behind the last window.
 
         Raises:
             ConfigError: if they are so small.
         """
         if side < SMALLEST[self.kind]:
             raise ConfigError(
-                f"pictures of {side}x{side} are too small for LPIPS on {self.kind}, which takes "
+                f"images of {side}x{side} are too small for LPIPS on {self.kind}, which takes "
                 f"{SMALLEST[self.kind]} at least",
                 "leave --lpips-path out",
             )
 
-    def _features(self, pictures: Tensor) -> Sequence[Tensor]:
+    def _features(self, images: Tensor) -> Sequence[Tensor]:
         """Behind each group, of unit length over the channels."""
-        x = (pictures.expand(-1, 3, -1, -1) - self.shift) / self.scale
+        x = (images.expand(-1, 3, -1, -1) - self.shift) / self.scale
         found = []
         for i, group in enumerate(GROUPS[self.kind]):
             if i in POOLED[self.kind]:

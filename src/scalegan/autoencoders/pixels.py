@@ -1,4 +1,4 @@
-"""The autoencoder of pixel GANs: samples are the pictures themselves.
+"""The autoencoder of pixel GANs: samples are the images themselves.
 
 Every autoencoder stands between images (uint8, three channels) and samples (float, about unit
 scale) with what is stored in between; see `interfaces.Autoencoder`.
@@ -10,25 +10,25 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.interfaces import Images, Samples, Stored
-from scalegan.settings import AutoencoderConfig
 
 
 class Identity:
-    """Pixels in [-1, 1]; grey pictures have one channel here and three equal ones outside.
+    """Pixels in [-1, 1]; gray images have one channel here and three equal ones outside.
 
     Args:
-        channels: 1 (grey) or 3 (RGB); more for latents that came without their autoencoder, of
+        channels: 1 (gray) or 3 (RGB); more for latents that came without their autoencoder, of
             which `decode` shows the first three channels as they are.
-        side: side of the picture in pixels.
+        side: side of the image in pixels.
     """
 
     def __init__(self, channels: int, side: int) -> None:
         self.shape = (channels, side, side)
 
     def encode(self, images: Images) -> Stored:
-        """Keep the pixels; color becomes grey by its luma (ITU-R BT.601), grey stays exact."""
-        return images if self.shape[0] == 3 else to_grey(images)
+        """Keep the pixels; color becomes gray by its luma (ITU-R BT.601), gray stays exact."""
+        return images if self.shape[0] == 3 else to_gray(images)
 
     def sample(self, stored: Stored) -> Samples:
         return stored.float() / 127.5 - 1
@@ -47,7 +47,7 @@ def identity(_: AutoencoderConfig, channels: int, side: int) -> Identity:
     return Identity(channels, side)
 
 
-def to_grey(images: Images) -> UInt8[Tensor, "N 1 P P"]:
-    """The luma of colors (ITU-R BT.601), rounded; grey stays exact."""
+def to_gray(images: Images) -> UInt8[Tensor, "N 1 P P"]:
+    """The luma of colors (ITU-R BT.601), rounded; gray stays exact."""
     weights = torch.tensor([299, 587, 114], device=images.device).view(3, 1, 1)
     return ((images * weights).sum(dim=1, keepdim=True) + 500).div(1000).to(torch.uint8)

@@ -1,9 +1,9 @@
-"""How alike two pictures are: PSNR and SSIM, on floats in [0, 1].
+"""How alike two images are: PSNR and SSIM, on floats in [0, 1].
 
 Source of SSIM: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error
 visibility to structural similarity", 2004, eq. (13), with its constants: a Gaussian window of
-11x11 and deviation 1.5, K1 = 0.01, K2 = 0.03. Windows lie wholly within the picture. Of color, the
-mean over the channels is taken (the paper: luma alone). Pictures smaller than the window get one
+11x11 and deviation 1.5, K1 = 0.01, K2 = 0.03. Windows lie wholly within the image. Of color, the
+mean over the channels is taken (the paper: luma alone). Images smaller than the window get one
 as large as fits.
 """
 
@@ -15,16 +15,16 @@ from torch import Tensor
 WINDOW, DEVIATION = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
 
-Pictures = Float[Tensor, "N C H W"]
+Images = Float[Tensor, "N C H W"]
 
 
-def psnr(a: Pictures, b: Pictures) -> Float[Tensor, " N"]:
-    """Peak signal-to-noise ratio in dB; infinite for equal pictures."""
+def psnr(a: Images, b: Images) -> Float[Tensor, " N"]:
+    """Peak signal-to-noise ratio in dB; infinite for equal images."""
     return -10 * (a.double() - b.double()).square().flatten(1).mean(dim=1).log10()
 
 
-def ssim(a: Pictures, b: Pictures) -> Float[Tensor, " N"]:
-    """Structural similarity: 1 for equal pictures, about 0 for unrelated ones."""
+def ssim(a: Images, b: Images) -> Float[Tensor, " N"]:
+    """Structural similarity: 1 for equal images, about 0 for unrelated ones."""
     length = min(WINDOW, *(side - (side + 1) % 2 for side in a.shape[-2:]))
     places = torch.arange(length, device=a.device, dtype=a.dtype) - length // 2
     weights = torch.exp(-(places**2) / (2 * DEVIATION**2))
@@ -43,8 +43,8 @@ def ssim(a: Pictures, b: Pictures) -> Float[Tensor, " N"]:
     return (luminance * structure).flatten(1).mean(dim=1)
 
 
-def unlikeness(a: Pictures, b: Pictures, smallest: int = 8) -> Float[Tensor, " N"]:
-    """1 - SSIM, mean over the picture and its halvings down to `smallest`: up to three scales."""
+def unlikeness(a: Images, b: Images, smallest: int = 8) -> Float[Tensor, " N"]:
+    """1 - SSIM, mean over the image and its halvings down to `smallest`: up to three scales."""
     terms = []
     for _ in range(3):
         terms.append(1 - ssim(a, b))

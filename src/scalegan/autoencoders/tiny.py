@@ -1,8 +1,8 @@
 """Tiny autoencoders: the TAESD family through diffusers, and TAEF2, which diffusers cannot hold.
 
 Source: github.com/madebyollin/taesd. TAEF2 has 32 channels, factor 8 and, at the lowest resolution,
-blocks with a normalised side branch; diffusers' AutoencoderTiny would leave those tensors out and
-lose 14 dB without a word. Both are deterministic. AutoencoderTiny takes and gives pictures in
+blocks with a normalized side branch; diffusers' AutoencoderTiny would leave those tensors out and
+lose 14 dB without a word. Both are deterministic. AutoencoderTiny takes and gives images in
 [-1, 1], TAEF2's own weights in [0, 1].
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scalegan.autoencoders.folders import find, load_network, statistics
+from scalegan.autoencoders.files import find, load_network, statistics
 from scalegan.autoencoders.latents import Codec, Latents
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError
 from scalegan.runtime.files import load_tensors
-from scalegan.settings import AutoencoderConfig
 
 WIDTH = 64
 
@@ -26,11 +26,11 @@ def tiny(config: AutoencoderConfig, channels: int, side: int) -> Latents:
 
     Args:
         config: where it is; `store` has no meaning, there is only a mean.
-        channels: 1 if the pictures are grey, else 3.
-        side: of the pictures.
+        channels: 1 if the images are gray, else 3.
+        side: of the images.
 
     Raises:
-        ConfigError: if there is none, or the pictures do not fit it.
+        ConfigError: if there is none, or the images do not fit it.
         CheckpointError: if its files are not usable.
     """
     folder = find(config)
@@ -45,7 +45,7 @@ def tiny(config: AutoencoderConfig, channels: int, side: int) -> Latents:
     codec = Codec(
         family="tiny",
         network=network,
-        encode=lambda pictures: network.encode(pictures).latents,
+        encode=lambda images: network.encode(images).latents,
         decode=lambda latents: network.decode(latents).sample,
         lowest=-1.0,
         image_channels=settings.in_channels,
@@ -65,11 +65,11 @@ def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
 
     Args:
         config: where it is; `store` has no meaning, there is only a mean.
-        channels: 1 if the pictures are grey, else 3.
-        side: of the pictures.
+        channels: 1 if the images are gray, else 3.
+        side: of the images.
 
     Raises:
-        ConfigError: if there is none, or the pictures do not fit it.
+        ConfigError: if there is none, or the images do not fit it.
         CheckpointError: if its files are not usable.
     """
     folder = find(config)
@@ -170,7 +170,7 @@ class SoftClamp(nn.Module):
 
 
 def branch() -> nn.Module:
-    """Normalised over the whole picture: the latent of a crop is not the crop of a latent."""
+    """Normalized over the whole image: the latent of a crop is not the crop of a latent."""
     return nn.Sequential(
         nn.Conv2d(WIDTH, 4 * WIDTH, 1, bias=False),
         nn.GroupNorm(4, 4 * WIDTH),

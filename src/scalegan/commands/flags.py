@@ -8,9 +8,9 @@ from typing import Any
 
 import tyro
 
+from scalegan.commands.options import Compare, Plan, Train
+from scalegan.config.schema import Config
 from scalegan.errors import ConfigError
-from scalegan.options import Compare, Plan, Train
-from scalegan.settings import Config
 
 
 def positional(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
@@ -48,7 +48,7 @@ def parse(
             raise
         raise ConfigError(sentence(errors.getvalue()), f"`scalegan {name} --help`") from None
     if unknown:
-        from scalegan.config import suggestion
+        from scalegan.config.reading import suggestion
 
         hint = suggestion(unknown[0].split("=")[0], flags(kind, default))
         hint = hint or f"`scalegan {name} --help` lists all options"
@@ -58,7 +58,7 @@ def parse(
 
 def flags(kind: type, default: Any) -> list[str]:
     """The flags that a command's fields make, and those of its recipe, if it takes one."""
-    from scalegan.config import setting_names
+    from scalegan.config.reading import setting_names
 
     names = [f.name for f in fields(kind) if f.name != "config"]
     if kind in (Train, Plan, Compare):
@@ -81,7 +81,7 @@ def sentence(box: str) -> str:
 
 def with_config(kind: type, name: str, arguments: list[str]) -> tuple[Any, Config]:
     """Flags of a command that takes a recipe, and the recipe with its overrides, resolved."""
-    from scalegan import config as configs
+    from scalegan.config import reading as configs
 
     recipe, arguments = positional(arguments, "RECIPE")
     given = configs.read(recipe) if recipe else Config()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scalegan.settings import Config, FitConfig, JudgeConfig
+from scalegan.config.schema import ClassifierConfig, Config, FitConfig
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Train:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Turn a source of pictures into shards to train on. The same command again goes on."""
+    """Turn a source of images into shards to train on. The same command again goes on."""
 
     size: int = 0
-    """Side to crop to; 0 = pictures are square and of one size already."""
+    """Side to crop to; 0 = images are square and of one size already."""
     autoencoder: str = "identity"
     """identity (pixels), a name such as sd-vae-ft-mse, or a folder with an autoencoder's files."""
     store: Literal["moments", "mean"] = "moments"
@@ -40,29 +40,29 @@ class Prepare:
     workers: int = 0
     """Processes; 0 = one per usable core. What is written does not depend on it."""
     device: str = "cpu"
-    """Where pictures are encoded: cpu (by the workers) or cuda."""
+    """Where images are encoded: cpu (by the workers) or cuda."""
     shard_rows: int = 10_000
     """Rows of a shard."""
     allow_upscaling: bool = False
-    """Enlarge pictures smaller than --size instead of leaving them out."""
+    """Enlarge images smaller than --size instead of leaving them out."""
     mirror: bool = False
-    """Make every picture's mirror image a row of its own."""
+    """Make every image's mirror image a row of its own."""
     keep_images: bool = False
-    """Keep the pictures too, for a teacher or a judge."""
+    """Keep the images too, for a teacher or a classifier."""
     strict: bool = False
-    """End at the first picture that cannot be used, instead of listing it."""
+    """End at the first image that cannot be used, instead of listing it."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """Look at every picture and label of a source. SOURCE is a path or NAME:PATH."""
+    """Look at every image and label of a source. SOURCE is a path or NAME:PATH."""
 
     size: int = 0
-    """Side that pictures are to be cropped to: smaller ones are reported; 0 = any size."""
+    """Side that images are to be cropped to: smaller ones are reported; 0 = any size."""
     allow_upscaling: bool = False
-    """Accept pictures smaller than --size."""
+    """Accept images smaller than --size."""
     strict: bool = False
-    """Exit with 2 if a single picture or label cannot be used."""
+    """Exit with 2 if a single image or label cannot be used."""
     workers: int = -1
     """Processes that decode; 0 = this one alone, -1 = one per CPU for sources of some size."""
     out: Path = Path()
@@ -106,11 +106,11 @@ class Plan:
     measure: bool = True
     """Take a few steps if the device is here and they would take seconds; else estimate."""
     rows: int = 0
-    """Pictures of the data set; 0 = as its files say."""
+    """Images of the data set; 0 = as its files say."""
     classes: int = 0
     """Classes of the data set; 0 = as its files say."""
     side: int = 0
-    """Side of the pictures in pixels; 0 = as the files say."""
+    """Side of the images in pixels; 0 = as the files say."""
     scale: bool = False
     """Instead: a table of what 1, 8, 64 and 512 of that GPU (h200 if none is named) would do."""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
@@ -126,7 +126,7 @@ class Compare:
     seeds: str = "0"
     """Seeds, each recipe trained with each: 0,1 or 0-2."""
     out: Path = Path("runs/comparison")
-    """The folder of the page, of the judge and, in runs/, of the runs."""
+    """The folder of the page, of the classifier and, in runs/, of the runs."""
     points: int = 6
     """Evaluations along a run, the last one at its end."""
     device: str = "auto"
@@ -170,8 +170,8 @@ class Info:
 
 @dataclass(frozen=True)
 class FitAutoencoder(FitConfig):
-    """Fit a small KL autoencoder to pictures: a latent space of one's own. The same command again
-    goes on. SOURCE is a path or NAME:PATH, or shards that hold pictures."""
+    """Fit a small KL autoencoder to images: a latent space of one's own. The same command again
+    goes on. SOURCE is a path or NAME:PATH, or shards that hold images."""
 
     out: Path = Path("autoencoder")
     """The folder to write, which `autoencoder.path` then names."""
@@ -183,7 +183,7 @@ class FitAutoencoder(FitConfig):
 class Evaluate:
     """Compare images with a reference: numbers, each with its protocol.
 
-    X is a run, a snapshot, shards, a folder, or any source of pictures. With --compare, X and the
+    X is a run, a snapshot, shards, a folder, or any source of images. With --compare, X and the
     file it names are results of earlier calls.
     """
 
@@ -192,16 +192,16 @@ class Evaluate:
     trained on if not given."""
     metrics: str = "fid,prdc"
     """Separated by commas: fid, sfid, fid-infinity, kid, is, pr, dc, prdc, per-class, accuracy,
-    cas, authenticity, nearest, copies, memorisation, diversity."""
+    cas, authenticity, nearest, copies, memorization, diversity."""
     features: str = ""
-    """Networks that look at the images, separated by commas: inception, judge:PATH, dinov2-l,
-    transformers:PATH, timm:NAME. Not given: the judge of a run that has one, else inception."""
+    """Networks that look at the images, separated by commas: inception, classifier:PATH, dinov2-l,
+    transformers:PATH, timm:NAME. Not given: a run's classifier if it has one, else inception."""
     num: int = 0
     """Images of X; 0 = all there are, of a generator 10,000. Published numbers have 50,000."""
     size: int = 0
-    """Side that pictures are cropped to; 0 = as they are, or as the generator's."""
+    """Side that images are cropped to; 0 = as they are, or as the generator's."""
     seed: int = 0
-    """Of the first image; the others follow. Of pictures, of the choice of --num."""
+    """Of the first image; the others follow. Of images, of the choice of --num."""
     truncation: float | None = None
     """Psi, or for BigGAN the threshold of the noise; not given: none."""
     guidance: float = 1.0
@@ -237,36 +237,36 @@ class Report:
     """The reference, as `scalegan evaluate` has it; the data that the run was trained on if not
     given."""
     features: str = ""
-    """The network that looks at images, one, as `scalegan evaluate` has it; the run's judge if it
-    has one, else inception."""
+    """The network that looks at images, one, as `scalegan evaluate` has it; the run's classifier if
+    it has one, else inception."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Write the statistics of a source's pictures, to compare with again and again."""
+    """Write the statistics of a source's images, to compare with again and again."""
 
     features: str = ""
     """The network that looks at them, one, as `scalegan evaluate --features`; inception if not
     given."""
     size: int = 0
-    """Side that pictures are cropped to; 0 = as they are."""
+    """Side that images are cropped to; 0 = as they are."""
     num: int = 0
     """A random choice of so many; 0 = all."""
     seed: int = 0
     """Of the choice."""
     bank: bool = False
-    """Keep the features of every picture, which precision, recall and KID need."""
+    """Keep the features of every image, which precision, recall and KID need."""
     batch_size: int = 64
-    """Pictures looked at together."""
+    """Images looked at together."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
 
 
 @dataclass(frozen=True)
-class TrainJudge(JudgeConfig):
-    """Train a small classifier on pictures of one's own, to evaluate with. Takes minutes."""
+class TrainClassifier(ClassifierConfig):
+    """Train a small classifier on images of one's own, to evaluate with. Takes minutes."""
 
     device: str = "cpu"
     """cpu, cuda or cuda:1."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from scalegan import config as configs
+from scalegan.config import reading as configs
 from scalegan.errors import ConfigError
 
 OPERATIONS = {"GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18}

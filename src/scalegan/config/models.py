@@ -162,7 +162,7 @@ class GANsformerConfig:
     integration: Literal["multiply", "add", "both"] = "multiply"
     """What the attended latents do to a pixel: scale it, are added, or both (paper)."""
     norm: Literal["layer", "instance", "none"] = "layer"
-    """Pixels are normalised over channels, over positions, or not."""
+    """Pixels are normalized over channels, over positions, or not."""
     component_gate: bool = False
     """Whether each component has a gate on all attention to it."""
     pixel_gate: bool = False

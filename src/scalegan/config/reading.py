@@ -11,19 +11,19 @@ from typing import Any, get_args
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
-from scalegan.errors import ConfigError
-from scalegan.settings import (
+from scalegan.config.models import GAT_SIZES, MODELS, GATConfig, Model, Size
+from scalegan.config.schema import (
     TEACHER_WIDTHS,
     AlignmentConfig,
     AutoencoderConfig,
+    ClassifierConfig,
     Config,
     FitConfig,
-    JudgeConfig,
     ObjectiveConfig,
 )
-from scalegan.sizes import GAT_SIZES, MODELS, GATConfig, Model, Size
+from scalegan.errors import ConfigError
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 UNITS = ("steps", "images", "epochs")
 MOST_BYTES = 2**20
 """Of a recipe; ours have some two thousand."""
@@ -104,9 +104,9 @@ def parse_fit(values: dict[str, Any]) -> FitConfig:
     return config
 
 
-def parse_judge(values: dict[str, Any]) -> JudgeConfig:
-    """Settings of a judge's training."""
-    return _parse(JudgeConfig, values, "")
+def parse_classifier(values: dict[str, Any]) -> ClassifierConfig:
+    """Settings of a classifier's training."""
+    return _parse(ClassifierConfig, values, "")
 
 
 def _parse(kind: Any, values: dict[str, Any], prefix: str) -> Any:
@@ -172,7 +172,7 @@ def resolve(config: Config) -> Config:
     if data.source and data.verify != type(data)().verify:
         raise ConfigError("`data.verify` is set but there are no `data.shards` to verify")
     if data.shards and data.size:
-        raise ConfigError("`data.size` is set but the pictures of `data.shards` have their size")
+        raise ConfigError("`data.size` is set but the images of `data.shards` have their size")
     autoencoder = config.autoencoder
     if autoencoder.kind == "identity" and autoencoder != type(autoencoder)():
         raise ConfigError(

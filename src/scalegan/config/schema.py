@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
-from scalegan.sizes import Count, Decay, GATConfig, Model, Positive
+from scalegan.config.models import Count, Decay, GATConfig, Model, Positive
 
 Amount = Annotated[float, Ge(0), Lt(inf)]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -38,7 +38,7 @@ class AutoencoderConfig:
     path: str = ""
     """Folder with the autoencoder's files; empty = the hub, where kind is a name it knows."""
     store: Literal["moments", "mean"] = "moments"
-    """What is kept of a picture: moments = mean and standard deviation of its latents, drawn from
+    """What is kept of a image: moments = mean and standard deviation of its latents, drawn from
     at training time; mean = the mean alone. Tiny ones have no standard deviation."""
 
 
@@ -47,9 +47,9 @@ class FitConfig:
     """A KL autoencoder of one's own."""
 
     size: Annotated[int, Ge(0)] = 0
-    """Side that pictures are cropped to; 0 = they are square and of one size already."""
+    """Side that images are cropped to; 0 = they are square and of one size already."""
     factor: Literal[2, 4, 8, 16] = 4
-    """Side of a picture over side of its latents."""
+    """Side of a image over side of its latents."""
     channels: Count = 4
     """Channels of the latents."""
     width: Annotated[int, Ge(8), MultipleOf(8)] = 32
@@ -59,11 +59,11 @@ class FitConfig:
     duration: str = "2000 steps"
     """A number and steps, images or epochs (k and M are understood)."""
     batch_size: Count = 32
-    """Pictures per step."""
+    """Images per step."""
     learning_rate: Positive = 1e-3
     """Of AdamW; rises over the first steps and falls to zero along a cosine."""
     kl: Amount = 1e-6
-    """Strength of the pull of the latents towards the standard normal, per picture."""
+    """Strength of the pull of the latents towards the standard normal, per image."""
     structure: Amount = 1.0
     """Strength of 1 - SSIM, mean over scales, beside the mean absolute error."""
     lpips: Amount = 1.0
@@ -73,7 +73,7 @@ class FitConfig:
     adversarial: Amount = 0.0
     """Strength of a small patch discriminator's loss in the second half of the run; 0 = none."""
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.05
-    """Share of the pictures, at most 512 of them, that quality is measured on and that are not
+    """Share of the images, at most 512 of them, that quality is measured on and that are not
     trained on."""
     checkpoint: str = "500 steps"
     """Time between checkpoints, from which the same command goes on."""
@@ -82,23 +82,23 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
-    """A small classifier of one's own pictures."""
+class ClassifierConfig:
+    """A small classifier of one's own images."""
 
     size: Annotated[int, Ge(0)] = 0
-    """Side that pictures are cropped to; 0 = they are square and of one size already."""
-    pictures: Count = 50_000
-    """Pictures it is trained on at most, a random choice of the source's; they stay in memory."""
-    images: Count = 300_000
-    """Pictures seen at most, repeats counted; small sets are seen 30 times."""
+    """Side that images are cropped to; 0 = they are square and of one size already."""
+    num_images: Count = 50_000
+    """Images it is trained on at most, a random choice of the source's; they stay in memory."""
+    images_seen: Count = 300_000
+    """Images seen at most, repeats counted; small sets are seen 30 times."""
     batch_size: Count = 128
-    """Pictures per step; smaller sets take a smaller one."""
+    """Images per step; smaller sets take a smaller one."""
     learning_rate: Positive = 4e-3
     """Of AdamW; rises over the first steps and falls to zero."""
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.2
-    """Share of the pictures, 5,000 at most, that its own accuracy is measured on."""
+    """Share of the images, 5,000 at most, that its own accuracy is measured on."""
     flip: bool = False
-    """Mirror pictures at random: for photographs, not for letters."""
+    """Mirror images at random: for photographs, not for letters."""
     seed: Annotated[int, Ge(0)] = 0
     """Every random draw derives from it."""
 
@@ -111,7 +111,7 @@ class DataConfig:
     """A path (a folder per class, or what lies there), or NAME:PATH: folder, flat, zip, webdataset,
     parquet, npz, digits."""
     size: Annotated[int, Ge(0)] = 0
-    """Side that pictures are cropped to; 0 = they are square and of one size already."""
+    """Side that images are cropped to; 0 = they are square and of one size already."""
     shards: str = ""
     """Folder that `scalegan prepare` wrote, read from the disk as needed; source is empty then."""
     conditional: bool = True
@@ -120,7 +120,7 @@ class DataConfig:
     """What is checked of shards before the first step: digests find any damage and take about a
     second per gigabyte that is read; sizes find missing and cut files at once."""
     held_out: Annotated[int, Ge(0)] = 0
-    """Pictures that are not trained on, so that an overfitting discriminator can be noticed."""
+    """Images that are not trained on, so that an overfitting discriminator can be noticed."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class AlignmentConfig:
     features: Annotated[int, Ge(0)] = 0
     """Feature width of the teacher; 0 = the named teacher's own."""
     side: Count = 224
-    """Side of the picture that the teacher is shown."""
+    """Side of the image that the teacher is shown."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ class TrainConfig:
     """Over several processes: replicate = each holds all weights; shard = each holds its part of
     weights, optimizers and average (FSDP2), for networks that do not fit otherwise."""
     workers: Annotated[int, Ge(0)] = 2
-    """Threads that read shards ahead of the step; 0 = none. More help where pictures are decoded
+    """Threads that read shards ahead of the step; 0 = none. More help where images are decoded
     for a teacher."""
     threads: Annotated[int, Ge(0)] = 0
     """CPU threads; 0 = PyTorch's choice. Small networks are fastest, and on a busy machine by far,
@@ -313,8 +313,8 @@ class EvaluateConfig:
     metrics: str = "fid,prdc,accuracy"
     """Names separated by commas, as `scalegan evaluate --metrics` has them."""
     features: str = ""
-    """Feature networks, as `scalegan evaluate --features` has them; empty = a judge that is trained
-    on the run's own pictures at first use and kept in the run's folder."""
+    """Feature networks, as `scalegan evaluate --features` has them; empty = a classifier that is
+    trained on the run's own images at first use and kept in the run's folder."""
     seconds: Positive = 300.0
     """Budget of one evaluation during training; one that takes longer is given up, aloud."""
 

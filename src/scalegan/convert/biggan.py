@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scalegan.config.models import BigGANConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.biggan import (
     GENERATOR_WIDTHS,
@@ -19,7 +20,6 @@ from scalegan.models.biggan import (
     BigGANGenerator,
     Layer,
 )
-from scalegan.sizes import BigGANConfig
 
 # The port's names of its settings and their values where a config is silent.
 DEFAULTS: dict[str, Any] = {

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scalegan.config.schema import AutoencoderConfig
+from scalegan.convert import biggan, gansformer, gat, ladagan
 from scalegan.errors import CheckpointError, ConfigError
+from scalegan.inference.snapshot import Card, save
 from scalegan.models.biggan import generator_layers
-from scalegan.references import biggan, gansformer, gat, ladagan
 from scalegan.runtime.files import read_json
 from scalegan.runtime.foreign import read_tensors
-from scalegan.settings import AutoencoderConfig
-from scalegan.snapshot import Card, save
 
 Read = Callable[[dict[str, Any], dict[str, Tensor]], nn.Module]
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scalegan.config.models import GANsformerConfig
 from scalegan.errors import CheckpointError, ConfigError
+from scalegan.layers.transformer import direction_table
 from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
-from scalegan.ops.layers import direction_table
-from scalegan.sizes import GANsformerConfig
 
 Weights = dict[str, Tensor]
 Rules = list[tuple[str, str]]

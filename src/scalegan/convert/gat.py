@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from scalegan.config.models import GATConfig
+from scalegan.convert.renaming import Names, fill
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.gat import GATDiscriminator, GATGenerator
-from scalegan.references.tables import Names, fill
-from scalegan.sizes import GATConfig
 
 BLOCK: Names = [
     (r"(blocks\.\d+)\.attn\.qkv\.(weight|bias)", r"\1.attention.into.\2"),
@@ -94,7 +94,7 @@ def discriminator(config: Mapping[str, Any], weights: dict[str, Tensor]) -> nn.M
 def build(role: str, config: Mapping[str, Any]) -> nn.Module:
     sizes = DEFAULTS | {key: config[key] for key in DEFAULTS if key in config}
     if sizes.pop("qk_norm") is not True:
-        raise ConfigError("`qk_norm` is off but only networks with normalised queries can be read")
+        raise ConfigError("`qk_norm` is off but only networks with normalized queries can be read")
     for key, value in sizes.items():
         kinds = (int, float) if key == "mlp_ratio" else (int,)
         least = 0 if key == "z_dim" else 1

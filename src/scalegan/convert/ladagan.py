@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
+from scalegan.config.models import LadaGANConfig
+from scalegan.convert.renaming import Names, fill
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.ladagan import LadaGANDiscriminator, LadaGANGenerator
-from scalegan.references.tables import Names, fill
-from scalegan.sizes import LadaGANConfig
 
 ATTENTION: Names = [
     (r"to_qkv\.(weight|bias)", r"into.\1"),

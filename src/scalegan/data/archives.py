@@ -1,4 +1,4 @@
-"""Pictures in zip and tar archives, read member by member and never extracted."""
+"""Images in zip and tar archives, read member by member and never extracted."""
 
 import json
 import tarfile
@@ -9,7 +9,7 @@ from os.path import splitext
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
-from scalegan.data.folders import is_named_picture
+from scalegan.data.folders import is_named_image
 from scalegan.data.images import MAX_BYTES
 from scalegan.data.labels import LABEL_COLUMNS, BadLabel, Classes, parse_json_labels
 from scalegan.data.sources import Item, Problem, Source, escape, unique
@@ -23,7 +23,7 @@ NAME_FILES = ("class_names.txt", "classnames.txt")
 
 
 def zipped(where: str) -> Source:
-    """A zip of pictures, as StyleGAN's `dataset_tool.py` makes it.
+    """A zip of images, as StyleGAN's `dataset_tool.py` makes it.
 
     Labels are in `dataset.json`: {"labels": [[file, number], ...]}, or null for one class. A zip
     without that file is read like a folder per class.
@@ -46,7 +46,7 @@ def zipped(where: str) -> Source:
     if any(label is not None for label in labels.values()):
         classes = Classes([label for label in labels.values() if label is not None], names)
     else:
-        notes.append(f"`{path}` has no labels: all pictures are one class")
+        notes.append(f"`{path}` has no labels: all images are one class")
         classes = Classes(names=["all"])
         labels = {member.filename: 0 for member in members}
     for name in sorted(labels.keys() - {member.filename for member in members}):
@@ -93,7 +93,7 @@ def _zip_labels(
 def webdataset(where: str) -> Source:
     """WebDataset tar shards: members of one base name are a sample.
 
-    A sample's picture ends in .jpg, .png and so on; its label is in `.cls` (a number or name) or in
+    A sample's image ends in .jpg, .png and so on; its label is in `.cls` (a number or name) or in
     `.json` under `label`, `cls` or the like. A file `class_names.txt` or `classnames.txt` beside
     the shards names the classes, one a line; without it every shard is read twice, for the labels
     decide what the classes are.
@@ -121,26 +121,26 @@ def webdataset(where: str) -> Source:
     labels = (
         []
         if names
-        else [s.label for shard in shards for s in _samples(shard, found, with_pictures=False)]
+        else [s.label for shard in shards for s in _samples(shard, found, with_images=False)]
     )
     if not labels and found:
         raise DataError(f"`{path}` cannot be read: {found[0].reason}")
     notes = []
     has_labels = bool(names) or any(label is not None for label in labels)
     if not has_labels:
-        notes.append(f"`{path}` has no labels: all pictures are one class")
+        notes.append(f"`{path}` has no labels: all images are one class")
         names = ["all"]
     classes = Classes(labels, names)
 
     def items() -> Iterator[Item]:
         for shard in shards:
-            for sample in _samples(shard, problems, with_pictures=True):
+            for sample in _samples(shard, problems, with_images=True):
                 try:
                     label = classes.index(sample.label if has_labels else 0)
                 except BadLabel as error:
                     problems.append(Problem(sample.key, str(error)))
                     continue
-                yield Item(sample.key, sample.picture, label)
+                yield Item(sample.key, sample.image, label)
 
     count = len(labels) or None
     return Source(unique(items(), problems), classes.names, count, problems, notes)
@@ -150,36 +150,36 @@ class Sample(NamedTuple):
     """One sample of a shard."""
 
     key: str
-    picture: bytes
+    image: bytes
     label: Any
 
 
-def _samples(shard: Path, problems: list[Problem], with_pictures: bool) -> Iterator[Sample]:
-    """Samples of a shard that have a picture; damage in its middle ends this shard alone."""
-    key, picture, label = "", None, None
+def _samples(shard: Path, problems: list[Problem], with_images: bool) -> Iterator[Sample]:
+    """Samples of a shard that have a image; damage in its middle ends this shard alone."""
+    key, image, label = "", None, None
     try:
         with tarfile.open(shard, "r:*") as archive:
             for member in archive:
                 name, suffix = _split(member.name)
                 if f"{shard.stem}/{escape(name)}" != key:
-                    if picture is not None:
-                        yield Sample(key, picture, label)
-                    key, picture, label = f"{shard.stem}/{escape(name)}", None, None
+                    if image is not None:
+                        yield Sample(key, image, label)
+                    key, image, label = f"{shard.stem}/{escape(name)}", None, None
                 if member.isdir() or not _is_wanted(member.name, (".cls", ".json")):
                     continue
                 if not member.isreg():
                     problems.append(Problem(key, f"`{escape(member.name)}` is not a regular file"))
-                elif is_named_picture(member.name):
+                elif is_named_image(member.name):
                     if member.size > MAX_BYTES:
                         reason = f"has {member.size:,} bytes; at most {MAX_BYTES:,} are read"
                         problems.append(Problem(key, reason))
                         continue
-                    picture = _read(archive, member) if with_pictures else b""
+                    image = _read(archive, member) if with_images else b""
                 elif member.size <= MAX_LABEL_BYTES:
                     label = _label(_read(archive, member), suffix, label)
             end = archive.offset
-        if picture is not None:
-            yield Sample(key, picture, label)
+        if image is not None:
+            yield Sample(key, image, label)
         if not _has_end_mark(shard, end):
             raise EOFError("no end mark follows; it may be cut short")
     except DAMAGE as error:
@@ -230,5 +230,5 @@ def _split(name: str) -> tuple[str, str]:
 def _is_wanted(name: str, more: tuple[str, ...] = ()) -> bool:
     parts = PurePosixPath(name).parts
     is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    is_named = is_named_picture(name) or splitext(name)[1].lower() in more
+    is_named = is_named_image(name) or splitext(name)[1].lower() in more
     return is_named and not is_hidden

@@ -1,4 +1,4 @@
-"""Every picture and label of a source, looked at before they cost hours."""
+"""Every image and label of a source, looked at before they cost hours."""
 
 import hashlib
 import io
@@ -16,20 +16,20 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from scalegan.data.images import SUFFIXES, BadPicture, check_size, crop, decode
+from scalegan.data.images import SUFFIXES, BadImage, check_size, crop, decode
 from scalegan.data.sources import Item, Problem, Source, class_notices
 from scalegan.errors import DataError
 from scalegan.runtime.progress import follow
 
 AT_ONCE = 16
-"""Pictures that a worker is handed at a time."""
+"""Images that a worker is handed at a time."""
 MEASURED = 200
-"""About so many pictures are encoded to estimate how large all will be."""
+"""About so many images are encoded to estimate how large all will be."""
 MANIFEST_BYTES = 2**20
 
 
 class Look(NamedTuple):
-    """What one picture turned out to be; `reason` is empty if it can be used."""
+    """What one image turned out to be; `reason` is empty if it can be used."""
 
     key: str
     label: int
@@ -46,26 +46,26 @@ class Look(NamedTuple):
 
 @dataclass
 class Findings:
-    """All that is known of a source after every picture was decoded."""
+    """All that is known of a source after every image was decoded."""
 
     class_names: list[str]
     side: int
-    """What pictures are to be cropped to; 0 = as they are."""
+    """What images are to be cropped to; 0 = as they are."""
     classes: Counter[int] = field(default_factory=Counter)
-    """Good pictures by class index."""
+    """Good images by class index."""
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     """(width, height), upright."""
     modes: Counter[str] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
     num_bytes: int = 0
     bad: list[Problem] = field(default_factory=list)
-    """Pictures and labels that would be left out."""
+    """Images and labels that would be left out."""
     odd: list[Problem] = field(default_factory=list)
-    """Pictures that can be used although something about them is odd."""
+    """Images that can be used although something about them is odd."""
     notices: list[str] = field(default_factory=list)
     """What to know about the source as a whole."""
     png_bytes: float = 0
-    """Mean size of a picture as the shards would hold it."""
+    """Mean size of a image as the shards would hold it."""
 
     @property
     def num_good(self) -> int:
@@ -79,22 +79,22 @@ def check(
     workers: int = 0,
     is_shown: bool = True,
 ) -> Findings:
-    """Decode every picture of a source and gather what is odd.
+    """Decode every image of a source and gather what is odd.
 
     Args:
-        side: what pictures are to be cropped to; 0: any size is accepted.
+        side: what images are to be cropped to; 0: any size is accepted.
         workers: processes that decode; 0: this one.
         is_shown: whether a long wait shows its progress.
 
     Raises:
-        DataError: if a worker dies, which no picture within the limits should cause.
+        DataError: if a worker dies, which no image within the limits should cause.
     """
     findings = Findings(source.class_names, side)
     seen: dict[bytes, str] = {}
     copies: list[tuple[str, str]] = []
     measured: list[int] = []
     looks = _looks(source, side, allow_upscaling, workers)
-    for look in follow(looks, source.num_items, "pictures", is_shown):
+    for look in follow(looks, source.num_items, "images", is_shown):
         if look.reason:
             findings.bad.append(Problem(look.key, look.reason))
             continue
@@ -113,7 +113,7 @@ def check(
     if copies:
         key, first = copies[0]
         findings.notices.append(
-            f"{len(copies):,} pictures are copies of others, bit for bit, such as `{key}` of "
+            f"{len(copies):,} images are copies of others, bit for bit, such as `{key}` of "
             f"`{first}`"
         )
     return findings
@@ -145,7 +145,7 @@ def _looks(source: Source, side: int, allow_upscaling: bool, workers: int) -> It
                 yield from waiting.popleft().result()
     except BrokenProcessPool:
         raise DataError(
-            "a process that decodes pictures died, by lack of memory or a crash in a decoder",
+            "a process that decodes images died, by lack of memory or a crash in a decoder",
             "try fewer --workers; --workers 0 decodes one after the other",
         ) from None
 
@@ -157,17 +157,17 @@ def _examine_all(
 
 
 def examine(item: Item, side: int, allow_upscaling: bool, is_measured: bool) -> Look:
-    """Decode one picture and see what it is.
+    """Decode one image and see what it is.
 
     Args:
         is_measured: whether it is also encoded as the shards would hold it.
     """
     try:
         decoded = decode(item.image)
-        size = decoded.picture.size
+        size = decoded.image.size
         if side:
             check_size(size, side, allow_upscaling)
-    except BadPicture as error:
+    except BadImage as error:
         return Look(item.key, item.label, str(error))
     notes = list(decoded.notes)
     suffix = os.path.splitext(item.key)[1].lower()
@@ -177,8 +177,8 @@ def examine(item: Item, side: int, allow_upscaling: bool, is_measured: bool) -> 
     png_bytes = 0
     if is_measured:
         out = io.BytesIO()
-        picture: Image.Image = crop(decoded.picture, side) if side else decoded.picture
-        picture.save(out, format="PNG")
+        image: Image.Image = crop(decoded.image, side) if side else decoded.image
+        image.save(out, format="PNG")
         png_bytes = out.tell()
     digest = hashlib.blake2b(data, digest_size=16).digest()
     return Look(
@@ -197,14 +197,14 @@ def _notices(findings: Findings) -> list[str]:
     if findings.side:
         return notices
     if any(width != height for width, height in findings.sizes):
-        notices.append("not all pictures are square: a size crops them, such as --size 256")
+        notices.append("not all images are square: a size crops them, such as --size 256")
     elif len(findings.sizes) > 1:
-        notices.append("the pictures have several sizes: --size brings them to one")
+        notices.append("the images have several sizes: --size brings them to one")
     return notices
 
 
 def report(findings: Findings, out: Path) -> list[str]:
-    """Findings as lines to read, every bad picture among them.
+    """Findings as lines to read, every bad image among them.
 
     Args:
         out: where shards would be written: its free space is compared.
@@ -216,11 +216,11 @@ def report(findings: Findings, out: Path) -> list[str]:
     if findings.odd:
         lines += ["used, but odd:", *(f"  {p.key}: {p.reason}" for p in findings.odd), ""]
     lines.append(
-        f"{findings.num_good:,} pictures can be used, {len(findings.bad):,} pictures or labels "
+        f"{findings.num_good:,} images can be used, {len(findings.bad):,} images or labels "
         f"cannot; {findings.num_bytes / 1e6:,.1f} MB"
     )
     if findings.num_good:
-        lines.append(f"{len(counts):,} classes of {min(counts):,} to {max(counts):,} pictures")
+        lines.append(f"{len(counts):,} classes of {min(counts):,} to {max(counts):,} images")
         lines += [f"  {bar}" for bar in _histogram(findings.class_names, counts)]
         lines += [_sizes(findings), "modes: " + _shares(findings.modes)]
         lines += ["formats: " + _shares(findings.formats), _disk(findings, out)]
@@ -260,17 +260,17 @@ def _shares(counter: Counter[str], most: int = 6) -> str:
 
 
 def _disk(findings: Findings, out: Path) -> str:
-    """What shards would take: a PNG and a latent a picture, against what is free."""
+    """What shards would take: a PNG and a latent a image, against what is free."""
     folder = next(p for p in [out, *out.absolute().parents] if p.exists())
     free = shutil.disk_usage(folder).free
-    pictures = findings.num_good * findings.png_bytes
+    images = findings.num_good * findings.png_bytes
     side = findings.side or max(max(size) for size in findings.sizes)
     # Mean and deviation of four channels, 16 bits each, an eighth of the side: Stable Diffusion's.
     latents = findings.num_good * 2 * 8 * (side // 8) ** 2
-    needed = pictures + latents + MANIFEST_BYTES
+    needed = images + latents + MANIFEST_BYTES
     verdict = "" if needed < free else ", WHICH IS TOO LITTLE"
     return (
-        f"as shards about {needed / 1e6:,.0f} MB (pictures {pictures / 1e6:,.0f} MB, latents of a "
+        f"as shards about {needed / 1e6:,.0f} MB (images {images / 1e6:,.0f} MB, latents of a "
         f"Stable Diffusion autoencoder {latents / 1e6:,.0f} MB); `{folder}` has {free / 1e6:,.0f} "
         f"MB free{verdict}"
     )

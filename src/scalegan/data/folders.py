@@ -1,4 +1,4 @@
-"""Pictures that lie in folders: a folder per class, or one folder with a file of labels."""
+"""Images that lie in folders: a folder per class, or one folder with a file of labels."""
 
 import os
 import stat
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from scalegan.data.images import MAX_BYTES, SUFFIXES, is_picture
+from scalegan.data.images import MAX_BYTES, SUFFIXES, is_image
 from scalegan.data.labels import BadLabel, Classes, read_labels
 from scalegan.data.sources import DEFAULT_LABELS, Item, Problem, Source, escape
 from scalegan.errors import DataError
 
-# Pictures by their names, of kinds that we do not read: said, not passed over.
+# Images by their names, of kinds that we do not read: said, not passed over.
 UNREAD = {".heic", ".heif", ".svg", ".psd", ".eps", ".tga", ".exr", ".hdr", ".dng", ".cr2", ".nef",
           ".arw", ".raw", ".jxl", ".ico"}  # fmt: skip
 
@@ -30,8 +30,8 @@ class File(NamedTuple):
 def folder(where: str) -> Source:
     """A folder per class: its name is the class, everything below it is of that class.
 
-    Classes are in sorted order. Without class folders all pictures are one class. Links to
-    pictures, and to folders outside, are followed. Hidden files and those that are pictures neither
+    Classes are in sorted order. Without class folders all images are one class. Links to
+    images, and to folders outside, are followed. Hidden files and those that are images neither
     by name nor by content are passed over.
 
     Raises:
@@ -49,11 +49,11 @@ def folder(where: str) -> Source:
         for label, entry in enumerate(classes):
             files += [File(f.name, f.path, label) for f in walk.files(entry)]
         for entry in loose:
-            if is_named_picture(entry.name):
+            if is_named_image(entry.name):
                 problems.append(Problem(escape(entry.name), "lies in no class folder"))
     else:
         files = [File(entry.name, entry.path, 0) for entry in loose]
-        notes.append(f"`{root}` has no class folders: all pictures are one class")
+        notes.append(f"`{root}` has no class folders: all images are one class")
     if classes and all(entry.name.lower() in SPLITS for entry in classes):
         notes.append(
             f"the folders of `{root}` are named like splits, not classes: name one of them"
@@ -63,7 +63,7 @@ def folder(where: str) -> Source:
 
 
 def flat(where: str) -> Source:
-    """Pictures in one folder (or below it) and a file that names their classes.
+    """Images in one folder (or below it) and a file that names their classes.
 
     Args:
         where: the file of labels (see `labels.read_labels`), or a folder that holds one called
@@ -101,7 +101,7 @@ def flat(where: str) -> Source:
                 problems.append(Problem(escape(name), str(error)))
         seen.add(relative)
     for entry in Walk(root, problems).files():
-        if is_named_picture(entry.name) and os.path.normpath(entry.name) not in seen:
+        if is_named_image(entry.name) and os.path.normpath(entry.name) not in seen:
             problems.append(Problem(escape(entry.name), f"has no label in `{path.name}`"))
     return Source(_read(files, problems, notes), classes.names, len(files), problems, notes)
 
@@ -113,7 +113,7 @@ def require_folder(where: str) -> Path:
     return root
 
 
-def is_named_picture(name: str) -> bool:
+def is_named_image(name: str) -> bool:
     suffix = os.path.splitext(name)[1].lower()
     return suffix in SUFFIXES or suffix in UNREAD
 
@@ -190,16 +190,16 @@ def _read(files: list[File], problems: list[Problem], notes: list[str]) -> Itera
     for name, path, label in files:
         suffix = os.path.splitext(name)[1].lower()
         if suffix in UNREAD:
-            problems.append(Problem(escape(name), f"pictures of kind {suffix} are not read"))
+            problems.append(Problem(escape(name), f"images of kind {suffix} are not read"))
             continue
         try:
-            # A pipe in the place of a picture would be waited for without end.
+            # A pipe in the place of a image would be waited for without end.
             if not stat.S_ISREG((status := os.stat(path)).st_mode):
                 raise OSError("is not a regular file")
             if status.st_size > MAX_BYTES:
                 raise OSError(f"has {status.st_size:,} bytes; at most {MAX_BYTES:,} are read")
             with open(path, "rb") as file:
-                if suffix not in SUFFIXES and not is_picture(file.read(16)):
+                if suffix not in SUFFIXES and not is_image(file.read(16)):
                     passed_over.append(name)
                     continue
                 file.seek(0)
@@ -210,7 +210,7 @@ def _read(files: list[File], problems: list[Problem], notes: list[str]) -> Itera
         yield Item(escape(name), data, label)
     if passed_over:
         notes.append(
-            f"{len(passed_over):,} files are no pictures by name and content and were passed over, "
+            f"{len(passed_over):,} files are no images by name and content and were passed over, "
             f"such as `{escape(passed_over[0])}`"
         )
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from scalegan.data.sources import MAX_CLASSES, escape
 from scalegan.errors import DataError
 
-FILE_COLUMNS = ("file", "file_name", "filename", "path", "image", "image_path", "picture", "key")
+FILE_COLUMNS = ("file", "file_name", "filename", "path", "image", "image_path", "image", "key")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "cls")
 WHOLE_NUMBER = re.compile(r"-?\d{1,18}(\.0*)?")  # tables write 3 as "3.0" beside a gap
 
@@ -73,7 +73,7 @@ class Labels(NamedTuple):
     """What a file of labels says."""
 
     labels: list[tuple[str, Any]]
-    """(name of the picture, label as written), in the order of the file."""
+    """(name of the image, label as written), in the order of the file."""
     class_names: list[str] | None
 
 

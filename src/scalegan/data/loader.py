@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from scalegan.data.rows import Readable
+from scalegan.data.memory import Readable
 from scalegan.interfaces import Batch
 from scalegan.runtime.rng import stream
 

@@ -1,4 +1,4 @@
-"""Pictures in parquet files, in the layout of Hugging Face `datasets`."""
+"""Images in parquet files, in the layout of Hugging Face `datasets`."""
 
 import json
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ class Columns(NamedTuple):
 
 
 def parquet(where: str) -> Source:
-    """Parquet files with a column of encoded pictures and one of labels.
+    """Parquet files with a column of encoded images and one of labels.
 
-    The picture column is a struct with `bytes` (or plain binary), the label column the one that the
+    The image column is a struct with `bytes` (or plain binary), the label column the one that the
     schema's metadata calls a ClassLabel, else one of a usual name. Class names come from that
     metadata, or from `dataset_info.json` beside the files. Keys are FILE/ROW.
 
@@ -65,7 +65,7 @@ def parquet(where: str) -> Source:
                     key = f"{prefix}/{row:08d}"
                     row += 1
                     try:
-                        yield Item(key, _picture(image), classes.index(label))
+                        yield Item(key, _image(image), classes.index(label))
                     except BadLabel as error:
                         problems.append(Problem(key, str(error)))
             except (arrow.ArrowException, OSError, KeyError) as error:
@@ -106,7 +106,7 @@ def _find(where: str, notes: list[str]) -> list[Path]:
 
 
 def _columns(schema: Any, path: Path, wanted: str) -> Columns:
-    """Find the picture and the label column of a schema."""
+    """Find the image and the label column of a schema."""
     features = _features(schema, path)
     kinds = {field.name: str(field.type) for field in schema}
     structs = [name for name, kind in kinds.items() if kind.startswith("struct<bytes: ")]
@@ -115,7 +115,7 @@ def _columns(schema: Any, path: Path, wanted: str) -> Columns:
     images = [name for name in declared if name in structs + plain] or structs or plain
     if len(images) != 1:
         raise DataError(
-            f"`{path}` has {len(images)} columns of encoded pictures among {', '.join(kinds)}",
+            f"`{path}` has {len(images)} columns of encoded images among {', '.join(kinds)}",
             "expected one, a struct with `bytes` as Hugging Face `datasets` writes it, or binary",
         )
     labels = [name for name in kinds if features.get(name, {}).get("_type") == "ClassLabel"]
@@ -164,7 +164,7 @@ def _classes(
 ) -> Classes:
     """The class table; without names in the schema the label column is read once for it."""
     if columns.label is None:
-        notes.append("there is no column of labels: all pictures are one class")
+        notes.append("there is no column of labels: all images are one class")
         return Classes(names=["all"])
     if columns.class_names:
         return Classes(names=columns.class_names)
@@ -179,7 +179,7 @@ def _classes(
 
 
 def _rows(file: Any, columns: Columns) -> Iterator[tuple[Any, Any]]:
-    """(picture, label as written), a few rows in memory at a time."""
+    """(image, label as written), a few rows in memory at a time."""
     names = [columns.image] + ([columns.label] if columns.label else [])
     for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):
         images = batch.column(columns.image)
@@ -188,11 +188,11 @@ def _rows(file: Any, columns: Columns) -> Iterator[tuple[Any, Any]]:
         yield from zip(images, labels, strict=True)
 
 
-def _picture(value: Any) -> bytes:
+def _image(value: Any) -> bytes:
     """The bytes of one cell."""
     buffer = value.as_buffer() if value.is_valid else None
     if buffer is None:
-        raise BadLabel("has no bytes; a picture outside the file is not looked for")
+        raise BadLabel("has no bytes; a image outside the file is not looked for")
     if buffer.size > MAX_BYTES:
         raise BadLabel(f"has {buffer.size:,} bytes; at most {MAX_BYTES:,} are read")
     return bytes(buffer)

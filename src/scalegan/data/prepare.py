@@ -1,8 +1,8 @@
-"""From a source of pictures to shards: decoded, cropped, encoded, written; by several processes.
+"""From a source of images to shards: decoded, cropped, encoded, written; by several processes.
 
 What is written depends on the source and the settings alone, not on the number of processes nor on
-how often the work was interrupted: shard k holds pictures k * M to (k + 1) * M - 1 of the source's
-order, less those left out, and pictures are encoded in batches that are cut by the same rule.
+how often the work was interrupted: shard k holds images k * M to (k + 1) * M - 1 of the source's
+order, less those left out, and images are encoded in batches that are cut by the same rule.
 """
 
 import itertools
@@ -20,12 +20,14 @@ import numpy as np
 import PIL
 import torch
 
+from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.data import images, shards
 from scalegan.data.manifest import FORMAT
 from scalegan.data.shards import Writer, shard_name
 from scalegan.data.sources import Item, Source, class_notices, open_source
+from scalegan.data.tables import SOURCES
 from scalegan.errors import DataError
-from scalegan.registry import AUTOENCODERS, SOURCES
 from scalegan.runtime.files import (
     MANIFEST,
     atomic_file,
@@ -36,20 +38,19 @@ from scalegan.runtime.files import (
 )
 from scalegan.runtime.progress import Bar
 from scalegan.runtime.workers import Workers
-from scalegan.settings import AutoencoderConfig
 
 CROP = "center crop as in ADM (arXiv 2105.05233): halved by boxes, then bicubic"
 BATCH_SIZE = 16
-"""Pictures that a worker is handed at a time."""
+"""Images that a worker is handed at a time."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a picture becomes a row: all that a worker needs to know."""
+    """How a image becomes a row: all that a worker needs to know."""
 
     autoencoder: AutoencoderConfig
     size: int
-    """Side to crop to; 0 = pictures are square and of one size already."""
+    """Side to crop to; 0 = images are square and of one size already."""
     allow_upscaling: bool
     mirror: bool
     keep_images: bool
@@ -58,26 +59,26 @@ class Recipe:
 
     @property
     def copies(self) -> int:
-        """Rows per picture."""
+        """Rows per image."""
         return 2 if self.mirror else 1
 
 
 class Task(NamedTuple):
-    """Pictures of one shard to encode together."""
+    """Images of one shard to encode together."""
 
     shard: int
     items: list[Item]
 
 
 class Encoded(NamedTuple):
-    """What became of a task's pictures, those that could be read."""
+    """What became of a task's images, those that could be read."""
 
     stored: np.ndarray
-    """(copies * pictures, ...): a picture, its mirror image, the next picture ...; the pictures
+    """(copies * images, ...): a image, its mirror image, the next image ...; the images
     themselves where they are encoded elsewhere."""
-    pictures: list[bytes]
+    images: list[bytes]
     reasons: list[str]
-    """Per picture of the task, why it was left out; empty if it was not."""
+    """Per image of the task, why it was left out; empty if it was not."""
 
 
 @dataclass(frozen=True)
@@ -114,21 +115,21 @@ def prepare(
     Args:
         source: as `data.source` has it.
         out: the folder of the shards; created if need be.
-        size: side to crop to; 0 = pictures are square and of one size already.
+        size: side to crop to; 0 = images are square and of one size already.
         autoencoder: None = pixels.
-        allow_upscaling: whether pictures smaller than `size` are enlarged instead of left out.
-        mirror: whether every picture's mirror image is a row of its own.
-        keep_images: whether the pictures themselves are kept, for a teacher or a judge.
+        allow_upscaling: whether images smaller than `size` are enlarged instead of left out.
+        mirror: whether every image's mirror image is a row of its own.
+        keep_images: whether the images themselves are kept, for a teacher or a classifier.
         shard_rows: rows of a shard, less those left out.
         workers: processes; 0 = one per usable core; 1 = this one alone.
-        device: where pictures are encoded: "cpu" (by the workers) or "cuda" (by this process).
-        strict: whether a picture that cannot be used ends the work.
+        device: where images are encoded: "cpu" (by the workers) or "cuda" (by this process).
+        strict: whether a image that cannot be used ends the work.
         tell: where sentences go.
 
     Raises:
-        ConfigError: if the autoencoder is not to be had, or the pictures do not fit it.
+        ConfigError: if the autoencoder is not to be had, or the images do not fit it.
         DataError: if the source cannot be read, `out` holds another preparation, the disk is too
-            small or, under `strict`, a picture is bad.
+            small or, under `strict`, a image is bad.
     """
     recipe = Recipe(autoencoder or AutoencoderConfig(), size, allow_upscaling, mirror, keep_images)
     opened = open_source(source, SOURCES)
@@ -148,7 +149,7 @@ def prepare(
         num_made = 0
         with (
             Workers(partial(Worker, recipe, encodes=not is_apart), workers) as pool,
-            Bar(opened.num_items, "pictures") as progress,
+            Bar(opened.num_items, "images") as progress,
         ):
             results = pool.map(cut(out, opened, header, kept, progress.skip))
             if is_apart:
@@ -167,10 +168,10 @@ def describe(
     shard_rows: int,
     tell: Callable[[str], None],
 ) -> tuple[Recipe, dict[str, Any], float]:
-    """Find out what the pictures are; write it into `out`, or compare it with what is there.
+    """Find out what the images are; write it into `out`, or compare it with what is there.
 
     Returns:
-        The recipe with channels and side; the manifest; bytes of a picture as PNG.
+        The recipe with channels and side; the manifest; bytes of a image as PNG.
     """
     before = shards.read_manifest(out) if (out / MANIFEST).is_file() else None
     if before is None and any(out.iterdir()):
@@ -194,7 +195,7 @@ def describe(
         "side": side,
         "mirror": recipe.mirror,
         "keep_images": recipe.keep_images,
-        "shard_pictures": max(1, shard_rows // recipe.copies),
+        "shard_images": max(1, shard_rows // recipe.copies),
         "autoencoder": {
             "config": asdict(recipe.autoencoder),
             "identity": encoder.identity(),
@@ -215,26 +216,26 @@ def describe(
 
 
 def look(source: Source, recipe: Recipe, channels: int) -> tuple[int, int, float]:
-    """Channels (1 if all pictures are grey), side, and bytes of a picture as PNG.
+    """Channels (1 if all images are gray), side, and bytes of a image as PNG.
 
-    A set with color in it shows at the first colored picture; a grey one is read to its end.
+    A set with color in it shows at the first colored image; a gray one is read to its end.
     """
     sizes: list[int] = []
     side = recipe.size
     for item in source.items:
         try:
-            picture = images.load(item.image, recipe.size or None, recipe.allow_upscaling)
-        except images.BadPicture:
+            image = images.load(item.image, recipe.size or None, recipe.allow_upscaling)
+        except images.BadImage:
             continue
-        side = side or picture.shape[-1]
+        side = side or image.shape[-1]
         if recipe.keep_images and len(sizes) < BATCH_SIZE:
-            sizes.append(len(images.encode_png(picture)))
-        if not channels and (picture != picture[:1]).any():
+            sizes.append(len(images.encode_png(image)))
+        if not channels and (image != image[:1]).any():
             channels = 3
         if channels and (len(sizes) == BATCH_SIZE or not recipe.keep_images):
             break
     if not side:
-        raise DataError("the source holds no picture that can be used")
+        raise DataError("the source holds no image that can be used")
     return channels or 1, side, float(np.mean(sizes)) if sizes else 0.0
 
 
@@ -263,18 +264,16 @@ def estimate_disk(
 ) -> None:
     """Say how much will be written, and refuse what cannot fit."""
     row, copies = header["row"], 2 if header["mirror"] else 1
-    per_picture = copies * int(np.prod(row["shape"])) * np.dtype(row["dtype"]).itemsize + png_bytes
+    per_image = copies * int(np.prod(row["shape"])) * np.dtype(row["dtype"]).itemsize + png_bytes
     free = shutil.disk_usage(out).free
     shape = "x".join(map(str, row["shape"]))
-    about = f"{copies} row(s) of {shape} {row['dtype']} per picture, {per_picture / 2**10:,.1f} KiB"
+    about = f"{copies} row(s) of {shape} {row['dtype']} per image, {per_image / 2**10:,.1f} KiB"
     if count is None:
         tell(f"{about}; {free / 2**30:,.1f} GiB free")
         return
     made = sum(file.stat().st_size for file in out.glob("shard-*/*"))
-    total = count * per_picture
-    tell(
-        f"{count:,} pictures, {about}: about {total / 2**30:,.2f} GiB; {free / 2**30:,.1f} GiB free"
-    )
+    total = count * per_image
+    tell(f"{count:,} images, {about}: about {total / 2**30:,.2f} GiB; {free / 2**30:,.1f} GiB free")
     if total - made > free:
         raise DataError(
             f"the shards need about {(total - made) / 2**30:,.1f} GiB more, but only "
@@ -290,27 +289,27 @@ def cut(
     kept: Sequence[int],
     skip: Callable[[int], None],
 ) -> Iterator[Task]:
-    """The work that is left, in order; pictures of shards that are there are only compared.
+    """The work that is left, in order; images of shards that are there are only compared.
 
     Raises:
         DataError: if the source is not what the shards that are there were made of.
     """
     items = iter(opened.items)
     for shard in itertools.count():
-        part = itertools.islice(items, header["shard_pictures"])
+        part = itertools.islice(items, header["shard_images"])
         if shard in kept:
             skip(shards.compare(out / shard_name(shard), part, header["mirror"]))
             continue
-        num_pictures = 0
+        num_images = 0
         while batch := list(itertools.islice(part, BATCH_SIZE)):
-            num_pictures += len(batch)
+            num_images += len(batch)
             yield Task(shard, batch)
-        if num_pictures < header["shard_pictures"] and shard >= max(kept, default=-1):
+        if num_images < header["shard_images"] and shard >= max(kept, default=-1):
             return
 
 
 class Worker:
-    """Decodes, crops and encodes pictures; where a GPU encodes, it leaves that to others."""
+    """Decodes, crops and encodes images; where a GPU encodes, it leaves that to others."""
 
     def __init__(self, recipe: Recipe, encodes: bool) -> None:
         self.recipe = recipe
@@ -324,29 +323,29 @@ class Worker:
             try:
                 good.append(self._load(item))
                 reasons.append("")
-            except images.BadPicture as error:
+            except images.BadImage as error:
                 reasons.append(str(error))
         if not good:
             return Encoded(np.empty(0), [], reasons)
-        pictures = [images.encode_png(image) for image in good] if recipe.keep_images else []
+        files = [images.encode_png(image) for image in good] if recipe.keep_images else []
         if recipe.mirror:
             good = [copy for image in good for copy in (image, image[..., ::-1])]
         stored = np.stack(good)  # (N, 3, P, P)
         if self.autoencoder is not None:
             stored = self.autoencoder.encode(torch.from_numpy(stored)).numpy()
-        return Encoded(stored, pictures, reasons)
+        return Encoded(stored, files, reasons)
 
     def _load(self, item: Item) -> np.ndarray:
         recipe = self.recipe
         image = images.load(item.image, recipe.size or None, recipe.allow_upscaling)
         side = image.shape[-1]
         if side != recipe.side:
-            raise images.BadPicture(
+            raise images.BadImage(
                 f"is {side}x{side} where the first one is {recipe.side}x{recipe.side}; a size "
                 "such as --size 64 crops them"
             )
         if recipe.channels == 1 and (image != image[:1]).any():
-            raise images.BadPicture("has color, which no picture had when the work began")
+            raise images.BadImage("has color, which no image had when the work began")
         return image
 
 
@@ -373,7 +372,7 @@ def write_shard(
     """Write one shard of all batches that belong to it.
 
     Raises:
-        DataError: under `strict`, for the first picture that cannot be used.
+        DataError: under `strict`, for the first image that cannot be used.
     """
     row, mirror, keep = header["row"], header["mirror"], header["keep_images"]
     copies = 2 if mirror else 1
@@ -383,13 +382,13 @@ def write_shard(
             for item, reason in zip(task.items, encoded.reasons, strict=True):
                 if reason and strict:
                     raise DataError(
-                        f"picture `{item.key}`: {reason}", "without --strict it would be left out"
+                        f"image `{item.key}`: {reason}", "without --strict it would be left out"
                     )
                 if reason:
                     writer.leave_out(item.key, item.label, reason)
                     continue
                 stored = encoded.stored[place * copies : (place + 1) * copies]
-                image = encoded.pictures[place] if keep else b""
+                image = encoded.images[place] if keep else b""
                 writer.append(item.key, item.label, stored, image)
                 place += 1
             advance(len(task.items))
@@ -423,11 +422,11 @@ def conclude(
     if left_out:
         where = f"see `{out / shards.QUARANTINE}`"
         first = f"such as `{left_out[0]['key']}`: {left_out[0]['reason']}"
-        tell(f"notice: {len(left_out):,} pictures or labels were left out, {first}; {where}")
+        tell(f"notice: {len(left_out):,} images or labels were left out, {first}; {where}")
         if strict:
-            raise DataError(f"{len(left_out):,} pictures or labels cannot be used; {where}")
+            raise DataError(f"{len(left_out):,} images or labels cannot be used; {where}")
     if not labels:
-        raise DataError(f"the source `{header['source']}` holds no picture that can be used")
+        raise DataError(f"the source `{header['source']}` holds no image that can be used")
     for note in [*opened.notes, *class_notices(header["class_names"], labels)]:
         tell(f"notice: {note}")
     total = {"complete": True, "rows": len(labels), "left_out": len(left_out), "shards": about}

@@ -1,18 +1,18 @@
-"""Prepared pictures on disk: a few large files, memory-mapped; everything of a picture in one row.
+"""Prepared images on disk: a few large files, memory-mapped; everything of a image in one row.
 
     OUT/manifest.json       origin, crop, autoencoder, classes; rows and digests of every shard
-    OUT/quarantine.jsonl    pictures that were left out, each with its reason
+    OUT/quarantine.jsonl    images that were left out, each with its reason
     OUT/shard-00000/
-        stored.npy          (rows, ...): what the autoencoder made of the picture
+        stored.npy          (rows, ...): what the autoencoder made of the image
         labels.npy          int64 (rows,)
         keys.txt            a line per row
-        images.bin          the pictures as PNG, end to end; only if they were to be kept
-        offsets.npy         int64 (pictures + 1,): where each begins
+        images.bin          the images as PNG, end to end; only if they were to be kept
+        offsets.npy         int64 (images + 1,): where each begins
         quarantine.jsonl    what was left out of this shard
         manifest.json       SHA-256 digests of the files above
 
-Where mirrors were asked for, rows come in pairs: the picture, then its mirror image, which shares
-the picture's bytes in `images.bin`. A shard gets its name only once it is complete.
+Where mirrors were asked for, rows come in pairs: the image, then its mirror image, which shares
+the image's bytes in `images.bin`. A shard gets its name only once it is complete.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ from scalegan.runtime.files import atomic_folder, damage, digest
 QUARANTINE = "quarantine.jsonl"
 MIRRORED = "#mirrored"
 """What is appended to the key of a mirror image's row."""
-HEADER = ("source", "size", "allow_upscaling", "mirror", "keep_images", "shard_pictures",
+HEADER = ("source", "size", "allow_upscaling", "mirror", "keep_images", "shard_images",
           "autoencoder", "class_names")  # fmt: skip
 """What a second call must have in common with the first."""
 
@@ -53,14 +53,14 @@ def shard_name(index: int) -> str:
 
 
 class Writer:
-    """Writes one shard, picture by picture; use it in a `with` statement.
+    """Writes one shard, image by image; use it in a `with` statement.
 
     Args:
         path: the shard's folder, which appears when the statement ends without an error.
         shape: of one stored row.
         dtype: of the stored rows.
-        mirror: whether every picture comes with its mirror image.
-        keep_images: whether every picture comes encoded.
+        mirror: whether every image comes with its mirror image.
+        keep_images: whether every image comes encoded.
     """
 
     def __init__(
@@ -80,27 +80,27 @@ class Writer:
             self.stored: BinaryIO = stack.enter_context((self.draft / "stored.npy").open("wb"))
             self.stored.write(self._header(0))
             if self.keep_images:
-                self.pictures = stack.enter_context((self.draft / "images.bin").open("wb"))
+                self.images = stack.enter_context((self.draft / "images.bin").open("wb"))
             self.stack = stack.pop_all()
         return self
 
     def append(self, key: str, label: int, stored: np.ndarray, image: bytes = b"") -> None:
-        """Add a picture: its row, or its row and that of its mirror image.
+        """Add a image: its row, or its row and that of its mirror image.
 
         Args:
             stored: (1 or 2, ...).
-            image: as PNG, if pictures are kept.
+            image: as PNG, if images are kept.
         """
         assert stored.shape == (self.copies, *self.shape) and stored.dtype == self.dtype
         self.stored.write(np.ascontiguousarray(stored).data)
         self.labels += [label] * self.copies
         self.keys += [key, key + MIRRORED][: self.copies]
         if self.keep_images:
-            self.pictures.write(image)
+            self.images.write(image)
             self.offsets.append(self.offsets[-1] + len(image))
 
     def leave_out(self, key: str, label: int, reason: str) -> None:
-        """Note a picture that cannot be used."""
+        """Note a image that cannot be used."""
         self.left_out.append({"key": key, "label": label, "reason": reason})
 
     def __exit__(self, *error: Any) -> None:
@@ -118,7 +118,7 @@ class Writer:
         text = "".join(f"{key}\n" for key in self.keys)
         (self.draft / "keys.txt").write_text(text, encoding="utf-8", newline="\n")
         if self.keep_images:
-            self.pictures.flush()
+            self.images.flush()
             np.save(self.draft / "offsets.npy", np.asarray(self.offsets, dtype=np.int64))
         (self.draft / QUARANTINE).write_text("".join(map(json_line, self.left_out)))
 
@@ -140,7 +140,7 @@ def read_keys(shard: Path) -> list[str]:
 
 
 def read_left_out(shard: Path) -> list[dict[str, Any]]:
-    """What was left out of a shard: key, label and reason of each picture."""
+    """What was left out of a shard: key, label and reason of each image."""
     return [json.loads(line) for line in (shard / QUARANTINE).read_text().splitlines()]
 
 
@@ -180,7 +180,7 @@ def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
 
 
 def compare(shard: Path, items: Iterable[Item], mirror: bool) -> int:
-    """Check by keys and labels that a shard was made of these pictures; return their number.
+    """Check by keys and labels that a shard was made of these images; return their number.
 
     Raises:
         DataError: if it was made of others.
@@ -199,13 +199,13 @@ def compare(shard: Path, items: Iterable[Item], mirror: bool) -> int:
                 break
         else:
             raise DataError(
-                f"the source has changed since `{shard}` was made: picture `{item.key}` of class "
+                f"the source has changed since `{shard}` was made: image `{item.key}` of class "
                 f"{item.label} was not there",
                 hint,
             )
     for key, _ in [*rows, *left_out]:
         raise DataError(
-            f"the source has changed since `{shard}` was made: picture `{key}` is gone", hint
+            f"the source has changed since `{shard}` was made: image `{key}` is gone", hint
         )
     return count
 
@@ -248,7 +248,7 @@ class Shards:
 
     Args:
         path: what `scalegan prepare` wrote.
-        with_images: whether batches hold pictures; they are decoded on each reading.
+        with_images: whether batches hold images; they are decoded on each reading.
 
     Raises:
         DataError: if it is incomplete, or a file is missing or not of the size it should have.
@@ -266,7 +266,7 @@ class Shards:
             )
         if with_images and not self.manifest["keep_images"]:
             raise DataError(
-                f"`{path}` holds no pictures, which a teacher or a judge looks at",
+                f"`{path}` holds no images, which a teacher or a classifier looks at",
                 "prepare with --keep-images",
             )
         self.with_images = with_images
@@ -275,7 +275,7 @@ class Shards:
         opened = [self._open(about) for about in self.manifest["shards"]]
         self.maps = [shard[0] for shard in opened]
         self.stored = [shard.rows for shard in self.maps]
-        self.pictures = [shard[2] for shard in opened]
+        self.images = [shard[2] for shard in opened]
         self.offsets = [shard[3] for shard in opened]
         self.labels: Labels = torch.from_numpy(np.concatenate([shard[1] for shard in opened]))
         self.from_disk = -1
@@ -288,7 +288,7 @@ class Shards:
         """The rows of these indices, in this order, as new tensors.
 
         Raises:
-            DataError: if a kept picture cannot be decoded.
+            DataError: if a kept image cannot be decoded.
         """
         shards = np.searchsorted(self.ends, indices.numpy(), side="right")
         starts = self.ends[shards] - [len(self.stored[shard]) for shard in shards]
@@ -300,8 +300,8 @@ class Shards:
         # Row by row is as fast as grouping by shard: a row is far larger than a turn of this loop.
         for i, (shard, row) in enumerate(places):
             stored[i] = self.stored[shard][row]
-        pictures = self._decode(places) if self.with_images else None
-        return Batch(torch.from_numpy(stored), self.labels[indices], pictures)
+        images = self._decode(places) if self.with_images else None
+        return Batch(torch.from_numpy(stored), self.labels[indices], images)
 
     @property
     def fingerprint(self) -> str:
@@ -348,33 +348,33 @@ class Shards:
         side = self.manifest["side"]
         decoded = np.empty((len(places), 3, side, side), np.uint8)
         for i, (shard, row) in enumerate(places):
-            picture, is_mirrored = divmod(row, self.copies)
-            start, end = self.offsets[shard][picture : picture + 2].tolist()
+            number, is_mirrored = divmod(row, self.copies)
+            start, end = self.offsets[shard][number : number + 2].tolist()
             try:
-                image = images.load(self.pictures[shard][start:end].tobytes(), None)
+                image = images.load(self.images[shard][start:end].tobytes(), None)
                 decoded[i] = image[..., ::-1] if is_mirrored else image
             except (DataError, ValueError) as error:
                 name = self.manifest["shards"][shard]["name"]
                 raise DataError(
-                    f"the picture of row {row} of shard `{name}` in `{self.path}` cannot be read: "
+                    f"the image of row {row} of shard `{name}` in `{self.path}` cannot be read: "
                     f"{error}",
                     AGAIN,
                 ) from None
         return torch.from_numpy(decoded)
 
     def _open(self, about: dict[str, Any]) -> tuple[_Map, np.ndarray, np.ndarray, np.ndarray]:
-        """Map one shard: stored, labels, pictures, offsets; the last two may be empty."""
+        """Map one shard: stored, labels, images, offsets; the last two may be empty."""
         name, num_rows = about["name"], about["rows"]
         folder = self.path / name
         nothing = np.empty(0, np.uint8)
         try:
             mapped, labels = _Map(folder / "stored.npy"), _load(folder / "labels.npy")
             stored = mapped.rows
-            pictures = offsets = nothing
+            images = offsets = nothing
             if self.with_images:
                 offsets = _load(folder / "offsets.npy")
                 has_bytes = (folder / "images.bin").stat().st_size > 0
-                pictures = (
+                images = (
                     np.asarray(np.memmap(folder / "images.bin", mode="r")) if has_bytes else nothing
                 )
         except FileNotFoundError as error:
@@ -398,9 +398,9 @@ class Shards:
             raise self._defect(name, f"labels are not all within 0..{num_classes - 1}")
         if self.with_images:
             expected = num_rows // self.copies + 1
-            if offsets.shape != (expected,) or offsets[-1] != len(pictures):
+            if offsets.shape != (expected,) or offsets[-1] != len(images):
                 raise self._defect(name, "`images.bin` does not end where `offsets.npy` says")
-        return mapped, labels, pictures, offsets
+        return mapped, labels, images, offsets
 
     def _defect(self, name: str, what: str) -> DataError:
         return DataError(f"shard `{name}` in `{self.path}` is not usable: {what}", AGAIN)

@@ -1,4 +1,4 @@
-"""Where labelled pictures come from: each source yields (key, image, label).
+"""Where labelled images come from: each source yields (key, image, label).
 
 A source is a function of what follows its name and a colon (`npz:PATH`); keys are unique and the
 order is stable. What cannot be read is listed with its reason and never ends the reading; what
@@ -20,7 +20,7 @@ from scalegan.errors import DataError
 
 DEFAULT_LABELS = ("labels.csv", "labels.json", "labels.jsonl", "labels.tsv", "metadata.csv",
                   "metadata.jsonl", "dataset.json")  # fmt: skip
-"""Names under which labels lie beside the pictures of one flat folder."""
+"""Names under which labels lie beside the images of one flat folder."""
 MAX_CLASSES = 100_000
 """Larger class numbers are taken for mistakes: a network has a vector for every class."""
 BY_SUFFIX = {
@@ -31,7 +31,7 @@ BY_SUFFIX = {
 
 
 class Item(NamedTuple):
-    """One labelled picture."""
+    """One labelled image."""
 
     key: str
     """Unique in its source, one line of printable text."""
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled pictures and the names of their classes.
+    """Labelled images and the names of their classes.
 
     `problems` and `notes` fill while `items` is read; `items` can be read once.
     """
@@ -60,7 +60,7 @@ class Source:
     num_items: int | None = None
     """About how many there are, where that is known before reading them."""
     problems: list[Problem] = field(default_factory=list)
-    """Pictures and labels that could not be read."""
+    """Images and labels that could not be read."""
     notes: list[str] = field(default_factory=list)
     """What was assumed about the source as a whole."""
 
@@ -95,7 +95,7 @@ def guess_kind(path: Path) -> str:
     if not path.is_dir():
         if path.suffix.lower() not in BY_SUFFIX:
             raise DataError(
-                f"`{path}` is no kind of file that pictures are read from",
+                f"`{path}` is no kind of file that images are read from",
                 f"expected a folder or one of {', '.join(BY_SUFFIX)}",
             )
         return BY_SUFFIX[path.suffix.lower()]
@@ -128,7 +128,7 @@ def unique(items: Iterable[Item], problems: list[Problem]) -> Iterator[Item]:
 
 
 def class_notices(class_names: Sequence[str], labels: Iterable[int]) -> list[str]:
-    """What is odd about a class table and its pictures: one class, or classes without any."""
+    """What is odd about a class table and its images: one class, or classes without any."""
     if len(class_names) == 1:
         return ["there is only one class: a class-conditional network has nothing to learn from it"]
     counts = Counter(labels)
@@ -136,7 +136,7 @@ def class_notices(class_names: Sequence[str], labels: Iterable[int]) -> list[str
     if not empty:
         return []
     some = ", ".join(f"`{name}`" for name in empty[:5]) + (", ..." if len(empty) > 5 else "")
-    return [f"{len(empty):,} of {len(class_names):,} classes have no pictures: {some}"]
+    return [f"{len(empty):,} of {len(class_names):,} classes have no images: {some}"]
 
 
 def digits(_: str = "") -> Source:

@@ -13,7 +13,7 @@ from torch import Tensor
 from scalegan.interfaces import Labels
 from scalegan.metrics import frechet, kernel
 from scalegan.metrics import inception_score as scores
-from scalegan.metrics.neighbours import nearest
+from scalegan.metrics.neighbors import nearest
 from scalegan.metrics.statistics import Moments
 from scalegan.runtime.rng import stream
 
@@ -68,8 +68,8 @@ def classification_accuracy_score(
     Args:
         fit: trains on (images, labels, class names); gives a function to features with logits.
     """
-    judge = fit(fake, fake_labels, [str(i) for i in range(num_classes)])
-    best = torch.cat([judge(part).logits.argmax(dim=1).cpu() for part in real.split(512)])
+    classifier = fit(fake, fake_labels, [str(i) for i in range(num_classes)])
+    best = torch.cat([classifier(part).logits.argmax(dim=1).cpu() for part in real.split(512)])
     return (best == real_labels).double().mean().item()
 
 

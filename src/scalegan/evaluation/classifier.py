@@ -1,22 +1,24 @@
-"""`scalegan judge train`: a source of pictures, or shards, becomes a judge."""
+"""`scalegan classifier train`: a source of images, or shards, becomes a classifier."""
 
 from pathlib import Path
 
 import torch
 
+from scalegan.config.schema import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.inputs import Drawing, open_stream
-from scalegan.features.judge import fit_judge, save_judge
+from scalegan.evaluation.images import Drawing, open_stream
+from scalegan.features.classifier import fit_classifier, save_classifier
 from scalegan.runtime.progress import Bar
 from scalegan.runtime.world import World
-from scalegan.settings import JudgeConfig
 
 
-def train_judge(source: str, out: Path, config: JudgeConfig, device: str = "cpu") -> list[str]:
-    """Train a judge and save it. An interrupted call leaves nothing; the same call begins anew.
+def train_classifier(
+    source: str, out: Path, config: ClassifierConfig, device: str = "cpu"
+) -> list[str]:
+    """Train a classifier and save it; an interrupted call leaves nothing behind.
 
     Args:
-        source: pictures with classes, as `data.source`, or shards.
+        source: images with classes, as `data.source`, or shards.
         out: the folder to write; it must not exist.
         config: checked.
         device: "cpu", "cuda" or "cuda:1".
@@ -31,16 +33,16 @@ def train_judge(source: str, out: Path, config: JudgeConfig, device: str = "cpu"
         raise ConfigError(f"`{out}` exists already", "choose another folder, or remove it")
     world = World(0, 1, torch.device(device))
     stream = open_stream(source, Drawing(size=config.size, seed=config.seed), world)
-    if stream.count is not None and stream.count > config.pictures:
-        drawing = Drawing(num=config.pictures, size=config.size, seed=config.seed)
+    if stream.count is not None and stream.count > config.num_images:
+        drawing = Drawing(num=config.num_images, size=config.size, seed=config.seed)
         stream = open_stream(source, drawing, world)
     if len(stream.class_names) < 2:
         raise DataError(
-            f"`{source}` has no classes to tell apart, and a judge learns nothing else",
+            f"`{source}` has no classes to tell apart, and a classifier learns nothing else",
             "compare in a network that others trained: --features dinov2-l, transformers:PATH",
         )
     parts = []
-    with Bar(stream.count, "pictures") as bar:
+    with Bar(stream.count, "images") as bar:
         for shown in stream.batches:
             parts.append(shown)
             bar.advance(len(shown.images))
@@ -52,14 +54,14 @@ def train_judge(source: str, out: Path, config: JudgeConfig, device: str = "cpu"
             bar.bar.update(bar.task, total=steps)
             bar.advance()
 
-        judge = fit_judge(images, labels, stream.class_names, config, watch, device)
-    save_judge(out, judge)
-    about = judge.about
+        classifier = fit_classifier(images, labels, stream.class_names, config, watch, device)
+    save_classifier(out, classifier)
+    about = classifier.about
     return [
         *(f"notice: {note}" for note in stream.notes),
-        f"{judge.held_out_accuracy:.2%} of {about['num_held_out']:,} pictures that it has not seen "
-        f"are given their class ({len(stream.class_names)} classes; trained on "
-        f"{about['num_pictures']:,})",
-        f"judge {judge.digest[:12]} in `{out}`",
-        f"next: scalegan evaluate RUN --against {source} --features judge:{out}",
+        f"{classifier.held_out_accuracy:.2%} of {about['num_held_out']:,} held-out images are "
+        f"classified correctly ({len(stream.class_names)} classes; trained on "
+        f"{about['num_images']:,})",
+        f"classifier {classifier.digest[:12]} in `{out}`",
+        f"next: scalegan evaluate RUN --against {source} --features classifier:{out}",
     ]

@@ -14,7 +14,8 @@ import torch
 
 from scalegan.data.arrays import ArrayWriter
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.inputs import (
+from scalegan.evaluation.collect import Collector, Seen, Shown
+from scalegan.evaluation.images import (
     Drawing,
     Stream,
     data_of,
@@ -22,18 +23,22 @@ from scalegan.evaluation.inputs import (
     open_stream,
     translate,
 )
+from scalegan.evaluation.measure import Context, Number, kinds_of, measure
 from scalegan.evaluation.networks import open_networks
-from scalegan.evaluation.reference import has_images, is_statistics, load_reference, save_reference
+from scalegan.evaluation.protocol import label_of, refuse_unlike
+from scalegan.evaluation.statistics_file import (
+    has_images,
+    is_statistics,
+    load_reference,
+    save_reference,
+)
+from scalegan.evaluation.tables import METRIC_GROUPS, METRICS
+from scalegan.inference.snapshot import newest, read_card
 from scalegan.interfaces import FeatureNetwork, Labels
-from scalegan.metrics.collect import Collector, Seen, Shown
-from scalegan.metrics.evaluate import Context, Number, kinds_of, measure
-from scalegan.metrics.protocol import label_of, refuse_unlike
-from scalegan.registry import METRIC_GROUPS, METRICS
 from scalegan.runtime.files import atomic_file, read_json, write_json
-from scalegan.runtime.pictures import save_png, to_picture
+from scalegan.runtime.image_files import save_png, to_pil
 from scalegan.runtime.progress import Bar
 from scalegan.runtime.world import World
-from scalegan.snapshot import newest, read_card
 
 FORMAT = 1
 SPREADS = (("standard_error", "se"), ("std", "std"))
@@ -142,14 +147,14 @@ class Comparison:
 
 
 def networks_for(what: str, features: str, world: World) -> Mapping[str, FeatureNetwork]:
-    """The networks that are named; else the judge that a run has trained, else Inception.
+    """The networks that are named; else the classifier that a run has trained, else Inception.
 
     Raises:
         ConfigError: if one is not to be had.
     """
-    judge = Path(what) / "judge"
-    if not features and (judge / "judge.json").is_file():
-        features = f"judge:{judge}"
+    classifier = Path(what) / "classifier"
+    if not features and (classifier / "classifier.json").is_file():
+        features = f"classifier:{classifier}"
     try:
         return open_networks(features or "inception", world.device)
     except ConfigError as error:
@@ -157,8 +162,8 @@ def networks_for(what: str, features: str, world: World) -> Mapping[str, Feature
             raise
         raise ConfigError(
             f"no --features are named, and {error}",
-            f"{error.hint}; without any download: `scalegan judge train SOURCE OUT`, then "
-            "--features judge:OUT",
+            f"{error.hint}; without any download: `scalegan classifier train SOURCE OUT`, then "
+            "--features classifier:OUT",
         ) from None
 
 
@@ -222,7 +227,7 @@ def align(
     real_names: list[str],
     networks: Mapping[str, FeatureNetwork],
 ) -> list[str]:
-    """Bring the samples' labels to the classes of the reference, or of the judges.
+    """Bring the samples' labels to the classes of the reference, or of the classifiers.
 
     Returns:
         The classes.
@@ -230,7 +235,7 @@ def align(
     known = [network.identity().get("classes") for network in networks.values()]
     lists = [names for names in [real_names, *known] if names]
     for names in lists:
-        translate(class_names, names, "the reference's or the judge's")
+        translate(class_names, names, "the reference's or the classifier's")
     if not lists or not class_names:
         return class_names
     onto = max(lists, key=len)
@@ -249,7 +254,7 @@ def kept(batches: Iterator[Shown], count: int | None, path: Path, world: World) 
     if path.suffix != ".npz":
         for shown in batches:
             for image, label, place in zip(*shown, strict=True):
-                save_png(to_picture(image), path / f"{int(place):06d}-{int(label)}.png")
+                save_png(to_pil(image), path / f"{int(place):06d}-{int(label)}.png")
             yield shown
         return
     if world.size > 1 or count is None:

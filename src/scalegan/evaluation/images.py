@@ -13,19 +13,20 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from scalegan import config as configs
+from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.config import reading as configs
 from scalegan.data import arrays, images
 from scalegan.data.shards import Shards
 from scalegan.data.sources import Source, open_source
+from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError, DataError
+from scalegan.evaluation.collect import Shown
+from scalegan.inference.sampling import sample
+from scalegan.inference.snapshot import GAN, load, newest
 from scalegan.interfaces import Labels
-from scalegan.metrics.collect import Shown
-from scalegan.registry import AUTOENCODERS, SOURCES
 from scalegan.runtime.files import digest
 from scalegan.runtime.rng import stream
 from scalegan.runtime.world import World
-from scalegan.sample import sample
-from scalegan.snapshot import GAN, load, newest
 
 BALANCED, UNIFORM, LIKE_REFERENCE = "balanced", "uniform", "reference"
 AS_STORED = "8 bits as stored"
@@ -41,9 +42,9 @@ class Drawing:
     num: int = 0
     """0 = all there are; of a generator, 10,000."""
     size: int = 0
-    """Side to crop pictures to; 0 = as they are."""
+    """Side to crop images to; 0 = as they are."""
     seed: int = 0
-    """The first image's; of pictures, of the choice."""
+    """The first image's; of images, of the choice."""
     truncation: float | None = None
     """None = none."""
     guidance: float = 1.0
@@ -51,7 +52,7 @@ class Drawing:
     batch_size: int = 64
     device: str = "cpu"
     only: tuple[int, ...] = ()
-    """Places of pictures to look at, and no others; empty = as `num` says."""
+    """Places of images to look at, and no others; empty = as `num` says."""
 
 
 DEFAULT_NUM = 10_000
@@ -172,21 +173,21 @@ def _shares(count: int, batch_size: int, world: World) -> Iterator[torch.Tensor]
 
 def _shards(path: Path, drawing: Drawing, world: World) -> Stream:
     plain = Shards(path)
-    has_pictures = plain.manifest["keep_images"]
-    shards = Shards(path, with_images=True) if has_pictures else plain
+    has_images = plain.manifest["keep_images"]
+    shards = Shards(path, with_images=True) if has_images else plain
     about = shards.manifest
     side = about["side"]
     if drawing.size not in (0, side):
-        raise ConfigError(f"the shards `{path}` hold pictures of {side}, not {drawing.size}")
+        raise ConfigError(f"the shards `{path}` hold images of {side}, not {drawing.size}")
     config = configs.parse_autoencoder(about["autoencoder"]["config"])
-    # Mirror images are rows of their own; pictures are looked at once.
+    # Mirror images are rows of their own; images are looked at once.
     rows = torch.arange(0, len(shards), shards.copies)
     chosen = _choose(len(rows), drawing)
     rows = rows if chosen is None else rows[chosen]
 
     def read() -> Iterator[Shown]:
         make = AUTOENCODERS[config.kind]
-        autoencoder = None if has_pictures else make(config, about["channels"], side)
+        autoencoder = None if has_images else make(config, about["channels"], side)
         for positions in _shares(len(rows), drawing.batch_size, world):
             batch = shards.read(rows[positions])
             found = batch.images
@@ -202,9 +203,9 @@ def _shards(path: Path, drawing: Drawing, world: World) -> Stream:
         {
             "kind": "shards",
             "path": str(path),
-            "what": "kept pictures" if has_pictures or is_pixels else "decoded latents",
+            "what": "kept images" if has_images or is_pixels else "decoded latents",
             "crop": about["crop"],
-            "rounding": AS_STORED if has_pictures or is_pixels else DECODED,
+            "rounding": AS_STORED if has_images or is_pixels else DECODED,
             "classes": "as they are",
             "requested": len(rows),
         },
@@ -247,9 +248,9 @@ def _source(text: str, drawing: Drawing, world: World) -> Stream:
     chosen = None if known is None and not drawing.only else _choose(known or 0, drawing)
     notes: list[str] = []
     if known is None and drawing.num:
-        notes.append(f"`{text}` does not say how many pictures it holds: the first are taken")
+        notes.append(f"`{text}` does not say how many images it holds: the first are taken")
     count = len(chosen) if chosen is not None else known
-    facts: dict[str, Any] = {"kind": "pictures", "path": text, "crop": _crop_rule(drawing.size)}
+    facts: dict[str, Any] = {"kind": "images", "path": text, "crop": _crop_rule(drawing.size)}
     facts |= {"rounding": AS_STORED, "classes": "as they are", "requested": drawing.num or count}
     batches = _decoded(source, text, drawing, world, chosen, notes)
     return Stream(batches, source.class_names, facts, count, notes)
@@ -269,7 +270,7 @@ def _decoded(
     chosen: torch.Tensor | None,
     notes: list[str],
 ) -> Iterator[Shown]:
-    """Decode this rank's share; pictures that cannot be read are left out and counted."""
+    """Decode this rank's share; images that cannot be read are left out and counted."""
     wanted = None if chosen is None else set(chosen.tolist())
     rows: list[_Row] = []
     num_bad, num_taken = 0, 0
@@ -284,10 +285,8 @@ def _decoded(
         try:
             rows.append(_Row(images.load(item.image, drawing.size or None), item.label, position))
         except images.NotSquare as error:
-            raise DataError(
-                f"picture `{item.key}` of `{text}` {error}", "--size 64 crops"
-            ) from None
-        except images.BadPicture:
+            raise DataError(f"image `{item.key}` of `{text}` {error}", "--size 64 crops") from None
+        except images.BadImage:
             num_bad += 1
         if len(rows) == drawing.batch_size:
             yield _stack(rows, text)
@@ -296,13 +295,13 @@ def _decoded(
         yield _stack(rows, text)
     if num_bad or source.problems:
         left_out = num_bad + len(source.problems)
-        notes.append(f"{left_out:,} pictures or labels of `{text}` cannot be used and are left out")
+        notes.append(f"{left_out:,} images or labels of `{text}` cannot be used and are left out")
 
 
 def _stack(rows: list[_Row], text: str) -> Shown:
     sides = {row.image.shape[-1] for row in rows}
     if len(sides) > 1:
-        raise DataError(f"pictures of `{text}` are of sides {sorted(sides)}", "--size 64 crops")
+        raise DataError(f"images of `{text}` are of sides {sorted(sides)}", "--size 64 crops")
     labels = torch.tensor([row.label for row in rows])
     positions = torch.tensor([row.position for row in rows])
     return Shown(torch.from_numpy(np.stack([row.image for row in rows])), labels, positions)

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from scalegan.errors import ConfigError
+from scalegan.evaluation.collect import Seen, Side, split
+from scalegan.evaluation.protocol import fingerprint, label_of, marks, title, variant
 from scalegan.interfaces import FeatureNetwork
-from scalegan.metrics.collect import Seen, Side, split
-from scalegan.metrics.protocol import fingerprint, label_of, marks, title, variant
 
 SIDES = ("real", "fake")
 
@@ -125,10 +125,10 @@ def measure(
 HINTS = {
     "a reference": "name one with --against",
     "labels": "compare sources with classes",
-    "logits": "name a network that classifies: --features judge:PATH, or inception",
-    "verdicts": "name a judge of these classes: --features judge:PATH",
+    "logits": "name a network that classifies: --features classifier:PATH, or inception",
+    "verdicts": "name a classifier of these classes: --features classifier:PATH",
     "spatial": "only Inception has an agreed spatial layer: --features inception",
-    "bank": "a file of statistics alone has no single features; name the pictures themselves, or "
+    "bank": "a file of statistics alone has no single features; name the images themselves, or "
     "write it with --bank",
 }
 

@@ -3,12 +3,10 @@
 import torch
 
 from scalegan.errors import ConfigError
+from scalegan.features.tables import FEATURE_NETWORKS
 from scalegan.interfaces import FeatureNetwork
-from scalegan.registry import FEATURE_NETWORKS
 
-EXAMPLES = (
-    "inception, inception-clean, judge:PATH, dinov2-l, dinov2-l:PATH, transformers:PATH, timm:NAME"
-)
+EXAMPLES = "inception, inception-clean, classifier:PATH, dinov2-l, transformers:PATH, timm:NAME"
 
 
 def open_networks(text: str, device: torch.device) -> dict[str, FeatureNetwork]:
@@ -16,14 +14,14 @@ def open_networks(text: str, device: torch.device) -> dict[str, FeatureNetwork]:
 
     Raises:
         ConfigError: if there is none of a name, or its weights are not to be had.
-        CheckpointError: if a judge is damaged.
+        CheckpointError: if a classifier is damaged.
     """
     networks: dict[str, FeatureNetwork] = {}
     for part in (part.strip() for part in text.split(",") if part.strip()):
         name, _, where = part.partition(":")
         if name not in FEATURE_NETWORKS:
             raise ConfigError(f"`--features` has `{part}`", f"expected some of {EXAMPLES}")
-        if not where and name in ("judge", "transformers", "timm"):
+        if not where and name in ("classifier", "transformers", "timm"):
             raise ConfigError(f"`--features {name}` does not say which", f"{name}:...; {EXAMPLES}")
         networks[part] = FEATURE_NETWORKS[name](where, device)
     if not networks:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from scalegan.errors import ConfigError
-from scalegan.metrics.collect import Side
+from scalegan.evaluation.collect import Side
 from scalegan.metrics.frechet import too_few
 
 STANDARD_COUNT = 50_000

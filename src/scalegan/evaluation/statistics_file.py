@@ -14,9 +14,9 @@ import torch
 
 from scalegan.data import arrays
 from scalegan.errors import ConfigError, DataError
+from scalegan.evaluation.collect import Seen, Side
+from scalegan.evaluation.protocol import label_of
 from scalegan.interfaces import FeatureNetwork
-from scalegan.metrics.collect import Seen, Side
-from scalegan.metrics.protocol import label_of
 from scalegan.metrics.statistics import Moments
 from scalegan.runtime.files import atomic_file, digest
 

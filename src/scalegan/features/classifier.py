@@ -1,8 +1,8 @@
-"""A small classifier trained on a user's own pictures: a judge that needs no download.
+"""A small classifier trained on a user's own images: a classifier that needs no download.
 
 Its last hidden layer is a feature space in which real and generated images can be compared, and
-its verdict says whether a class-conditional sample shows its class. Numbers from different judges
-are not comparable: each is known by the digest of its weights.
+its verdict says whether a class-conditional sample shows its class. Numbers from different
+classifiers are not comparable: each is known by the digest of its weights.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from scalegan.config.schema import ClassifierConfig
 from scalegan.errors import CheckpointError, DataError
 from scalegan.interfaces import Features, Images, Labels
 from scalegan.runtime.files import (
@@ -28,23 +29,22 @@ from scalegan.runtime.files import (
     write_json,
 )
 from scalegan.runtime.rng import derive, stream
-from scalegan.settings import JudgeConfig
 
 FORMAT = 1
 WIDTH = 64
 """Of the features: so few that some hundred images have a covariance of full rank."""
 GRID = 32
-"""Larger pictures are cut into patches, about so many to a side: the cost does not grow."""
+"""Larger images are cut into patches, about so many to a side: the cost does not grow."""
 EPOCHS = 30
 MOST_HELD_OUT = 5_000
 
 
-class Judge(nn.Module):
+class Classifier(nn.Module):
     """Patches, then convolutions that halve the side down to four, and one hidden layer.
 
     Args:
         num_classes: K.
-        side: P of the pictures it is made for; it takes others too.
+        side: P of the images it is made for; it takes others too.
     """
 
     def __init__(self, num_classes: int, side: int) -> None:
@@ -77,14 +77,14 @@ class Judge(nn.Module):
 
 
 class Trained:
-    """A judge for use: a feature network, and a classifier of the classes it knows.
+    """A classifier for use: a feature network, and a classifier of the classes it knows.
 
     Args:
         network: changed in place: frozen, in eval mode.
-        about: what `judge.json` holds: classes, side, held-out accuracy, settings.
+        about: what `classifier.json` holds: classes, side, held-out accuracy, settings.
     """
 
-    def __init__(self, network: Judge, about: dict[str, Any]) -> None:
+    def __init__(self, network: Classifier, about: dict[str, Any]) -> None:
         self.network = network.eval().requires_grad_(False)
         self.about = about
         self.class_names: list[str] = about["class_names"]
@@ -99,8 +99,8 @@ class Trained:
 
     def identity(self) -> dict[str, Any]:
         return {
-            "kind": "judge",
-            "label": f"judge {self.digest[:4]}",
+            "kind": "classifier",
+            "label": f"classifier {self.digest[:4]}",
             "digest": self.digest,
             "layer": f"hidden, {WIDTH}",
             "resize": "none",
@@ -109,49 +109,49 @@ class Trained:
         }
 
 
-def fit_judge(
+def fit_classifier(
     images: Images,
     labels: Labels,
     class_names: list[str],
-    config: JudgeConfig | None = None,
+    config: ClassifierConfig | None = None,
     watch: Callable[[int, int], None] = lambda step, steps: None,
     device: str | torch.device = "cpu",
 ) -> Trained:
-    """Fit a judge; some of the images are held out for its own accuracy.
+    """Fit a classifier; some of the images are held out for its own accuracy.
 
-    The same images, config and device give the same judge; PyTorch's own generators are left as
-    they were.
+    The same images, config and device give the same classifier; PyTorch's own generators are left
+    as they were.
 
     Args:
         images: of one size.
-        class_names: K of them, two at least with pictures.
+        class_names: K of them, two at least with images.
         watch: is called before each step with its number and that of all.
 
     Raises:
-        DataError: if there are fewer than two classes, or too few pictures.
+        DataError: if there are fewer than two classes, or too few images.
     """
-    config = config or JudgeConfig()
+    config = config or ClassifierConfig()
     if len(labels.unique()) < 2 or len(images) < 10:
         raise DataError(
-            f"a judge needs pictures of two classes at least, ten in all; these are {len(images)} "
-            f"of {len(labels.unique())}",
+            f"a classifier needs images of two classes at least, ten in all; these are "
+            f"{len(images)} of {len(labels.unique())}",
             "without classes compare in a network that others trained: --features dinov2-l, "
             "inception or transformers:PATH",
         )
-    rng = stream(config.seed, "judge", "order")
+    rng = stream(config.seed, "classifier", "order")
     order = torch.randperm(len(images), generator=rng)
     num_held_out = max(1, min(MOST_HELD_OUT, int(config.held_out * len(order))))
     held_out, training = order[:num_held_out], order[num_held_out:]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(config.seed, "judge"))
-        network = Judge(len(class_names), images.shape[-1]).to(device)
+        torch.manual_seed(derive(config.seed, "classifier"))
+        network = Classifier(len(class_names), images.shape[-1]).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _train(network, images, labels, training, config, rng, watch)
     about: dict[str, Any] = {
         "format": FORMAT,
         "class_names": class_names,
         "side": images.shape[-1],
-        "num_pictures": len(training),
+        "num_images": len(training),
         "num_held_out": num_held_out,
         "held_out_accuracy": 0.0,
         "settings": asdict(config),
@@ -164,11 +164,11 @@ def fit_judge(
 
 
 def _train(
-    network: Judge,
+    network: Classifier,
     images: Images,
     labels: Labels,
     training: Int64[Tensor, " M"],
-    config: JudgeConfig,
+    config: ClassifierConfig,
     rng: torch.Generator,
     watch: Callable[[int, int], None],
 ) -> None:
@@ -176,7 +176,7 @@ def _train(
     # Small sets take smaller batches: some hundred steps at least.
     batch_size = min(config.batch_size, 64 if len(training) < 10_000 else config.batch_size,
                      len(training))  # fmt: skip
-    epochs = min(EPOCHS, max(1, config.images // len(training)))
+    epochs = min(EPOCHS, max(1, config.images_seen // len(training)))
     per_epoch = len(training) // batch_size
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=1e-2, fused=True
@@ -211,44 +211,46 @@ def _vary(
     return images.flip(3) if may_flip and torch.rand((), generator=rng) < 0.5 else images
 
 
-def accuracy(judge: Trained, images: Images, labels: Labels) -> float:
-    """Share of images that the judge gives their label."""
-    verdicts = [judge(part).logits for part in images.split(512)]
+def accuracy(classifier: Trained, images: Images, labels: Labels) -> float:
+    """Share of images that the classifier gives their label."""
+    verdicts = [classifier(part).logits for part in images.split(512)]
     best = torch.cat([v.argmax(dim=1).cpu() for v in verdicts if v is not None])
     return (best == labels).double().mean().item()
 
 
-def save_judge(path: Path, judge: Trained) -> None:
+def save_classifier(path: Path, classifier: Trained) -> None:
     """Write a folder, which gets its name only once it is complete."""
     with atomic_folder(path) as draft:
-        save_tensors(judge.network.state_dict(), draft / "judge.safetensors")
-        write_json(draft / "judge.json", judge.about | {"digest": judge.digest})
+        save_tensors(classifier.network.state_dict(), draft / "classifier.safetensors")
+        write_json(draft / "classifier.json", classifier.about | {"digest": classifier.digest})
 
 
-def load_judge(path: str | Path, device: str | torch.device = "cpu") -> Trained:
-    """Read what `save_judge` wrote.
+def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Trained:
+    """Read what `save_classifier` wrote.
 
     Raises:
         CheckpointError: if there is none, it is damaged or of another format.
     """
     folder = Path(path)
-    if not (folder / "judge.json").is_file():
-        raise CheckpointError(f"`{folder}` holds no judge", "`scalegan judge train SOURCE OUT`")
+    if not (folder / "classifier.json").is_file():
+        raise CheckpointError(
+            f"`{folder}` holds no classifier", "`scalegan classifier train SOURCE OUT`"
+        )
     if problem := damage(folder):
-        raise CheckpointError(f"judge `{folder}` is damaged: {problem}", "train it again")
-    about = read_json(folder / "judge.json")
+        raise CheckpointError(f"classifier `{folder}` is damaged: {problem}", "train it again")
+    about = read_json(folder / "classifier.json")
     if about.get("format") != FORMAT:
         raise CheckpointError(
-            f"judge `{folder}` has format {about.get('format')}; this version reads {FORMAT}"
+            f"classifier `{folder}` has format {about.get('format')}; this version reads {FORMAT}"
         )
     try:
         with torch.random.fork_rng(devices=[]):  # start values that are replaced at once
-            network = Judge(len(about["class_names"]), about["side"])
-        network.load_state_dict(load_tensors(folder / "judge.safetensors"))
+            network = Classifier(len(about["class_names"]), about["side"])
+        network.load_state_dict(load_tensors(folder / "classifier.safetensors"))
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Trained(network, about)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"judge `{folder}` is not usable: {error}") from None
+        raise CheckpointError(f"classifier `{folder}` is not usable: {error}") from None
 
 
 def _digest(network: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""DINOv2 as a frozen teacher: normalised pictures to the features of all tokens.
+"""DINOv2 as a frozen teacher: normalized images to the features of all tokens.
 
 Source: DINOv2 (arXiv 2304.07193), registers (arXiv 2309.16588); networks and weights through
 `transformers`. The position table is resampled once, as GAT's authors do (spec section 9), not in
@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scalegan.config.schema import TEACHER_WIDTHS
 from scalegan.errors import ConfigError
 from scalegan.interfaces import Features, Images
-from scalegan.settings import TEACHER_WIDTHS
 
 PLAIN, REGISTERS = "dinov2", "dinov2_with_registers"  # `model_type` in the library's config.json
 
@@ -52,7 +52,7 @@ class Dinov2:
 
     Args:
         network: `Dinov2Model` or `Dinov2WithRegistersModel`, square positions; changed in place.
-        side: side of the pictures, a multiple of the patch side.
+        side: side of the images, a multiple of the patch side.
         digest: what identifies the weights.
 
     Raises:
@@ -76,17 +76,17 @@ class Dinov2:
         embeddings.position_embeddings = nn.Parameter(table, requires_grad=False)
 
     @torch.no_grad()
-    def __call__(self, pictures: Float[Tensor, "N 3 Q Q"]) -> Float[Tensor, "N S E"]:
+    def __call__(self, images: Float[Tensor, "N 3 Q Q"]) -> Float[Tensor, "N S E"]:
         """Tokens after the last norm: class token first, then patches row by row; no registers.
 
         Raises:
-            ConfigError: if the pictures do not have the side that positions were made for.
+            ConfigError: if the images do not have the side that positions were made for.
         """
-        if pictures.shape[-1] != self.side:
+        if images.shape[-1] != self.side:
             raise ConfigError(
-                f"the teacher was made for pictures of side {self.side}, not {pictures.shape[-1]}"
+                f"the teacher was made for images of side {self.side}, not {images.shape[-1]}"
             )
-        tokens = self.network(pixel_values=pictures).last_hidden_state.float()
+        tokens = self.network(pixel_values=images).last_hidden_state.float()
         return torch.cat([tokens[:, :1], tokens[:, 1 + self.num_registers :]], dim=1)
 
 
@@ -107,7 +107,7 @@ def dinov2(name: str, path: str, device: torch.device, side: int = 224) -> Dinov
         name: one of `VARIANTS`.
         path: folder that `save_pretrained` wrote; empty = the hub's copy, or its cache.
         device: where it computes.
-        side: side of the pictures it is shown.
+        side: side of the images it is shown.
 
     Raises:
         ConfigError: if it is not there, is something else, or lacks weights.
@@ -128,7 +128,7 @@ def dinov2(name: str, path: str, device: torch.device, side: int = 224) -> Dinov
 class Dinov2Features:
     """The class token of a DINOv2, as a distance in its features is defined (metrics.md, 2.2).
 
-    Pictures are stretched to 224 by antialiased bicubic in float, neither clipped nor rounded, as
+    Images are stretched to 224 by antialiased bicubic in float, neither clipped nor rounded, as
     EDM2 does; dgm-eval's Pillow on 8 bits gives nearly the same.
     """
 

@@ -18,8 +18,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from scalegan.errors import CheckpointError, ConfigError
+from scalegan.features.resize import FILTERS
 from scalegan.interfaces import Features
-from scalegan.ops.resize import FILTERS
 from scalegan.runtime.files import digest
 from scalegan.runtime.foreign import read_tensors
 from scalegan.runtime.precision import full_float32

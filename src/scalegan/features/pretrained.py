@@ -25,7 +25,7 @@ class Pretrained:
     """A frozen network with its stated preprocessing.
 
     Args:
-        network: from normalized pictures to an output with `pooler_output` or `last_hidden_state`.
+        network: from normalized images to an output with `pooler_output` or `last_hidden_state`.
         about: size, mean, std, filter.
         kind: how it is called in a protocol.
     """

@@ -13,11 +13,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-Pictures = UInt8[Tensor, "N 3 H W"]
+Images = UInt8[Tensor, "N 3 H W"]
 Resized = Float[Tensor, "N 3 Q Q"]
 
 
-def tf1_bilinear(images: Pictures, side: int) -> Resized:
+def tf1_bilinear(images: Images, side: int) -> Resized:
     """TensorFlow 1: source coordinate i * in / out, no antialias, edges repeated, not rounded.
 
     The input of FID's Inception (original FID, ADM, torch-fidelity, the StyleGAN family).
@@ -38,12 +38,12 @@ def tf1_bilinear(images: Pictures, side: int) -> Resized:
     return x
 
 
-def halfpixel_bilinear(images: Pictures, side: int) -> Resized:
-    """Half-pixel centres, no antialias, not rounded (pytorch-fid)."""
+def halfpixel_bilinear(images: Images, side: int) -> Resized:
+    """Half-pixel centers, no antialias, not rounded (pytorch-fid)."""
     return F.interpolate(images.float(), size=(side, side), mode="bilinear", align_corners=False)
 
 
-def clean_bicubic(images: Pictures, side: int) -> Resized:
+def clean_bicubic(images: Images, side: int) -> Resized:
     """Pillow's antialiased bicubic, each channel as float32, clipped, not rounded (clean-fid)."""
     resized = [
         [_pillow(Image.fromarray(channel), side) for channel in image]
@@ -52,14 +52,14 @@ def clean_bicubic(images: Pictures, side: int) -> Resized:
     return torch.from_numpy(np.array(resized)).clamp(0, 255).to(images.device)
 
 
-def pillow_bicubic(images: Pictures, side: int) -> Resized:
+def pillow_bicubic(images: Images, side: int) -> Resized:
     """Pillow's antialiased bicubic on eight bits, rounded to them (dgm-eval's DINOv2)."""
-    pictures = (Image.fromarray(image) for image in images.cpu().permute(0, 2, 3, 1).numpy())
-    resized = np.array([_pillow(picture, side) for picture in pictures])
+    rows = images.cpu().permute(0, 2, 3, 1).numpy()
+    resized = np.array([_pillow(Image.fromarray(row), side) for row in rows])
     return torch.from_numpy(resized).permute(0, 3, 1, 2).float().to(images.device)
 
 
-def bicubic_antialias(images: Pictures, side: int) -> Resized:
+def bicubic_antialias(images: Images, side: int) -> Resized:
     """Antialiased bicubic in float, neither clipped nor rounded (EDM2's DINOv2)."""
     return F.interpolate(images.float(), size=(side, side), mode="bicubic", antialias=True)
 
@@ -74,14 +74,14 @@ FILTERS: dict[str, Callable[[Tensor, int], Tensor]] = {
 """By the name that a protocol records."""
 
 
-def _pillow(picture: Image.Image, side: int) -> np.ndarray:
+def _pillow(image: Image.Image, side: int) -> np.ndarray:
     """Pillow 13's order of the two passes, made explicit: before 13 rows always came first.
 
     Between the passes eight-bit values are rounded and clipped, so that the order can be seen; of
     squares it is the same in all versions.
     """
-    width, height = picture.size
+    width, height = image.size
     is_vertical_first = height > side and height - side > 2 * (width - side)
     between = (width, side) if is_vertical_first else (side, height)
-    picture = picture.resize(between, Image.Resampling.BICUBIC)
-    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
+    image = image.resize(between, Image.Resampling.BICUBIC)
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.errors import ConfigError
-from scalegan.features.transformers_model import Pretrained
+from scalegan.features.pretrained import Pretrained
 
 
 class _Called(nn.Module):

@@ -13,9 +13,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from scalegan.autoencoders.folders import named
-from scalegan.config import parse_autoencoder, parse_model
+from scalegan.autoencoders.files import named
+from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.config.models import Model
+from scalegan.config.reading import parse_autoencoder, parse_model
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
+from scalegan.inference.sampling import calibrated, labels_for, paint, sample, styles_for
 from scalegan.interfaces import (
     Autoencoder,
     DiscriminatorModule,
@@ -25,7 +29,7 @@ from scalegan.interfaces import (
     MixesStyles,
     WeighsTokens,
 )
-from scalegan.registry import ARCHITECTURES, AUTOENCODERS
+from scalegan.models.tables import ARCHITECTURES
 from scalegan.runtime.files import (
     atomic_folder,
     damage,
@@ -36,9 +40,6 @@ from scalegan.runtime.files import (
     write_json,
 )
 from scalegan.runtime.sharding import fill
-from scalegan.sample import calibrated, labels_for, paint, sample, styles_for
-from scalegan.settings import AutoencoderConfig
-from scalegan.sizes import Model
 
 FORMAT = 2
 

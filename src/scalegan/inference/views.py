@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
+from scalegan.inference.snapshot import GAN
 from scalegan.interfaces import (
     MapsAttention,
     MixesStyles,
@@ -17,22 +18,21 @@ from scalegan.interfaces import (
     TruncatesStyle,
     WeighsTokens,
 )
-from scalegan.runtime.pictures import grid
-from scalegan.snapshot import GAN
+from scalegan.runtime.image_files import grid
 
 PSIS = (0.0, 0.25, 0.5, 0.75, 1.0)
 THRESHOLDS = (0.1, 0.5, 1.0, 1.5, 2.0)
 STEPS = 9
 SHADE = 0.35
-"""Of a picture under the colors of its components."""
+"""Of a image under the colors of its components."""
 
 
 class View(NamedTuple):
-    """A picture, and what its rows and columns are."""
+    """A image, and what its rows and columns are."""
 
     name: str
     about: str
-    picture: Image.Image
+    image: Image.Image
 
 
 def views(
@@ -102,7 +102,7 @@ def components(
 
 
 def heat(shares: Float[Tensor, "N G G"], side: int) -> UInt8[Tensor, "N 3 P P"]:
-    """Shares as grey pictures of a side, white where the largest of each is."""
+    """Shares as gray images of a side, white where the largest of each is."""
     shares = shares.cpu() / shares.cpu().amax(dim=(1, 2), keepdim=True)
     large = F.interpolate(shares[:, None], size=side, mode="nearest")
     return (255 * large).round().to(torch.uint8).expand(-1, 3, -1, -1)

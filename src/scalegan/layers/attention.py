@@ -5,22 +5,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.ops.linear import Linear, affine
-
 # The machine epsilon of float32, pinned: PyTorch's default would follow the dtype under autocast.
 QK_EPSILON = 1.1920929e-07
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention over all tokens; q and k are RMS-normalised per head, v is not."""
+    """Multi-head attention over all tokens; q and k are RMS-normalized per head, v is not."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.into = Linear(width, 3 * width)  # rows: all of q, all of k, all of v
+        self.into = nn.Linear(width, 3 * width)  # rows: all of q, all of k, all of v
         self.query_norm = nn.RMSNorm(width // num_heads, eps=QK_EPSILON)
         self.key_norm = nn.RMSNorm(width // num_heads, eps=QK_EPSILON)
-        self.out = Linear(width, width)
+        self.out = nn.Linear(width, width)
 
     def forward(
         self, x: Float[Tensor, "N S D"], rotary: Float[Tensor, "T R 2"], first_only: bool = False
@@ -35,8 +33,9 @@ class SelfAttention(nn.Module):
         """
         width = x.shape[-1]
         if first_only:
-            q = self._heads(affine(self.into, x[:, :1], slice(width)))
-            k, v = map(self._heads, affine(self.into, x, slice(width, None)).chunk(2, dim=-1))
+            weight, bias = self.into.weight, self.into.bias
+            q = self._heads(F.linear(x[:, :1], weight[:width], bias[:width]))
+            k, v = map(self._heads, F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1))
             q = self.query_norm(q.float())  # under autocast q has fewer bits than the weight
         else:
             q, k, v = map(self._heads, self.into(x).chunk(3, dim=-1))  # (N, heads, S, D / heads)

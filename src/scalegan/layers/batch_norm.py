@@ -70,7 +70,7 @@ class BatchNorm(nn.Module):
         return (x * scale[..., None, None] + shift[..., None, None]).to(x.dtype)
 
     def statistics(self, x: Maps) -> tuple[Statistics, Statistics]:
-        """Mean and biased variance to normalise with."""
+        """Mean and biased variance to normalize with."""
         if not self.training and self.standing is None:
             return self.mean, self.variance
         mean, variance, count = batch_statistics(x, self.ranks)

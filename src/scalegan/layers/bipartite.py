@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.ops.layers import ScaledLinear, leaky
-from scalegan.sizes import GANsformerConfig
+from scalegan.config.models import GANsformerConfig
+from scalegan.layers.transformer import ScaledLinear, leaky
 
 Attention = Float[Tensor, "N A T k"]
 Assignments = Float[Tensor, "N A k _"]
@@ -189,13 +189,13 @@ class BipartiteAttention(nn.Module):
     def integrate(
         self, x: Float[Tensor, "N T C"], context: Float[Tensor, "N T C"]
     ) -> Float[Tensor, "N T C"]:
-        """Normalise x and let an affine map of what was gathered scale it, move it, or both."""
+        """Normalize x and let an affine map of what was gathered scale it, move it, or both."""
         kind, control = self.config.integration, self.modulation(context)
         if self.config.norm != "none":
             dim = -1 if self.config.norm == "layer" else 1
             if kind != "multiply":
                 x = x - x.mean(dim=dim, keepdim=True)
-            if kind != "add":  # alone, it divides by the root mean square without centring
+            if kind != "add":  # alone, it divides by the root mean square without centering
                 x = x * torch.rsqrt(x.square().mean(dim=dim, keepdim=True) + 1e-8)
         if kind == "both":
             gain, bias = control.chunk(2, dim=-1)

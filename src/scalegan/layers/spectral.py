@@ -1,4 +1,4 @@
-"""Spectral normalisation (arXiv 1802.05957), as BigGAN has it (arXiv 1809.11096).
+"""Spectral normalization (arXiv 1802.05957), as BigGAN has it (arXiv 1809.11096).
 
 O rows and A columns of a weight as a matrix, R tracked singular values.
 """
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from scalegan.ops.layers import float32_island
+from scalegan.layers.transformer import float32_island
 
 
 class SpectralNorm(nn.Module):
@@ -78,7 +78,7 @@ Normalizer = Callable[[int], nn.Module]
 
 
 class Conv(nn.Conv2d):
-    """Convolution that keeps height and width, its weight normalised."""
+    """Convolution that keeps height and width, its weight normalized."""
 
     def __init__(
         self, normal: Normalizer, inputs: int, outputs: int, kernel: int, bias: bool = True
@@ -91,7 +91,7 @@ class Conv(nn.Conv2d):
 
 
 class Linear(nn.Linear):
-    """Affine map, its weight normalised."""
+    """Affine map, its weight normalized."""
 
     def __init__(self, normal: Normalizer, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, bias)
@@ -102,7 +102,7 @@ class Linear(nn.Linear):
 
 
 class Embedding(nn.Embedding):
-    """A vector per class, all of them normalised as one matrix."""
+    """A vector per class, all of them normalized as one matrix."""
 
     def __init__(self, normal: Normalizer, num_classes: int, width: int) -> None:
         super().__init__(num_classes, width)
@@ -113,7 +113,7 @@ class Embedding(nn.Embedding):
 
 
 class Table(nn.Embedding):
-    """A vector per class, not normalised, of which mixtures are taken: (N, classes) shares."""
+    """A vector per class, not normalized, of which mixtures are taken: (N, classes) shares."""
 
     def forward(self, shares: Float[Tensor, "N B"]) -> Float[Tensor, "N O"]:
         return shares @ self.weight

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.ops.layers import ScaledLinear, float32_island, leaky
+from scalegan.layers.transformer import ScaledLinear, float32_island, leaky
 
 Resample = Literal["", "up", "down"]
 """Doubles the side, halves it, or neither."""

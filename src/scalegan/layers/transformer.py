@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.ops.linear import Linear
-
 
 class SwiGLU(nn.Module):
     """Gated feed-forward layer of floor(2/3 * ratio * width) hidden units (arXiv 2002.05202)."""
@@ -20,8 +18,8 @@ class SwiGLU(nn.Module):
     def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
         hidden = int(2 * ratio * width / 3)
-        self.into = Linear(width, 2 * hidden)
-        self.out = Linear(hidden, width)
+        self.into = nn.Linear(width, 2 * hidden)
+        self.out = nn.Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "N T D"]) -> Float[Tensor, "N T D"]:
         gate, value = self.into(x).chunk(2, dim=-1)

@@ -18,7 +18,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 def teacher_input(images: Images, side: int) -> Float[Tensor, "N 3 Q Q"]:
-    """Normalise pictures, then resize them to the teacher's side."""
+    """Normalize images, then resize them to the teacher's side."""
     mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (MEAN, STD))
     return F.interpolate((images.float() / 255 - mean) / std, size=side, mode="bicubic")
 

@@ -55,7 +55,7 @@ def pixels(fraction: float, side: int) -> int:
 def color_means(
     x: Float[Tensor, "N C H W"],
 ) -> tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 1 1"]]:
-    """What saturation and contrast pull towards: the grey image, and its mean."""
+    """What saturation and contrast pull towards: the gray image, and its mean."""
     return x.mean(dim=1, keepdim=True), x.mean(dim=(1, 2, 3), keepdim=True)
 
 
@@ -76,12 +76,12 @@ def color(
             DiffAugment does. Brightness moves both means by what it adds and saturation leaves the
             mean as it is, so this is to add the brightness last.
     """
-    grey, mean = (m[:, None] for m in means)
+    gray, mean = (m[:, None] for m in means)
     brightness, saturation, contrast = (
         u.view(-1, 1, 1, 1, 1) for u in (dice.brightness, dice.saturation, dice.contrast)
     )
     changed = x if in_turn else x + (brightness - 0.5)
-    changed = (changed - grey) * (2 * saturation) + grey
+    changed = (changed - gray) * (2 * saturation) + gray
     changed = (changed - mean) * (contrast + 0.5) + mean
     changed = changed + (brightness - 0.5) if in_turn else changed
     return torch.where(dice.color_gate.view(-1, 1, 1, 1, 1) < probability, changed, x)
@@ -100,7 +100,7 @@ def movement(
 ) -> Movement:
     """Translation, cut-out and flip as one lookup, for images of side `side`.
 
-    Shifts and cut-outs are fractions of the side: dice thrown for a latent move its picture by
+    Shifts and cut-outs are fractions of the side: dice thrown for a latent move its image by
     the same fraction.
 
     Args:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scalegan.config.schema import AugmentConfig, ObjectiveConfig
 from scalegan.interfaces import (
     Batch,
     DiscriminatorModule,
@@ -30,7 +31,6 @@ from scalegan.losses.penalties import (
     path_lengths,
 )
 from scalegan.losses.view import View, draw_view
-from scalegan.settings import AugmentConfig, ObjectiveConfig
 
 UNTOUCHED = AugmentConfig(color=0.0, translation=0.0, cutout=0.0, flip=0.0)
 
@@ -42,7 +42,7 @@ class Objective:
         config: strengths and kinds of the terms.
         adversarial: the pair of losses that `config.adversarial` names.
         num_levels: levels of the generator.
-        teacher: frozen features of normalised pictures; needed if `config.alignment.weight` > 0.
+        teacher: frozen features of normalized images; needed if `config.alignment.weight` > 0.
         device: of what terms remember.
     """
 
@@ -89,7 +89,7 @@ class Objective:
         elif due:  # moved before it is augmented, and shown in the same view
             shown += [real_view(nearby(real, penalty.sigma))]
             shown += [fake_view(nearby(fake, penalty.sigma))]
-        logits, features = self.judge(discriminator, shown, batch)
+        logits, features = self.logits_of(discriminator, shown, batch)
         losses = {"d/adversarial": self.adversarial.discriminator(logits[0], logits[1])}
         watched = {"d/real_logits": logits[0].mean(1), "d/fake_logits": logits[1].mean(1)}
         for i, (name, strength) in enumerate(strengths.items()):
@@ -175,7 +175,7 @@ class Objective:
         seen = discriminator(torch.cat(shown), labels.repeat(2)).logits.chunk(2)
         return inconsistency(logits[0], seen[0]) + inconsistency(logits[1], seen[1])
 
-    def judge(
+    def logits_of(
         self, discriminator: DiscriminatorModule, shown: list[Levels], batch: Batch
     ) -> tuple[list[Float[Tensor, "N K"]], Float[Tensor, "N S E"] | None]:
         """Logits of every pass, and features of the first one where a teacher aligns them.

@@ -1,7 +1,7 @@
 """What the discriminator is shown: augmentation and noise, with the dice thrown once.
 
 Source: GAT (arXiv 2509.24935), spec sections 6 and 7. A view can be repeated, on the moved samples
-of a penalty and on a teacher's picture.
+of a penalty and on a teacher's image.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scalegan.config.schema import AugmentConfig
 from scalegan.interfaces import Levels, LevelsOrOne
-from scalegan.losses import mng
-from scalegan.ops import augment
-from scalegan.settings import AugmentConfig
+from scalegan.losses import augment, mng
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class View:
     def on_images(
         self, images: Float[Tensor, "N 3 Q Q"], official: bool = False
     ) -> Float[Tensor, "N 3 Q Q"]:
-        """Shift and mirror pictures of the same samples by the same fractions of their side.
+        """Shift and mirror images of the same samples by the same fractions of their side.
 
         Args:
             official: scale the shift the wrong way round, as the authors' code does (A1).

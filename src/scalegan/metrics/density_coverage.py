@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from scalegan.metrics.neighbours import inside
+from scalegan.metrics.neighbors import inside
 from scalegan.metrics.precision_recall import radii
 
 
@@ -26,21 +26,21 @@ def density_coverage(
     real: Float[Tensor, "N E"],
     fake: Float[Tensor, "M E"],
     k: int = 5,
-    real_neighbours: Float64[Tensor, "N R"] | None = None,
+    real_neighbors: Float64[Tensor, "N R"] | None = None,
 ) -> DensityCoverage:
     """Balls reach to the k-th nearest other real sample.
 
     Args:
         real: features of real samples.
         fake: features of generated samples.
-        k: neighbours.
-        real_neighbours: `nearest(real, real, K, is_same=True).distances` with K >= k, where it is
+        k: neighbors.
+        real_neighbors: `nearest(real, real, K, is_same=True).distances` with K >= k, where it is
             known already.
 
     Raises:
-        DataError: if the real side has no k neighbours or a value is not finite.
+        DataError: if the real side has no k neighbors or a value is not finite.
     """
-    found = inside(fake, real, radii(real, k, real_neighbours), is_strict=True)
+    found = inside(fake, real, radii(real, k, real_neighbors), is_strict=True)
     return DensityCoverage(
         found.per_point.double().mean().item() / k, (found.per_ball > 0).double().mean().item()
     )

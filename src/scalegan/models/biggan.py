@@ -1,4 +1,4 @@
-"""BigGAN and BigGAN-deep: class-conditional convolutional GANs with spectral normalisation.
+"""BigGAN and BigGAN-deep: class-conditional convolutional GANs with spectral normalization.
 
 Source: "Large Scale GAN Training for High Fidelity Natural Image Synthesis", arXiv 1809.11096, v2.
 B width of a condition, O outputs, X and Y the next height and width.
@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scalegan.config.models import BigGANConfig
 from scalegan.errors import ConfigError
 from scalegan.interfaces import DiscriminatorOutput, Labels, Levels, Samples
-from scalegan.ops.batch_norm import BatchNorm, PlainNorm, standing_statistics
-from scalegan.ops.layers import float32_island, truncated_normal
-from scalegan.ops.spectral import Conv, Embedding, Linear, Normalizer, SpectralNorm, Table
-from scalegan.sizes import BigGANConfig
+from scalegan.layers.batch_norm import BatchNorm, PlainNorm, standing_statistics
+from scalegan.layers.spectral import Conv, Embedding, Linear, Normalizer, SpectralNorm, Table
+from scalegan.layers.transformer import float32_island, truncated_normal
 
 # Widths in units of `channels`, from 4x4 to the side of a sample; sides below 32 are ours.
 GENERATOR_WIDTHS = {

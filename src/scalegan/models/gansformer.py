@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scalegan.config.models import GANsformerConfig
 from scalegan.errors import ConfigError
 from scalegan.interfaces import DiscriminatorOutput, Labels, Levels
-from scalegan.ops.bipartite import Assignments, Attention, BipartiteAttention, MappingNetwork
-from scalegan.ops.layers import (
+from scalegan.layers.bipartite import Assignments, Attention, BipartiteAttention, MappingNetwork
+from scalegan.layers.stylegan import HalvingBlock, ScaledConv, StyledConv, downsample, upsample
+from scalegan.layers.transformer import (
     ScaledLinear,
     direction_table,
     float32_island,
@@ -26,8 +28,6 @@ from scalegan.ops.layers import (
     minibatch_deviation,
     normalize_second_moment,
 )
-from scalegan.ops.resample import HalvingBlock, ScaledConv, StyledConv, downsample, upsample
-from scalegan.sizes import GANsformerConfig
 
 Styles = Float[Tensor, "N R Y D"]
 Keep = Sequence[Float[Tensor, "N A _ _"] | None]

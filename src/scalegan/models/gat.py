@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scalegan.config.models import GATConfig
 from scalegan.errors import ConfigError
 from scalegan.interfaces import DiscriminatorOutput, Labels, Levels
-from scalegan.ops.attention import SelfAttention
-from scalegan.ops.layers import (
+from scalegan.layers.attention import SelfAttention
+from scalegan.layers.transformer import (
     EqualizedLinear,
     SwiGLU,
     float32_island,
@@ -21,8 +22,6 @@ from scalegan.ops.layers import (
     rotary_table,
     unpatchify,
 )
-from scalegan.ops.linear import Linear
-from scalegan.sizes import GATConfig
 
 
 class GeneratorBlock(nn.Module):
@@ -171,7 +170,7 @@ class GATGenerator(nn.Module):
         """Push styles away from their mean over all classes; scale = 1 changes nothing.
 
         Args:
-            official: normalise over the class axis, as the authors' code does by mistake (G5).
+            official: normalize over the class axis, as the authors' code does by mistake (G5).
         """
         scale = torch.as_tensor(scale, dtype=w.dtype, device=w.device).view(-1, 1)
         mean = self.mean_over_classes(z, official)
@@ -265,11 +264,11 @@ class GATDiscriminator(nn.Module):
         hidden = config.projector_width
         self.projector = (
             nn.Sequential(
-                Linear(width, hidden),
+                nn.Linear(width, hidden),
                 nn.SiLU(),
-                Linear(hidden, hidden),
+                nn.Linear(hidden, hidden),
                 nn.SiLU(),
-                Linear(hidden, features),
+                nn.Linear(hidden, features),
             )
             if features
             else None

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scalegan.config.models import LadaGANConfig
 from scalegan.errors import ConfigError
 from scalegan.interfaces import DiscriminatorOutput, Labels, Levels, Samples
-from scalegan.ops.attention import AdditiveAttention
-from scalegan.ops.batch_norm import LibraryNorm
-from scalegan.ops.layers import float32_island, to_map, to_tokens
-from scalegan.sizes import LadaGANConfig
+from scalegan.layers.attention import AdditiveAttention
+from scalegan.layers.batch_norm import LibraryNorm
+from scalegan.layers.transformer import float32_island, to_map, to_tokens
 
 WINDOW = 4
 """Side of the piece of the last map that one logit is about."""

@@ -16,12 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from scalegan.config.schema import Config
 from scalegan.features import dinov2
+from scalegan.inference.snapshot import Card, build_discriminator, build_generator
 from scalegan.interfaces import Batch, Teacher
 from scalegan.losses.objective import Objective
-from scalegan.registry import ADVERSARIAL, ARCHITECTURES
+from scalegan.losses.tables import ADVERSARIAL
+from scalegan.models.tables import ARCHITECTURES
 from scalegan.runtime.parallel import blocks_of, keeps_casts, recompute
-from scalegan.settings import Config
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Task:
     """(C, H, W) of a sample."""
     num_classes: int
     num_rows: int
-    picture_side: int
+    image_side: int
     note: str = ""
     """Where these numbers are from."""
     data_bytes: int = 0
@@ -259,13 +261,13 @@ class Alive(TorchDispatchMode):
         return sum(size for _, size in self.made.values())
 
 
-def _inputs(config: Config, task: Task, generator: Any, images: int) -> tuple[Any, ...]:
-    z = torch.empty(images, *generator.z_shape)
-    labels = torch.zeros(images, dtype=torch.int64)
-    real = torch.empty(images, 1, *task.shape)
-    side = task.picture_side
-    pictures = torch.empty(images, 3, side, side, dtype=torch.uint8)
-    return z, labels, real, Batch(real[:, 0], labels, pictures)
+def _inputs(config: Config, task: Task, generator: Any, count: int) -> tuple[Any, ...]:
+    z = torch.empty(count, *generator.z_shape)
+    labels = torch.zeros(count, dtype=torch.int64)
+    real = torch.empty(count, 1, *task.shape)
+    side = task.image_side
+    images = torch.empty(count, 3, side, side, dtype=torch.uint8)
+    return z, labels, real, Batch(real[:, 0], labels, images)
 
 
 def _objective(config: Config, num_levels: int, teacher: Teacher | None) -> Objective:
@@ -276,7 +278,7 @@ def _objective(config: Config, num_levels: int, teacher: Teacher | None) -> Obje
 def _stand_in(config: Config, task: Task) -> Teacher:
     """A teacher of no cost: features of the right width, on DINOv2's grid."""
     grid, width = config.objective.alignment.side // 14 or 1, config.objective.alignment.features
-    return lambda pictures: torch.empty(len(pictures), 1 + grid**2, width, device=pictures.device)
+    return lambda images: torch.empty(len(images), 1 + grid**2, width, device=images.device)
 
 
 def _total(losses: dict[str, Tensor]) -> Tensor:
@@ -285,3 +287,30 @@ def _total(losses: dict[str, Tensor]) -> Tensor:
 
 def _numbers(network: nn.Module) -> int:
     return sum(tensor.numel() for tensor in network.state_dict().values())
+
+
+class Cost(NamedTuple):
+    """Of one network: numbers that are trained, and operations of one image's forward pass."""
+
+    parameters: int
+    flops: int
+
+
+def costs(card: Card, has_discriminator: bool) -> dict[str, Cost]:
+    """What each network costs, counted on tensors without values."""
+    with torch.device("meta"):
+        generator = build_generator(card)
+        z = torch.empty(1, *generator.z_shape)
+        labels = torch.zeros(1, dtype=torch.int64)
+        levels = torch.empty(1, generator.num_levels, *card.shape)
+        found = {"generator": _cost(generator, z, labels)}
+        if has_discriminator:
+            found["discriminator"] = _cost(build_discriminator(card), levels, labels)
+    return found
+
+
+def _cost(network: nn.Module, *inputs: torch.Tensor) -> Cost:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.requires_grad_(False)(*inputs)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Cost(parameters, counter.get_total_flops())

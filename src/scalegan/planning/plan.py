@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from scalegan.config import count_seconds, count_steps
-from scalegan.cost import Activations, Counts, Task, activations, count
-from scalegan.data.rows import collect
+from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.config.reading import count_seconds, count_steps
+from scalegan.config.schema import AutoencoderConfig, Config
+from scalegan.data.memory import collect
 from scalegan.data.shards import read_manifest
 from scalegan.data.sources import open_source
+from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError, DataError
-from scalegan.registry import AUTOENCODERS, SOURCES
-from scalegan.settings import AutoencoderConfig, Config
+from scalegan.planning.cost import Activations, Counts, Task, activations, count
 
 UTILISATION = 0.3
 """Share of the peak that an estimate assumes; a guess until it is measured, and so marked."""
@@ -27,7 +28,7 @@ CHECKPOINTS = 3  # on the disk at a time: two are kept, and a new one is verifie
 
 
 PNG_BYTES = 1.75
-"""Per pixel of a kept picture: the mean of 200 photographs cropped to 256 pixels."""
+"""Per pixel of a kept image: the mean of 200 photographs cropped to 256 pixels."""
 
 
 class Device(NamedTuple):
@@ -63,7 +64,7 @@ def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) ->
     """What a config trains on, as its data says; ImageNet where the data is not at hand.
 
     Args:
-        rows, classes, side: of the pictures, to be taken instead; the data is not read if all
+        rows, classes, side: of the images, to be taken instead; the data is not read if all
             three are given.
     """
     found, channels, note, data_bytes = (rows, classes, side), 3, "", 0
@@ -82,7 +83,7 @@ def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) ->
 
 
 def _from_shards(config: Config) -> tuple[int, int, int, int]:
-    """Rows, classes, side and channels of the pictures."""
+    """Rows, classes, side and channels of the images."""
     about = read_manifest(Path(config.data.shards))
     if not about["complete"]:
         raise DataError(f"`{config.data.shards}` is not complete")
@@ -90,23 +91,23 @@ def _from_shards(config: Config) -> tuple[int, int, int, int]:
 
 
 def _from_source(config: Config) -> tuple[int, int, int, int]:
-    pictures = collect(open_source(config.data.source, SOURCES), config.data.size)
-    channels = 1 if pictures.is_grey else 3
-    side = pictures.images.shape[-1]
-    return len(pictures.labels), len(pictures.class_names), side, channels
+    images = collect(open_source(config.data.source, SOURCES), config.data.size)
+    channels = 1 if images.is_gray else 3
+    side = images.images.shape[-1]
+    return len(images.labels), len(images.class_names), side, channels
 
 
 def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[int, int, int]:
-    """(C, H, W) of a sample of such pictures.
+    """(C, H, W) of a sample of such images.
 
     Raises:
-        ConfigError: if the pictures do not fit the autoencoder.
+        ConfigError: if the images do not fit the autoencoder.
     """
     if config.kind not in LATENTS or config.path:
         return AUTOENCODERS[config.kind](config, channels, side).shape
     count, factor = LATENTS[config.kind]
     if side % factor:
-        raise ConfigError(f"pictures of side {side} do not fit `{config.kind}`, factor {factor}")
+        raise ConfigError(f"images of side {side} do not fit `{config.kind}`, factor {factor}")
     return count, side // factor, side // factor
 
 
@@ -241,7 +242,7 @@ def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[s
         channels, height, width = task.shape  # mean and deviation, float16
         found["latents"] = task.num_rows * 2 * 2 * channels * height * width
     if config.objective.alignment.weight > 0:
-        found["pictures"] = round(task.num_rows * PNG_BYTES * task.picture_side**2)
+        found["images"] = round(task.num_rows * PNG_BYTES * task.image_side**2)
     return found
 
 

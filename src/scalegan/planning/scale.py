@@ -6,10 +6,10 @@ n ranks, b bytes of a network's parameters in float32. Each rank sends what it r
 from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
-from scalegan.config import count_steps
-from scalegan.cost import Task
-from scalegan.plan import DEVICES, UTILISATION, Device, Plan, make_plan
-from scalegan.settings import Config
+from scalegan.config.reading import count_steps
+from scalegan.config.schema import Config
+from scalegan.planning.cost import Task
+from scalegan.planning.plan import DEVICES, UTILISATION, Device, Plan, make_plan
 
 GPUS = (1, 8, 64, 512)
 NODE = 8

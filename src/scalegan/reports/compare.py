@@ -14,19 +14,19 @@ from typing import Any
 
 import torch
 
-from scalegan import config as configs
-from scalegan.comparison.budget import Budget
-from scalegan.comparison.page import write_page
-from scalegan.comparison.results import OUTCOME, PLAN, RUNS, run_name
-from scalegan.cost import Task, count
+from scalegan.config import reading as configs
+from scalegan.config.budget import Budget
+from scalegan.config.schema import ClassifierConfig, Config, EveryConfig
 from scalegan.errors import CompleteError, ConfigError, ScaleganError
-from scalegan.plan import read_task
+from scalegan.evaluation.classifier import train_classifier
+from scalegan.inference.snapshot import load
+from scalegan.planning.cost import Task, count
+from scalegan.planning.plan import read_task
+from scalegan.reports.comparison import write_page
+from scalegan.reports.results import OUTCOME, PLAN, RUNS, run_name
 from scalegan.runtime.files import atomic_file, locked, read_json, write_json
-from scalegan.settings import Config, EveryConfig, JudgeConfig
-from scalegan.snapshot import load
-from scalegan.train.judge import train_judge
 from scalegan.train.loop import train
-from scalegan.train.trial import images_per_second
+from scalegan.train.throughput import images_per_second
 
 FORMAT = 1
 NUM_IMAGES = 1000
@@ -60,8 +60,8 @@ def compare(
     with locked(out, "comparing in"):
         shared = shared_evaluation(given, out)
         plan = make_plan(given, budget, seeds, out, points, device, say)
-        if shared.features.startswith("judge:") and not given[0].evaluate.features:
-            ensure_judge(given[0], out, device, say)
+        if shared.features.startswith("classifier:") and not given[0].evaluate.features:
+            ensure_classifier(given[0], out, device, say)
         runs = [(entry, seed) for seed in plan["seeds"] for entry in plan["entries"]]
         for number, (entry, seed) in enumerate(runs, start=1):
             folder = out / RUNS / run_name(entry["name"], seed)
@@ -107,20 +107,20 @@ def shared_evaluation(given: Sequence[Config], out: Path) -> Any:
     """The one evaluation of all runs."""
     first = given[0].evaluate
     num = max(config.evaluate.num_images for config in given) or NUM_IMAGES
-    features = first.features or f"judge:{(out / 'judge').absolute()}"
+    features = first.features or f"classifier:{(out / 'classifier').absolute()}"
     return replace(first, num_images=num, features=features)
 
 
-def ensure_judge(config: Config, out: Path, device: str, say: Callable[[str], None]) -> None:
-    """One judge for all runs, trained on the data once and kept."""
-    if (out / "judge" / "judge.json").is_file():
+def ensure_classifier(config: Config, out: Path, device: str, say: Callable[[str], None]) -> None:
+    """One classifier for all runs, trained on the data once and kept."""
+    if (out / "classifier" / "classifier.json").is_file():
         return
-    say("training the judge of all runs ...")
+    say("training the classifier of all runs ...")
     data = config.data
     chosen = "cuda" if device == "auto" and torch.cuda.is_available() else device
     chosen = "cpu" if chosen == "auto" else chosen
-    lines = train_judge(
-        data.shards or data.source, out / "judge", JudgeConfig(size=data.size), chosen
+    lines = train_classifier(
+        data.shards or data.source, out / "classifier", ClassifierConfig(size=data.size), chosen
     )
     say("\n".join(line for line in lines if not line.startswith("next")))
 

@@ -1,4 +1,4 @@
-"""A comparison as a page: one HTML file that needs no other, and Markdown beside its pictures."""
+"""A comparison as a page: one HTML file that needs no other, and Markdown beside its images."""
 
 import shutil
 import time
@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalegan.comparison.results import Point, Results, Run, read_results, spread
-from scalegan.pages.blocks import Block, Gallery, Notice, Page, Picture, Plot, Section, Table, Text
-from scalegan.pages.markdown import markdown
-from scalegan.pages.plots import Series, in_a_file, lines
-from scalegan.pages.sheets import from_file
-from scalegan.pages.webpage import html
+from scalegan.reports.html import html
+from scalegan.reports.markdown import markdown
+from scalegan.reports.page import Block, Figure, Gallery, Notice, Page, Plot, Section, Table, Text
+from scalegan.reports.plots import Series, in_a_file, lines
+from scalegan.reports.results import Point, Results, Run, read_results, spread
+from scalegan.reports.sheets import from_file
 from scalegan.runtime.files import atomic_file
 
 WEBPAGE, MARKDOWN = "index.html", "README.md"
@@ -41,7 +41,7 @@ def write_page(out: Path) -> list[str]:
 
 
 def page_of(results: Results, out: Path) -> Page:
-    """The page from top to bottom; files of its pictures are written on the way."""
+    """The page from top to bottom; files of its images are written on the way."""
     plan = results.plan
     data = plan["entries"][0]["given"]["data"]
     seeds = ", ".join(map(str, plan["seeds"]))
@@ -88,30 +88,30 @@ def curves(results: Results, out: Path) -> list[Plot]:
     return plots
 
 
-def samples(results: Results, out: Path) -> list[Picture]:
+def samples(results: Results, out: Path) -> list[Figure]:
     """The last grid of every run, from fixed seeds."""
-    pictures = []
+    images = []
     for run in results.runs:
         if grids := sorted((run.folder / "samples").glob("step-*.png")):
             file = f"samples-{run.folder.name}.png"
             shutil.copyfile(grids[-1], out / file)
             step = int(grids[-1].stem.removeprefix("step-"))
             caption = f"{run.folder.name}, step {step:,}, moving average"
-            pictures.append(from_file(out / file, caption, file, SAMPLES_WIDTH))
-    return pictures
+            images.append(from_file(out / file, caption, file, SAMPLES_WIDTH))
+    return images
 
 
-def _gallery(title: str, items: Sequence[Plot | Picture]) -> list[Section]:
+def _gallery(title: str, items: Sequence[Plot | Figure]) -> list[Section]:
     """A section, where there is something to show."""
     return [Section(title, [Gallery(items)])] if items else []
 
 
 def protocol(results: Results) -> str:
-    """Who judges, and on how many images."""
+    """Who classifiers, and on how many images."""
     first = results.numbers[0]
     features = first.protocol["features"]
     about = features.get("held_out_accuracy")
-    told = f", which names {about:.1%} of pictures that it has not seen" if about else ""
+    told = f", which names {about:.1%} of images that it has not seen" if about else ""
     marks = dict.fromkeys(mark for number in results.numbers for mark in number.marks)
     odd = f" Notice: {'; '.join(marks)}." if marks else ""
     return (

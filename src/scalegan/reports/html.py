@@ -8,13 +8,13 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-from scalegan.pages.blocks import (
+from scalegan.reports.page import (
     Block,
+    Figure,
     Folded,
     Gallery,
     Notice,
     Page,
-    Picture,
     Plot,
     Section,
     Table,
@@ -136,7 +136,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table>{above}<tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def _figure(item: Picture | Plot) -> str:
+def _figure(item: Figure | Plot) -> str:
     caption = escape(item.caption)
     below = f"<figcaption>{caption}</figcaption>"
     if isinstance(item, Plot):

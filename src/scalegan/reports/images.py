@@ -1,15 +1,15 @@
-"""The parts of a report that show images: truncations, levels, progress, classes, neighbours."""
+"""The parts of a report that show images: truncations, levels, progress, classes, neighbors."""
 
 import torch
 
-from scalegan.evaluation.command import figure
+from scalegan.evaluation.evaluate import figure
+from scalegan.evaluation.measure import Number
+from scalegan.inference.snapshot import GAN
 from scalegan.interfaces import Images
-from scalegan.metrics.evaluate import Number
-from scalegan.pages.blocks import Block, Gallery, Notice, Picture, Plot, Section, Table, Text
-from scalegan.pages.sheets import from_file, sheet
-from scalegan.report.subject import Subject
-from scalegan.report.sweep import label
-from scalegan.snapshot import GAN
+from scalegan.reports.page import Block, Figure, Gallery, Notice, Plot, Section, Table, Text
+from scalegan.reports.sheets import from_file, sheet
+from scalegan.reports.subject import Subject
+from scalegan.reports.sweep import label
 
 COLUMNS = 8
 MOST_CLASSES = 10
@@ -26,20 +26,20 @@ def samples(subject: Subject) -> Section:
     gan = subject.gan
     if gan is None:
         return Section("Samples", [Notice(NO_SNAPSHOT), *progress(subject)])
-    pictures: list[Picture | Plot] = []
+    grids: list[Figure | Plot] = []
     for psi in reversed(subject.truncations):
         images = drawn(gan, psi)
         last = sorted((subject.path / "samples").glob("step-*.png"))
         file = subject.file(f"samples/{last[-1].name}") if psi is None and last else ""
         name = "no truncation" if psi is None else f"truncation {label(psi)}"
-        pictures.append(sheet(images, COLUMNS, name, file))
+        grids.append(sheet(images, COLUMNS, name, file))
     names = [gan.card.class_names[index] for index in shown_classes(gan)]
     seeds = f"columns: seeds 0 to {COLUMNS - 1}, the same in all grids"
     if names:
         note = f"Rows: {', '.join(names)}; {seeds}."
     else:
         note = f"The generator knows no classes: seeds 0 to {COLUMNS * COLUMNS - 1}, row by row."
-    blocks: list[Block] = [Text(note), Gallery(pictures)]
+    blocks: list[Block] = [Text(note), Gallery(grids)]
     if len(subject.truncations) == 1:
         kind = type(gan.generator).__name__
         blocks.append(Notice(f"{kind} has no truncation, or none was asked for: one grid is all."))
@@ -69,11 +69,11 @@ def progress(subject: Subject) -> list[Block]:
     if not found:
         return [Notice("The run has left no grids of samples yet.")]
     places = torch.linspace(0, len(found) - 1, min(len(found), MOST_MOMENTS)).long().tolist()
-    pictures = []
+    images = []
     for path in (found[place] for place in places):
         caption = f"step {int(path.stem.removeprefix('step-')):,}"
-        pictures.append(from_file(path, caption, subject.file(f"samples/{path.name}"), 240))
-    return [Text("While it trained, by fixed seeds:"), Gallery(pictures)]
+        images.append(from_file(path, caption, subject.file(f"samples/{path.name}"), 240))
+    return [Text("While it trained, by fixed seeds:"), Gallery(images)]
 
 
 def levels(subject: Subject) -> Section:
@@ -109,38 +109,38 @@ def classes(subject: Subject) -> Section:
         f"classes have few images each and compare with each other alone."
     )]  # fmt: skip
     for what, some in (("worst", order[:count]), ("best", order[len(order) - count :])):
-        pictures = [
+        images = [
             sheet(gan.sample(COLUMNS, [names[index]]), COLUMNS,
                   f"{what}: {names[index]}, FD {figure(distances[index])}")
             for index in some
         ]  # fmt: skip
-        blocks.append(Gallery(pictures))
+        blocks.append(Gallery(images))
     return Section(title, blocks)
 
 
-def neighbours(subject: Subject) -> Section:
-    """Some samples above the real pictures that are nearest to them."""
-    title, measured = "Nearest training pictures", subject.measured
+def neighbors(subject: Subject) -> Section:
+    """Some samples above the real images that are nearest to them."""
+    title, measured = "Nearest training images", subject.measured
     near, gan = measured.near, subject.gan
     if near is None or gan is None:
-        reason = measured.lacking.get("neighbours") or measured.lacking.get("all") or "not measured"
+        reason = measured.lacking.get("neighbors") or measured.lacking.get("all") or "not measured"
         return Section(title, [Notice(f"Not known: {reason}.")])
-    shown = gan.sample(len(near.pictures))
-    images = torch.cat([shown, near.pictures.transpose(0, 1).flatten(0, 1)])
-    caption = f"first row: seeds 0 to {len(shown) - 1}; below each, its nearest real pictures"
+    shown = gan.sample(len(near.images))
+    images = torch.cat([shown, near.images.transpose(0, 1).flatten(0, 1)])
+    caption = f"first row: seeds 0 to {len(shown) - 1}; below each, its nearest real images"
     rows = [
         (f"nearest {k + 1}", *(figure(value) for value in near.distances[:, k].tolist()))
         for k in range(near.distances.shape[1])
     ]
     text = (
         "In the features of the network that measured, not in pixels. A sample that equals its "
-        "neighbour was learned by heart."
+        "neighbor was learned by heart."
     )
     table = Table(["distance", *(f"seed {seed}" for seed in range(len(shown)))], rows)
     copied = [n for n in measured.numbers if n.metric in ("copies", "nearest", "authenticity")]
     said = "; ".join(f"{n.title}: {figure(n.value)}{_floor(n)}" for n in copied)
-    pictures = Gallery([sheet(images, len(shown), caption)])
-    return Section(title, [Text(text), pictures, table, *([Text(f"{said}.")] if said else [])])
+    gallery = Gallery([sheet(images, len(shown), caption)])
+    return Section(title, [Text(text), gallery, table, *([Text(f"{said}.")] if said else [])])
 
 
 def _floor(number: Number) -> str:

@@ -1,17 +1,17 @@
-"""A page as Markdown: the same words and numbers; of pictures, those that are files anyway."""
+"""A page as Markdown: the same words and numbers; of images, those that are files anyway."""
 
 import re
 
-from scalegan.pages.blocks import Block, Folded, Gallery, Notice, Page, Table, Text, Tiles
+from scalegan.reports.page import Block, Folded, Gallery, Notice, Page, Table, Text, Tiles
 
 
 def markdown(page: Page, beside: str) -> str:
     """The whole page.
 
     Args:
-        beside: name of the HTML file, which has all pictures.
+        beside: name of the HTML file, which has all images.
     """
-    lines = [f"# {plain(page.title)}", plain(page.subtitle), f"All pictures: {plain(beside)}"]
+    lines = [f"# {plain(page.title)}", plain(page.subtitle), f"All images: {plain(beside)}"]
     for section in page.sections:
         lines.append(f"## {plain(section.title)}")
         lines += [text for block in section.blocks if (text := _block(block))]

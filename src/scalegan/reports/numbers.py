@@ -4,14 +4,13 @@ import json
 import time
 from collections.abc import Sequence
 
-from scalegan import config as configs
-from scalegan.cost import Task, count
+from scalegan.config import reading as configs
 from scalegan.errors import DataError
-from scalegan.evaluation.command import SPREADS, figure, read_result, side_of
-from scalegan.info import costs
-from scalegan.metrics.evaluate import Number
-from scalegan.pages import plots
-from scalegan.pages.blocks import (
+from scalegan.evaluation.evaluate import SPREADS, figure, read_result, side_of
+from scalegan.evaluation.measure import Number
+from scalegan.planning.cost import Task, costs, count
+from scalegan.reports import plots
+from scalegan.reports.page import (
     Block,
     Folded,
     Gallery,
@@ -22,8 +21,8 @@ from scalegan.pages.blocks import (
     Text,
     Tiles,
 )
-from scalegan.report.subject import Subject
-from scalegan.report.sweep import label
+from scalegan.reports.subject import Subject
+from scalegan.reports.sweep import label
 
 HEADLINES = ("fid", "pr", "accuracy")
 """Metrics that the overview shows."""
@@ -74,7 +73,7 @@ def metrics(subject: Subject) -> Section:
         blocks += [
             Text(
                 "Measured for this report, without truncation. Real images: the same of two "
-                "random halves of the real pictures (accuracy: of pictures that the judge has not "
+                "random halves of the real images (accuracy: of images that the classifier has not "
                 "seen); no generator needs to be better. Numbers compare only where the "
                 "fingerprint is equal."
             ),

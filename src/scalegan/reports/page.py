@@ -34,7 +34,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     """An encoded image."""
 
     data: bytes
@@ -57,9 +57,9 @@ class Plot:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures and plots side by side, as many as fit."""
+    """Images and plots side by side, as many as fit."""
 
-    items: Sequence[Picture | Plot]
+    items: Sequence[Figure | Plot]
 
 
 @dataclass(frozen=True)

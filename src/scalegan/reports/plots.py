@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from scalegan.pages.blocks import Plot
+from scalegan.reports.page import Plot
 from scalegan.runtime.log import curve_panels, draw_panel
 
 INK = "#010203"

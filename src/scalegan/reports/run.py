@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scalegan.errors import ConfigError
-from scalegan.evaluation.inputs import Drawing
-from scalegan.pages.blocks import Page
-from scalegan.pages.markdown import markdown
-from scalegan.pages.webpage import html, size_text
-from scalegan.report import figures, images
-from scalegan.report.subject import Subject, open_subject
-from scalegan.report.sweep import estimate, images_per_second, measure_all, ways
+from scalegan.evaluation.images import Drawing
+from scalegan.reports import images
+from scalegan.reports import numbers as figures
+from scalegan.reports.html import html, size_text
+from scalegan.reports.markdown import markdown
+from scalegan.reports.page import Page
+from scalegan.reports.subject import Subject, open_subject
+from scalegan.reports.sweep import estimate, images_per_second, measure_all, ways
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.world import World
 
@@ -91,7 +92,7 @@ def page_of(subject: Subject) -> Page:
     kind = subject.gan.card.model.architecture if subject.gan else "no snapshot yet"
     parts = [
         figures.overview, images.samples, figures.curves, images.levels, figures.metrics,
-        figures.truncation, images.classes, images.neighbours, figures.cost, figures.settings,
+        figures.truncation, images.classes, images.neighbors, figures.cost, figures.settings,
     ]  # fmt: skip
     where = f"{kind}, {subject.snapshot or subject.path}"
     return Page(subject.name, where, [part(subject) for part in parts], figures.footer())

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scalegan import config as configs
+from scalegan.config import reading as configs
+from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError
-from scalegan.report.sweep import Measured
+from scalegan.inference.snapshot import GAN, load, newest
+from scalegan.reports.sweep import Measured
 from scalegan.runtime.files import read_json
 from scalegan.runtime.log import read_metrics
-from scalegan.settings import Config
-from scalegan.snapshot import GAN, load, newest
 
 TIME = "%Y-%m-%dT%H:%M:%S%z"
 

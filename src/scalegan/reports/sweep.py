@@ -12,22 +12,22 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from scalegan.errors import ConfigError, ScaleganError
-from scalegan.evaluation.command import Comparison
-from scalegan.evaluation.inputs import Drawing, is_model, open_stream
+from scalegan.evaluation.collect import Seen
+from scalegan.evaluation.evaluate import Comparison
+from scalegan.evaluation.images import Drawing, is_model, open_stream
+from scalegan.evaluation.measure import Context, Number, measure
+from scalegan.evaluation.tables import METRICS
+from scalegan.inference.snapshot import GAN
 from scalegan.interfaces import TruncatesNoise, TruncatesStyle
-from scalegan.metrics.collect import Seen
-from scalegan.metrics.evaluate import Context, Number, measure
-from scalegan.metrics.neighbours import nearest
-from scalegan.registry import METRICS
+from scalegan.metrics.neighbors import nearest
 from scalegan.runtime.world import World
-from scalegan.snapshot import GAN
 
 SWEPT = ["fid", "is", "pr"]
 """Metrics of every truncation."""
 ONCE = ["dc", "accuracy", "per-class", "authenticity", "nearest", "copies"]
 """Metrics of untruncated images besides."""
-SAMPLES, NEIGHBOURS = 8, 3
-"""Samples whose nearest real pictures are shown, and how many of them."""
+SAMPLES, NEIGHBORS = 8, 3
+"""Samples whose nearest real images are shown, and how many of them."""
 
 
 class Step(NamedTuple):
@@ -38,9 +38,9 @@ class Step(NamedTuple):
 
 
 class Near(NamedTuple):
-    """The real pictures next to the samples of the first seeds."""
+    """The real images next to the samples of the first seeds."""
 
-    pictures: UInt8[Tensor, "N K 3 P P"]
+    images: UInt8[Tensor, "N K 3 P P"]
     distances: Float64[Tensor, "N K"]
 
 
@@ -127,17 +127,17 @@ def measure_all(
             once = _each(ONCE, comparison, fake, context, True, found.lacking)
             found.numbers = [*numbers, *once]
             try:
-                found.near = neighbours(comparison, fake)
+                found.near = neighbors(comparison, fake)
             except ScaleganError as error:
-                found.lacking["neighbours"] = sentence(error)
+                found.lacking["neighbors"] = sentence(error)
     return found
 
 
-def neighbours(comparison: Comparison, fake: Seen) -> Near:
-    """The real pictures nearest to the first samples, in the features that were compared in.
+def neighbors(comparison: Comparison, fake: Seen) -> Near:
+    """The real images nearest to the first samples, in the features that were compared in.
 
     Raises:
-        ConfigError: if the reference is not of single pictures that can be looked at again.
+        ConfigError: if the reference is not of single images that can be looked at again.
         DataError: if they can no longer be read.
     """
     (key,) = comparison.networks
@@ -145,19 +145,19 @@ def neighbours(comparison: Comparison, fake: Seen) -> Near:
     bank = None if real is None else real.sides[key].bank
     if real is None or bank is None or real.positions is None or is_model(Path(comparison.against)):
         raise ConfigError(
-            "the reference holds no pictures to show",
-            "name the pictures themselves with --against",
+            "the reference holds no images to show",
+            "name the images themselves with --against",
         )
     samples = fake.sides[key].bank
     assert samples is not None
-    found = nearest(samples[:SAMPLES], bank, min(NEIGHBOURS, len(bank)))
+    found = nearest(samples[:SAMPLES], bank, min(NEIGHBORS, len(bank)))
     places = real.positions[found.indices]  # (N, K)
     only = tuple(places.unique().tolist())
     again = replace(comparison.drawing, num=0, only=only)
     stream = open_stream(comparison.against, again, comparison.world)
-    pictures = torch.cat([shown.images for shown in stream.batches])
+    images = torch.cat([shown.images for shown in stream.batches])
     rows = [[bisect_left(only, place) for place in line] for line in places.tolist()]
-    return Near(pictures[torch.tensor(rows)], found.distances)
+    return Near(images[torch.tensor(rows)], found.distances)
 
 
 def label(truncation: float | None) -> str:

@@ -30,7 +30,7 @@ def read_tensors(source: Path, is_trusted: bool = False) -> dict[str, Tensor]:
         return load_tensors(source)
     with TemporaryDirectory() as folder:
         plain = Path(folder) / "tensors.safetensors"
-        command = [sys.executable, "-m", "scalegan.unpickle", str(source), str(plain)]
+        command = [sys.executable, "-m", "scalegan.runtime.unpickle", str(source), str(plain)]
         done = subprocess.run(
             [*command, *(["--trusted"] if is_trusted else [])], capture_output=True, text=True
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from scalegan.runtime.files import atomic_file
 
 SMALLEST_CELL = 48
-"""Smaller pictures are enlarged in grids, without smoothing, so that one can see them."""
+"""Smaller images are enlarged in grids, without smoothing, so that one can see them."""
 
 
 def grid(
@@ -25,8 +25,8 @@ def grid(
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * cell - gap, rows * cell - gap), between)
     for i, image in enumerate(images):
-        picture = to_picture(image).resize((side * scale, side * scale), Image.Resampling.NEAREST)
-        sheet.paste(picture, (i % columns * cell, i // columns * cell))
+        tile = to_pil(image).resize((side * scale, side * scale), Image.Resampling.NEAREST)
+        sheet.paste(tile, (i % columns * cell, i // columns * cell))
     return sheet
 
 
@@ -41,7 +41,7 @@ def write(
     if path.suffix not in (".png", ".npz"):
         path.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(image for batch in batches for image in batch):
-            save_png(to_picture(image), path / f"{i:06d}-{labels[i]}.png")
+            save_png(to_pil(image), path / f"{i:06d}-{labels[i]}.png")
         return
     images = torch.cat(list(batches))
     if path.suffix == ".png":
@@ -51,11 +51,11 @@ def write(
         np.savez(draft, images.permute(0, 2, 3, 1).numpy(), np.asarray(labels, dtype=np.int64))
 
 
-def to_picture(image: UInt8[Tensor, "3 P P"]) -> Image.Image:
-    """One image (3, P, P) as a picture."""
+def to_pil(image: UInt8[Tensor, "3 P P"]) -> Image.Image:
+    """One image (3, P, P) as a image."""
     return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
-def save_png(picture: Image.Image, path: Path) -> None:
+def save_png(image: Image.Image, path: Path) -> None:
     with atomic_file(path) as draft:
-        picture.save(draft, format="PNG")
+        image.save(draft, format="PNG")

@@ -4,7 +4,7 @@ A network shows its repeated part as `blocks` and knows nothing of this. It stay
 with the same names: nothing is wrapped.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,38 +16,10 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
-import scalegan.ops.linear  # noqa: F401  makes the operator known
-from scalegan.runtime.world import World
-from scalegan.settings import TrainConfig
+from scalegan.runtime.sharding import blocks_of
 
 COMPILED_FORMS = 32
 """Forms of a block, by batch size, gradients and tokens, beyond which PyTorch stops compiling."""
-
-
-def prepare(network: nn.Module, config: TrainConfig, world: World, is_trained: bool = True) -> None:
-    """Apply the settings to one network, in place.
-
-    Args:
-        is_trained: False for the moving average, which is sharded alone.
-    """
-    if is_trained:
-        recompute(network, config.recompute)
-        if config.compile:
-            compile_blocks(network)
-    if is_sharded(config, world):
-        from scalegan.runtime.sharding import shard  # takes seconds to import
-
-        shard(network, world)
-
-
-def is_sharded(config: TrainConfig, world: World) -> bool:
-    """One process has nothing to share."""
-    return config.parallel == "shard" and world.size > 1
-
-
-def blocks_of(network: nn.Module) -> Iterable[nn.Module]:
-    blocks: nn.ModuleList = network.blocks  # type: ignore[assignment]
-    return blocks
 
 
 def recompute(network: nn.Module, mode: str) -> None:
@@ -92,7 +64,6 @@ def _products() -> set[Any]:
         aten._scaled_dot_product_flash_attention.default,
         aten._scaled_dot_product_efficient_attention.default,
         aten._scaled_dot_product_cudnn_attention.default,
-        torch.ops.scalegan.product.default,  # of ops.linear
     }
 
 

@@ -8,7 +8,7 @@ Key = int | str
 
 
 def derive(*key: Key) -> int:
-    """A 63-bit seed from a key. Different keys give unrelated seeds, neighbouring ones too."""
+    """A 63-bit seed from a key. Different keys give unrelated seeds, neighboring ones too."""
     text = "/".join(f"{type(part).__name__}:{part}" for part in key)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -5,7 +5,7 @@ What PyTorch has for this takes seconds to import, so that is done where it is u
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from scalegan.runtime.files import atomic_folder
-from scalegan.runtime.parallel import blocks_of
 from scalegan.runtime.world import World
 
 HALVES = ("map", "synthesize")
 """Methods of a generator that are called instead of its forward."""
+
+
+def blocks_of(network: nn.Module) -> Iterable[nn.Module]:
+    blocks: nn.ModuleList = network.blocks  # type: ignore[assignment]
+    return blocks
 
 
 def shard(network: nn.Module, world: World) -> None:

@@ -1,8 +1,8 @@
 """A child process that opens one foreign pickle and leaves plain tensors behind.
 
 A pickle can run anything when it is opened. `scalegan convert` therefore never opens one itself: it
-runs `python -m scalegan.unpickle FILE OUT`, which tries weights-only loading and does more only if
-it was told that the file is trusted.
+runs `python -m scalegan.runtime.unpickle FILE OUT`, which tries weights-only loading and does more
+only if it was told that the file is trusted.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""`scalegan autoencoder train`: pictures become a folder with an autoencoder of their own.
+"""`scalegan autoencoder train`: images become a folder with an autoencoder of their own.
 
 While it trains, the folder holds checkpoints; the finished files take their place. Killed at any
 moment, the same command goes on and ends with the same bits.
@@ -16,17 +16,19 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from scalegan.autoencoders.files import CONFIG
 from scalegan.autoencoders.fit import MOST_MEASURED, Fit, Fitted, check_side, save, split
-from scalegan.autoencoders.folders import CONFIG
-from scalegan.autoencoders.perceptual import LPIPS
-from scalegan.config import count_steps
+from scalegan.autoencoders.lpips import LPIPS
+from scalegan.config.reading import count_steps
+from scalegan.config.schema import FitConfig
 from scalegan.data.loader import Loader
-from scalegan.data.rows import Readable, Rows, collect
+from scalegan.data.memory import Readable, Rows, collect
 from scalegan.data.shards import Shards, read_manifest
 from scalegan.data.sources import open_source
+from scalegan.data.tables import SOURCES
 from scalegan.errors import CheckpointError, ConfigError, DataError, TrainingError
+from scalegan.inference.snapshot import load_weights
 from scalegan.interfaces import Batch
-from scalegan.registry import SOURCES
 from scalegan.runtime.files import (
     MANIFEST,
     atomic_folder,
@@ -38,8 +40,6 @@ from scalegan.runtime.files import (
     write_json,
 )
 from scalegan.runtime.progress import Bar
-from scalegan.settings import FitConfig
-from scalegan.snapshot import load_weights
 from scalegan.train.checkpoint import (
     KEEP,
     find_newest,
@@ -65,21 +65,21 @@ class Outcome(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A data set of pictures."""
+    """A data set of images."""
 
     rows: Readable
     copies: int
-    """Rows of a picture: 2 where its mirror image follows it."""
+    """Rows of a image: 2 where its mirror image follows it."""
     side: int
-    is_grey: bool
+    is_gray: bool
     digest: str
-    """What the pictures are, as text."""
+    """What the images are, as text."""
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Album:
-    """Some of the pictures; a batch's `stored` are the pictures themselves."""
+    """Some of the images; a batch's `stored` are the images themselves."""
 
     rows: Readable
     chosen: Int64[Tensor, " M"]
@@ -100,10 +100,10 @@ def train_autoencoder(
     device: str = "cpu",
     tell: Callable[[str], None] = print,
 ) -> Outcome:
-    """Fit a KL autoencoder to pictures, or go on where an earlier call stopped.
+    """Fit a KL autoencoder to images, or go on where an earlier call stopped.
 
     Args:
-        source: shards that hold pictures, or a source as `data.source` has it.
+        source: shards that hold images, or a source as `data.source` has it.
         out: the folder to write; it must be new, empty, or an earlier call's.
         config: checked.
         device: "cpu", "cuda" or "cuda:1".
@@ -113,7 +113,7 @@ def train_autoencoder(
         ConfigError, DataError, CheckpointError, TrainingError: see their sentences.
     """
     refuse_other(out)
-    opened = open_pictures(source, config.size)
+    opened = open_images(source, config.size)
     check_side(opened.side, config.factor)
     train, held_out = (
         Album(opened.rows, rows_of(places, opened.copies))
@@ -124,10 +124,10 @@ def train_autoencoder(
     perceptual = LPIPS(Path(config.lpips_path), device) if config.lpips_path else None
     if perceptual:
         perceptual.check_side(opened.side)
-    fit = Fit(config, 1 if opened.is_grey else 3, num_steps, perceptual, device)
+    fit = Fit(config, 1 if opened.is_gray else 3, num_steps, perceptual, device)
     about = {
         **{name: value for name, value in vars(config).items() if name not in MAY_CHANGE},
-        "pictures": opened.digest,
+        "images": opened.digest,
         "lpips's weights": perceptual.digest if perceptual else "",
     }
     (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
@@ -148,39 +148,39 @@ def train_autoencoder(
     return Outcome(describe(fitted, opened.side, out, config))
 
 
-def open_pictures(text: str, size: int) -> Opened:
+def open_images(text: str, size: int) -> Opened:
     """Shards are read as needed, a source is decoded into memory.
 
     Raises:
         ConfigError: if shards have another size than is asked for.
-        DataError: if there are no pictures, or shards hold latents alone.
+        DataError: if there are no images, or shards hold latents alone.
     """
     if not (Path(text) / MANIFEST).is_file():
-        pictures = collect(open_source(text, SOURCES), size, hint="--size 64")
-        images = pictures.images
+        collected = collect(open_source(text, SOURCES), size, hint="--size 64")
+        images = collected.images
         found = hashlib.sha256(images.numpy().tobytes()).hexdigest()
-        rows = Rows(images, pictures.labels, None)
-        return Opened(rows, 1, images.shape[-1], pictures.is_grey, found, pictures.notes)
+        rows = Rows(images, collected.labels, None)
+        return Opened(rows, 1, images.shape[-1], collected.is_gray, found, collected.notes)
     about = read_manifest(Path(text))
     has_pixels = about["autoencoder"]["config"]["kind"] == "identity"
     if not (has_pixels or about["keep_images"]):
         raise DataError(
-            f"`{text}` holds latents and no pictures, which an autoencoder is fitted to",
+            f"`{text}` holds latents and no images, which an autoencoder is fitted to",
             "prepare with --keep-images, or without --autoencoder",
         )
     if size not in (0, about["side"]):
         raise ConfigError(
-            f"`size` is {size} but the pictures of `{text}` have side {about['side']}",
+            f"`size` is {size} but the images of `{text}` have side {about['side']}",
             "leave --size out, or prepare with it",
         )
     shards = Shards(Path(text), with_images=not has_pixels)
     shards.verify()
-    is_grey = about["channels"] == 1
-    return Opened(shards, shards.copies, about["side"], is_grey, shards.fingerprint)
+    is_gray = about["channels"] == 1
+    return Opened(shards, shards.copies, about["side"], is_gray, shards.fingerprint)
 
 
 def rows_of(places: Int64[Tensor, " M"], copies: int) -> Int64[Tensor, " K"]:
-    """Rows of pictures: a mirror image goes where its picture goes."""
+    """Rows of images: a mirror image goes where its image goes."""
     return (places[:, None] * copies + torch.arange(copies)).flatten()
 
 
@@ -298,9 +298,9 @@ def describe(fitted: Fitted, side: int, out: Path, config: FitConfig) -> list[st
         for values in (fitted.mean, fitted.deviation)
     )
     return [
-        f"{parameters / 1e6:.2f} M parameters; pictures of {side}x{side} become {latents}",
+        f"{parameters / 1e6:.2f} M parameters; images of {side}x{side} become {latents}",
         f"PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.4f} on {quality.num_images:,} held-out "
-        "pictures",
+        "images",
         f"latents, by channel: mean {means}; standard deviation {deviations}",
-        f"next: scalegan prepare PICTURES SHARDS --autoencoder {out}",
+        f"next: scalegan prepare IMAGES SHARDS --autoencoder {out}",
     ]

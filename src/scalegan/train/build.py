@@ -8,11 +8,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.config.schema import AlignmentConfig, Config
 from scalegan.data.loader import Loader, order
-from scalegan.data.rows import Labeled, Pictures, Rows, collect, encode, hold_out
+from scalegan.data.memory import Labeled, LabeledImages, Rows, collect, encode, hold_out
 from scalegan.data.shards import Shards
 from scalegan.data.sources import class_notices, open_source
+from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError, DataError
+from scalegan.features.tables import FEATURES
 from scalegan.interfaces import (
     Autoencoder,
     Batch,
@@ -22,13 +26,13 @@ from scalegan.interfaces import (
     Teacher,
     WantsOrthogonalWeights,
 )
+from scalegan.layers.batch_norm import synchronize
 from scalegan.losses.objective import Objective
-from scalegan.ops.batch_norm import synchronize
-from scalegan.registry import ADVERSARIAL, ARCHITECTURES, AUTOENCODERS, FEATURES, SOURCES
+from scalegan.losses.tables import ADVERSARIAL
+from scalegan.models.tables import ARCHITECTURES
 from scalegan.runtime import parallel, sharding
 from scalegan.runtime.rng import seed_all
 from scalegan.runtime.world import World
-from scalegan.settings import AlignmentConfig, Config
 from scalegan.train.optim import build_optimizer
 from scalegan.train.state import TrainState
 
@@ -38,14 +42,14 @@ class Built(NamedTuple):
 
     state: TrainState
     rows: Labeled
-    pictures: Pictures
+    images: LabeledImages
     """Of shards: only where they are judged by, and then no more than JUDGED."""
     held_out: Batch | None = None
     """Rows that are not among `rows`."""
 
 
 JUDGED = 10_000
-"""Pictures of shards that a judge is trained on at most."""
+"""Images of shards that a classifier is trained on at most."""
 
 
 def build(config: Config, world: World, teacher: Teacher | None = None) -> Built:
@@ -69,20 +73,20 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
         )
     read = from_shards if config.data.shards else from_source
     rows: Labeled
-    autoencoder, rows, pictures = read(config, world, with_images=teacher is not None)
-    data_fingerprint = rows.fingerprint if isinstance(rows, Shards) else fingerprint(pictures)
+    autoencoder, rows, images = read(config, world, with_images=teacher is not None)
+    data_fingerprint = rows.fingerprint if isinstance(rows, Shards) else fingerprint(images)
     held_out = None
     if config.data.held_out:
         rows, held_out = hold_out(rows, config.data.held_out, config.seed)
     if len(rows) < config.train.batch_size:
         raise ConfigError(
             f"`train.batch_size` {config.train.batch_size} is larger than the data set "
-            f"({len(rows)} pictures)"
+            f"({len(rows)} images)"
         )
-    num_classes = len(pictures.class_names) if config.data.conditional else 0
+    num_classes = len(images.class_names) if config.data.conditional else 0
     state = build_state(config, world, autoencoder, num_classes, teacher)
     state.shards = data_fingerprint
-    return Built(state, rows, pictures, held_out)
+    return Built(state, rows, images, held_out)
 
 
 def build_teacher(
@@ -121,24 +125,24 @@ def build_teacher(
 
 def from_source(
     config: Config, world: World, with_images: bool
-) -> tuple[Autoencoder, Rows, Pictures]:
+) -> tuple[Autoencoder, Rows, LabeledImages]:
     """Encode a whole source into memory."""
     source = open_source(config.data.source, SOURCES)
-    pictures = collect(source, config.data.size, is_shown=world.is_first)
-    channels = 1 if pictures.is_grey else 3
+    images = collect(source, config.data.size, is_shown=world.is_first)
+    channels = 1 if images.is_gray else 3
     make = AUTOENCODERS[config.autoencoder.kind]
-    autoencoder = make(config.autoencoder, channels, pictures.images.shape[-1])
-    return autoencoder, encode(pictures, autoencoder, with_images), pictures
+    autoencoder = make(config.autoencoder, channels, images.images.shape[-1])
+    return autoencoder, encode(images, autoencoder, with_images), images
 
 
 def from_shards(
     config: Config, world: World, with_images: bool
-) -> tuple[Autoencoder, Shards, Pictures]:
+) -> tuple[Autoencoder, Shards, LabeledImages]:
     """Open prepared shards and the autoencoder that they were made by.
 
     Raises:
         ConfigError: if the config names another autoencoder.
-        DataError: if the shards are damaged or lack the pictures that are needed.
+        DataError: if the shards are damaged or lack the images that are needed.
     """
     shards = Shards(Path(config.data.shards), with_images)
     about = shards.manifest["autoencoder"]
@@ -161,19 +165,19 @@ def from_shards(
     if config.data.verify == "digests":
         shards.verify(world.rank, world.size)
     wanted = min(JUDGED, len(shards)) if config.evaluate.num_images else 0
-    return autoencoder, shards, judged_pictures(shards, autoencoder, wanted)
+    return autoencoder, shards, images_to_measure(shards, autoencoder, wanted)
 
 
-def fingerprint(pictures: Pictures) -> str:
-    """A digest of decoded pictures and their labels."""
+def fingerprint(images: LabeledImages) -> str:
+    """A digest of decoded images and their labels."""
     found = hashlib.sha256()
-    for tensor in (pictures.images, pictures.labels):
+    for tensor in (images.images, images.labels):
         found.update(tensor.contiguous().numpy().tobytes())
     return found.hexdigest()
 
 
-def judged_pictures(shards: Shards, autoencoder: Autoencoder, count: int) -> Pictures:
-    """So many pictures of shards, the same ones every time."""
+def images_to_measure(shards: Shards, autoencoder: Autoencoder, count: int) -> LabeledImages:
+    """So many images of shards, the same ones every time."""
     rows = order(len(shards), 0, 0, 0, count) if count else torch.empty(0, dtype=torch.int64)
     if shards.manifest["keep_images"]:
         batch = Shards(shards.path, with_images=True).read(rows)
@@ -181,7 +185,7 @@ def judged_pictures(shards: Shards, autoencoder: Autoencoder, count: int) -> Pic
         found = batch.images
     elif count and shards.manifest["autoencoder"]["config"]["kind"] != "identity":
         raise DataError(
-            f"`{shards.path}` holds no pictures, which `evaluate.num_images` needs",
+            f"`{shards.path}` holds no images, which `evaluate.num_images` needs",
             "prepare with --keep-images, or set it to 0",
         )
     else:
@@ -189,8 +193,8 @@ def judged_pictures(shards: Shards, autoencoder: Autoencoder, count: int) -> Pic
         found = autoencoder.decode(autoencoder.sample(batch.stored))
     about = shards.manifest
     notes = class_notices(about["class_names"], shards.labels.tolist())
-    is_grey = about["channels"] == 1
-    return Pictures(found, batch.labels, about["class_names"], is_grey, tuple(notes))
+    is_gray = about["channels"] == 1
+    return LabeledImages(found, batch.labels, about["class_names"], is_gray, tuple(notes))
 
 
 def build_loader(built: Built) -> Loader:
@@ -218,11 +222,16 @@ def build_state(
     check_abilities(config, generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     molds = {}
-    if parallel.is_sharded(config.train, world):
+    is_sharded = config.train.parallel == "shard" and world.size > 1
+    if is_sharded:
         named = {"average": average, "discriminator": discriminator}
         molds = {name: sharding.mold_of(network) for name, network in named.items()}
-    for network in (generator, discriminator, average):
-        parallel.prepare(network, config.train, world, is_trained=network is not average)
+    for network in (generator, discriminator):
+        parallel.recompute(network, config.train.recompute)
+        if config.train.compile:
+            parallel.compile_blocks(network)
+    for network in (generator, discriminator, average) if is_sharded else ():
+        sharding.shard(network, world)
     if world.size > 1:
         for network in (generator, discriminator):
             synchronize(network, world)

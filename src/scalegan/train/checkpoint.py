@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalegan.config import parse, resolve
+from scalegan.config.reading import parse, resolve
+from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, ScaleganError
+from scalegan.inference.snapshot import load_weights
 from scalegan.runtime.files import (
     atomic_folder,
     damage,
@@ -30,8 +32,6 @@ from scalegan.runtime.sharding import (
     save_parts,
     shared_folder,
 )
-from scalegan.settings import Config
-from scalegan.snapshot import load_weights
 from scalegan.train.state import TrainState
 
 FORMAT = 3
@@ -225,7 +225,7 @@ def _refusals(
             "was made with another autoencoder, or its files have changed",
             "choose another --run, or put back the autoencoder it was made with",
         )
-    # Pictures in memory were decoded just now, and versions of decoders differ: shown, not refused.
+    # Images in memory were decoded just now, and versions of decoders differ: shown, not refused.
     if "fingerprint of the data" in changed and is_sharded:
         yield (
             "was made on other data than `data.shards` holds now",

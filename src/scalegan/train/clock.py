@@ -5,7 +5,7 @@ import math
 import time
 from pathlib import Path
 
-from scalegan import config as configs
+from scalegan.config import reading as configs
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.log import read_lines
 from scalegan.runtime.world import World

@@ -15,19 +15,19 @@ from typing import Any
 
 import torch
 
+from scalegan.config.schema import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.command import metric_names, table, write_result
-from scalegan.evaluation.inputs import DECODED, Drawing, labels_of
+from scalegan.evaluation.collect import Collector, Seen, Shown
+from scalegan.evaluation.evaluate import metric_names, table, write_result
+from scalegan.evaluation.images import DECODED, Drawing, labels_of
+from scalegan.evaluation.measure import Context, Number, kinds_of, measure
 from scalegan.evaluation.networks import open_networks
-from scalegan.features.judge import fit_judge, load_judge, save_judge
+from scalegan.evaluation.tables import METRICS
+from scalegan.features.classifier import fit_classifier, load_classifier, save_classifier
+from scalegan.inference.sampling import sample
 from scalegan.interfaces import FeatureNetwork
-from scalegan.metrics.collect import Collector, Seen, Shown
-from scalegan.metrics.evaluate import Context, Number, kinds_of, measure
-from scalegan.registry import METRICS
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.runtime.progress import Bar
-from scalegan.sample import sample
-from scalegan.settings import JudgeConfig
 from scalegan.train.build import Built
 
 BATCH_SIZE = 64
@@ -35,17 +35,17 @@ BEST = "best"
 
 
 class Evaluator:
-    """Measures one run's averaged generator against its real pictures.
+    """Measures one run's averaged generator against its real images.
 
     Networks and the real side are made at first use and kept.
 
     Args:
         built: the run; nothing of it is changed.
-        run: its folder, which keeps the judge: a resumed run is judged by the same one.
+        run: its folder, which keeps the classifier: a resumed run is judged by the same one.
         log: where progress and results go.
 
     Raises:
-        ConfigError: if a metric is unknown, or there are no classes to train a judge on.
+        ConfigError: if a metric is unknown, or there are no classes to train a classifier on.
     """
 
     def __init__(self, built: Built, run: Path, log: Log) -> None:
@@ -55,10 +55,10 @@ class Evaluator:
         if not self.config.data.conditional:  # samples have no class that could be right or wrong
             self.names = [n for n in self.names if "fake.labels" not in METRICS[n].takes]
         self.metrics = [METRICS[name] for name in self.names]
-        has_judge = not self.config.evaluate.features
-        if self.is_on and has_judge and len(built.pictures.labels.unique()) < 2:
+        has_classifier = not self.config.evaluate.features
+        if self.is_on and has_classifier and len(built.images.labels.unique()) < 2:
             raise ConfigError(
-                "`evaluate.num_images` is set but pictures of one class cannot train a judge",
+                "`evaluate.num_images` is set but images of one class cannot train a classifier",
                 "name a network with `evaluate.features`, or set it to 0",
             )
 
@@ -68,44 +68,44 @@ class Evaluator:
 
     @cached_property
     def networks(self) -> Mapping[str, FeatureNetwork]:
-        """What looks at the images: what the config names, or the run's own judge."""
+        """What looks at the images: what the config names, or the run's own classifier."""
         device = self.world.device
         if self.config.evaluate.features:
             return open_networks(self.config.evaluate.features, device)
-        path = self.run / "judge"
-        if self.world.is_first and not (path / "judge.json").is_file():
-            self.log.say("training a judge on the real images ...")
-            images, labels, names = self.built.pictures[:3]
+        path = self.run / "classifier"
+        if self.world.is_first and not (path / "classifier.json").is_file():
+            self.log.say("training a classifier on the real images ...")
+            images, labels, names = self.built.images[:3]
             with Bar(None, "steps", console=self.log.console) as bar:
-                judge = fit_judge(
-                    images, labels, names, JudgeConfig(seed=self.config.seed),
+                classifier = fit_classifier(
+                    images, labels, names, ClassifierConfig(seed=self.config.seed),
                     lambda *_: bar.advance(), device,
                 )  # fmt: skip
-            save_judge(path, judge)
+            save_classifier(path, classifier)
         self.world.wait()
-        return {"judge": load_judge(path, device)}
+        return {"classifier": load_classifier(path, device)}
 
     @cached_property
     def real(self) -> Seen:
-        """The run's real pictures, seen once."""
+        """The run's real images, seen once."""
         collector = self._collector("real")
-        images, labels = self.built.pictures[:2]
+        images, labels = self.built.images[:2]
         for positions in self._share(len(images)).split(BATCH_SIZE):
             collector.add(Shown(images[positions], labels[positions], positions))
         data = self.config.data
-        about = {"kind": "the run's pictures", "path": data.shards or data.source}
-        return collector.finish(self.world, **about, class_names=self.built.pictures.class_names)
+        about = {"kind": "the run's images", "path": data.shards or data.source}
+        return collector.finish(self.world, **about, class_names=self.built.images.class_names)
 
     def evaluate(self, seconds: float | None = None, with_floor: bool = False) -> list[Number]:
         """Numbers of the average as it is now, on the first rank; none if the time is not enough.
 
         Args:
             seconds: budget for drawing and looking; None = as long as it takes.
-            with_floor: whether halves of the real pictures are compared too.
+            with_floor: whether halves of the real images are compared too.
         """
         real = self.real  # not part of the budget: it is made once
         drawing = Drawing(num=self.config.evaluate.num_images)
-        names = self.built.pictures.class_names
+        names = self.built.images.class_names
         num_classes = len(names) if self.config.data.conditional else 0
         labels = labels_of(drawing.num, num_classes, drawing, None)
         collector = self._collector("fake")
@@ -163,7 +163,7 @@ class Evaluator:
         write_result(self.run / "evaluation.json", numbers)
 
     def _collector(self, side: str) -> Collector:
-        # What the end asks for, so that the real pictures are looked at once.
+        # What the end asks for, so that the real images are looked at once.
         kinds = kinds_of(self.metrics, side, with_floor=True)
         return Collector(self.networks, kinds, self.world.device)
 
@@ -212,6 +212,6 @@ def describe(numbers: list[Number], say: Callable[[str], None]) -> None:
         say(line)
     if any(number.floor is not None for number in numbers):
         say(
-            "real images: the same of two random halves of the real pictures; accuracy: of real "
-            "pictures that the judge has not seen"
+            "real images: the same of two random halves of the real images; accuracy: of real "
+            "images that the classifier has not seen"
         )

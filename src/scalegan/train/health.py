@@ -2,7 +2,7 @@
 
 The record of a run (`metrics.jsonl`) is all it knows: a resumed run reads it again and goes on as
 one that was not stopped. What a healthy value is, the run's own past says (a running band, the
-median of what was seen and raised no suspicion), and for diversity the real pictures.
+median of what was seen and raised no suspicion), and for diversity the real images.
 
 Overfitting follows ADA (arXiv 2006.06676, eq. 1): how far held-out logits have moved from training
 ones towards fake ones. Limits were set on other runs than those in docs/results.md.
@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from scalegan.data.rows import Labeled
+from scalegan.data.memory import Labeled
+from scalegan.inference.sampling import noise_for
 from scalegan.interfaces import Batch, Labels, Levels
 from scalegan.runtime.log import Log
 from scalegan.runtime.rng import seed_all, stream
-from scalegan.sample import noise_for
 from scalegan.train.state import TrainState
 
 PROBED_CLASSES, PROBED_PER_CLASS, JUDGED = 4, 8, 64
@@ -83,7 +83,7 @@ def get(name: str) -> Callable[[Values], float | None]:
 
 
 def overfit(line: Values) -> float | None:
-    """0 where held-out pictures look as real as training ones, 1 where they look fake."""
+    """0 where held-out images look as real as training ones, 1 where they look fake."""
     names = ("health/training_logits", "health/held_out_logits", "health/fake_logits")
     training, held_out, fake = (line.get(name) for name in names)
     if training is None or held_out is None or fake is None:
@@ -114,8 +114,8 @@ def rules() -> list[Rule]:
             "overfitting discriminator",
             overfit,
             lambda x, usual: usual is not None and x > 0.6,
-            "the discriminator takes held-out pictures for fake ones",
-            "augment more, add pictures, or end the run here",
+            "the discriminator takes held-out images for fake ones",
+            "augment more, add images, or end the run here",
         ),
         Rule(
             "discriminator has won",
@@ -185,7 +185,7 @@ def build_probe(
     device, seed = state.world.device, state.config.seed
     indices, labels = probed_rows(rows.labels, len(class_names))
     real_spread = spread(_samples(state, rows.read(indices)), labels.to(device))
-    # Judged are pictures of all classes, for logits depend on the class.
+    # Judged are images of all classes, for logits depend on the class.
     judged = rows.read(torch.randperm(len(rows), generator=stream(seed, "health"))[:JUDGED])
     sets = {"training": judged} | ({} if held_out is None else {"held_out": held_out})
     reals = {

@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 
-from scalegan import config as configs
+from scalegan.config import reading as configs
+from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, CompleteError, ConfigError
+from scalegan.evaluation.measure import Number
+from scalegan.inference.sampling import paint, styles_for
+from scalegan.inference.snapshot import Card, load_weights, newest
+from scalegan.inference.snapshot import save as save_snapshot
 from scalegan.interfaces import GeneratorModule, Teacher
-from scalegan.metrics.evaluate import Number
-from scalegan.plan import run_bytes
-from scalegan.runtime import files, pictures
+from scalegan.planning.plan import run_bytes
+from scalegan.runtime import files, image_files
 from scalegan.runtime.log import Log, losses, plot_curves
 from scalegan.runtime.watchdog import Watchdog, clear
 from scalegan.runtime.world import World, is_restarted, join
-from scalegan.sample import paint, styles_for
-from scalegan.settings import Config
-from scalegan.snapshot import Card, load_weights, newest
-from scalegan.snapshot import save as save_snapshot
 from scalegan.train import checkpoint
 from scalegan.train.build import Built, build, build_loader, count_parameters
 from scalegan.train.clock import Clock, End
@@ -108,7 +108,7 @@ def train(
         describe(numbers, log.say)
         choose_best(run)
         plot_curves(run)
-    for line in conclude(run, built.pictures.class_names if config.data.conditional else []):
+    for line in conclude(run, built.images.class_names if config.data.conditional else []):
         log.say(line)
     return Outcome(run, state.step, numbers)
 
@@ -124,7 +124,7 @@ def advance(
 ) -> int | None:
     """Step until the end, or until a signal, whose number is returned; save what is new."""
     state, config, world = built.state, built.state.config, built.state.world
-    batch_size, class_names = config.train.batch_size, built.pictures.class_names
+    batch_size, class_names = config.train.batch_size, built.images.class_names
     images_per_step = batch_size * config.train.discriminator_turns
     loader = build_loader(built)
     bad_steps, note = BadSteps(), ""
@@ -241,7 +241,7 @@ def start(built: Built, run: Path, resume: Path | None, init_from: Path | None) 
         return [f"weights of both networks from `{snapshot}`; step, optimizers and average are new"]
     path = resume or newest_checkpoint(checkpoints, state.world, notes.append)
     if path:
-        changed = checkpoint.restore(path, state, built.pictures.class_names)
+        changed = checkpoint.restore(path, state, built.images.class_names)
         notes.append(f"resuming `{path}` at step {state.step:,}")
         notes += [f"  changed: {line}" for line in checkpoint.table(changed)]
         if state.world.is_first:
@@ -268,11 +268,11 @@ def introduce(built: Built, run: Path, end: End, every: dict[str, int]) -> list[
     images = config.train.batch_size * config.train.discriminator_turns
     epochs = f" ({end.steps * images / len(built.rows):.1f} epochs)" if end.steps else ""
     return [
-        *(f"notice: {note}" for note in built.pictures.notes),
+        *(f"notice: {note}" for note in built.images.notes),
         f"{config.model.architecture}: generator {generator / 1e6:.2f} M and discriminator "
         f"{discriminator / 1e6:.2f} M parameters on {state.world.device}",
-        f"{len(built.rows):,} pictures as samples of {channels}x{side}x{side}, in "
-        f"{len(built.pictures.class_names)} classes",
+        f"{len(built.rows):,} images as samples of {channels}x{side}x{side}, in "
+        f"{len(built.images.class_names)} classes",
         f"{end}{' steps' if end.steps else ''} of {images} images a step{epochs} into `{run}`, "
         f"{'about' if end.steps else 'at least'} {needed / 1e6:,.0f} MB",
     ]
@@ -281,7 +281,7 @@ def introduce(built: Built, run: Path, end: End, every: dict[str, int]) -> list[
 def save(built: Built, run: Path, world: World) -> None:
     """A checkpoint to resume from and a snapshot to use, by the first rank."""
     if world.is_first or built.state.is_sharded:
-        checkpoint.save(run / "checkpoints", built.state, built.pictures.class_names)
+        checkpoint.save(run / "checkpoints", built.state, built.images.class_names)
     save_generator(built, run)
     world.wait()
 
@@ -298,7 +298,7 @@ def save_generator(built: Built, run: Path) -> None:
         model=config.model,
         autoencoder=config.autoencoder,
         shape=state.autoencoder.shape,
-        class_names=built.pictures.class_names if config.data.conditional else [],
+        class_names=built.images.class_names if config.data.conditional else [],
         features=alignment.features if alignment.weight > 0 else 0,
         step=state.step,
         images_seen=state.images_seen,
@@ -321,7 +321,7 @@ def draw_samples(built: Built, generator: GeneratorModule, path: Path) -> None:
     if not count:
         seeds, labels = list(range(GRID_COLUMNS**2)), torch.zeros(GRID_COLUMNS**2).long()
     images = paint(generator, built.state.autoencoder, styles_for(generator, seeds, labels))
-    pictures.save_png(pictures.grid(images, GRID_COLUMNS), path)
+    image_files.save_png(image_files.grid(images, GRID_COLUMNS), path)
 
 
 def conclude(run: Path, class_names: list[str]) -> list[str]:

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from scalegan.settings import Config
-from scalegan.sizes import GATConfig
+from scalegan.config.models import GATConfig
+from scalegan.config.schema import Config
 
 
 def learning_rate(name: str, config: Config) -> float:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from scalegan.config.schema import Config
 from scalegan.errors import TrainingError
 from scalegan.interfaces import (
     Autoencoder,
@@ -24,7 +25,6 @@ from scalegan.losses.objective import Objective
 from scalegan.runtime import parallel, sharding
 from scalegan.runtime.rng import seed_all, stream
 from scalegan.runtime.world import World
-from scalegan.settings import Config
 from scalegan.train.ema import update_average
 from scalegan.train.finite import is_sound, largest, name_bad
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import torch
 
-from scalegan.autoencoders.base import Identity
-from scalegan.cost import Task
-from scalegan.data.rows import Rows
+from scalegan.autoencoders.pixels import Identity
+from scalegan.config.schema import Config
+from scalegan.data.memory import Rows
 from scalegan.errors import ConfigError
 from scalegan.features import dinov2
 from scalegan.interfaces import Teacher
-from scalegan.plan import DEVICES, describe, make_plan, this_machine
+from scalegan.planning.cost import Task
+from scalegan.planning.plan import DEVICES, describe, make_plan, this_machine
 from scalegan.runtime.world import World
-from scalegan.settings import Config
 from scalegan.train.build import build_state, to_device
 from scalegan.train.step import train_step
 
@@ -74,11 +74,11 @@ def images_per_second(
         teacher = _features(alignment.features)
     autoencoder = Identity(*task.shape[:2])
     state = build_state(config, World(0, 1, device), autoencoder, task.num_classes, teacher)
-    side = task.picture_side
-    pictures = torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8)
+    side = task.image_side
+    teacher_images = torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8)
     stored = torch.randint(0, 256, (images, *task.shape), dtype=torch.uint8)
     rows = Rows(
-        stored, torch.arange(images) % max(1, task.num_classes), pictures if teacher else None
+        stored, torch.arange(images) % max(1, task.num_classes), teacher_images if teacher else None
     )
     shares = [[to_device(rows, device).read(torch.arange(images))]] * train.discriminator_turns
     train_step(state, shares)
@@ -91,4 +91,4 @@ def images_per_second(
 
 def _features(width: int) -> Teacher:
     """In place of a function that will be handed in."""
-    return lambda pictures: torch.ones(len(pictures), 2, width, device=pictures.device)
+    return lambda images: torch.ones(len(images), 2, width, device=images.device)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from scalegan.autoencoders.folders import HUB, WEIGHTS, find, load_network, named
+from scalegan.autoencoders.files import HUB, WEIGHTS, find, load_network, named
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import load_tensors, save_tensors
-from scalegan.settings import AutoencoderConfig
-from tests.latents import save_kl, save_tiny
+from tests.support.latents import save_kl, save_tiny
 
 
 @pytest.fixture

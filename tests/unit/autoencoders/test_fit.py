@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from scalegan.autoencoders.files import STATISTICS
 from scalegan.autoencoders.fit import (
     Fit,
     Fitted,
@@ -15,13 +16,12 @@ from scalegan.autoencoders.fit import (
     save,
     split,
 )
-from scalegan.autoencoders.folders import STATISTICS
 from scalegan.autoencoders.kl import kl
+from scalegan.autoencoders.similarity import psnr, ssim
+from scalegan.config.schema import FitConfig
 from scalegan.errors import ConfigError, DataError
-from scalegan.ops.similarity import psnr, ssim
 from scalegan.runtime.files import atomic_folder, damage
-from scalegan.settings import FitConfig
-from tests.latents import config, pictures
+from tests.support.latents import config
 
 SMALL = FitConfig(factor=2, channels=2, width=8, batch_size=8, held_out=0.2)
 
@@ -42,7 +42,7 @@ def fit(images: torch.Tensor, settings: FitConfig, num_steps: int, channels: int
 
 
 def smooth(count: int = 40, side: int = 8, channels: int = 3) -> torch.Tensor:
-    """Pictures that a small network can learn: colored slopes."""
+    """Images that a small network can learn: colored slopes."""
     rng = torch.Generator().manual_seed(1)
     ends = torch.rand(count, channels, 2, 2, generator=rng)
     images = torch.nn.functional.interpolate(ends, side, mode="bilinear", align_corners=True)
@@ -82,7 +82,7 @@ def test_latents_have_unit_scale_once_saved(tmp_path: Path) -> None:
 def test_statistics_count_the_spread_within_each_distribution() -> None:
     """Law of total variance, against samples."""
     torch.manual_seed(0)
-    network, images = build(SMALL, 3).eval(), pictures(48, 8)
+    network, images = build(SMALL, 3).eval(), inputs(48, 8)
     torch.nn.init.zeros_(network.quant_conv.bias)
     mean, deviation = measure_latents(network, images)
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
     assert torch.equal(first.mean, again.mean) and first.quality == again.quality
 
 
-def test_grey_pictures_make_a_network_of_one_channel() -> None:
+def test_gray_images_make_a_network_of_one_channel() -> None:
     fitted = fit(smooth(channels=1), SMALL, 1, channels=1)
     assert fitted.network.config.in_channels == fitted.network.config.out_channels == 1
 
@@ -145,7 +145,7 @@ def test_the_rate_rises_then_falls() -> None:
     assert rate(0, 1) == 1
 
 
-def test_held_out_pictures_are_not_trained_on() -> None:
+def test_held_out_images_are_not_trained_on() -> None:
     train, held_out = (set(part.tolist()) for part in split(40, SMALL))
     assert (len(train), len(held_out)) == (32, 8) and train | held_out == set(range(40))
     assert [len(part) for part in split(2, SMALL)] == [1, 1]
@@ -153,7 +153,7 @@ def test_held_out_pictures_are_not_trained_on() -> None:
 
 
 def test_what_cannot_work_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^pictures of 8x8 do not fit an autoencoder of fac"):
+    with pytest.raises(ConfigError, match=r"^images of 8x8 do not fit an autoencoder of fac"):
         check_side(8, 16)
-    with pytest.raises(DataError, match=r"^there is 1 picture; expected two at least$"):
+    with pytest.raises(DataError, match=r"^there is 1 image; expected two at least$"):
         split(1, SMALL)

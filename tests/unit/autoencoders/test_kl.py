@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from scalegan.autoencoders.folders import STATISTICS
+from scalegan.autoencoders.files import STATISTICS
 from scalegan.autoencoders.kl import kl
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.interfaces import Autoencoder
 from scalegan.runtime.files import load_tensors, save_tensors
-from tests.latents import config, pictures, save_kl
+from tests.support.latents import config, images, save_kl
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -29,7 +29,7 @@ def test_it_is_an_autoencoder(folder: Path) -> None:
 def test_moments_are_the_networks_own(folder: Path) -> None:
     from diffusers import AutoencoderKL
 
-    network, images = AutoencoderKL.from_pretrained(folder, low_cpu_mem_usage=False), pictures()
+    network, images = AutoencoderKL.from_pretrained(folder, low_cpu_mem_usage=False), inputs()
     autoencoder = kl(config(folder), 3, 16)
     stored = autoencoder.encode(images)
     assert stored.shape == (4, 6, 4, 4) and stored.dtype == torch.float16
@@ -51,10 +51,10 @@ def test_moments_are_the_networks_own(folder: Path) -> None:
 
 def test_moments_are_drawn_anew_and_means_are_not(folder: Path) -> None:
     moments = kl(config(folder), 3, 16)
-    stored = moments.encode(pictures())
+    stored = moments.encode(images())
     assert not torch.equal(moments.sample(stored), moments.sample(stored))
     means = kl(config(folder, store="mean"), 3, 16)
-    kept = means.encode(pictures())
+    kept = means.encode(images())
     assert torch.equal(kept, stored[:, :3])
     before = torch.get_rng_state()
     assert torch.equal(means.sample(kept), means.sample(kept))
@@ -62,9 +62,9 @@ def test_moments_are_drawn_anew_and_means_are_not(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
-def test_a_picture_does_not_depend_on_its_batch(folder: Path, batch_size: int) -> None:
+def test_a_image_does_not_depend_on_its_batch(folder: Path, batch_size: int) -> None:
     autoencoder = kl(config(folder, store="mean"), 3, 64)
-    images = pictures(19, 64)
+    images = inputs(19, 64)
     stored = autoencoder.encode(images)
     assert torch.equal(torch.cat([autoencoder.encode(p) for p in images.split(batch_size)]), stored)
     samples = autoencoder.sample(stored)
@@ -72,9 +72,9 @@ def test_a_picture_does_not_depend_on_its_batch(folder: Path, batch_size: int) -
     assert torch.equal(parts, autoencoder.decode(samples))
 
 
-def test_no_pictures_are_no_latents(folder: Path) -> None:
+def test_no_images_are_no_latents(folder: Path) -> None:
     autoencoder = kl(config(folder), 3, 16)
-    assert autoencoder.encode(pictures()[:0]).shape == (0, 6, 4, 4)
+    assert autoencoder.encode(images()[:0]).shape == (0, 6, 4, 4)
     assert autoencoder.decode(torch.zeros(0, 3, 4, 4)).shape == (0, 3, 16, 16)
 
 
@@ -85,11 +85,11 @@ def test_nothing_of_it_is_trained(folder: Path) -> None:
     assert not autoencoder.decode(torch.zeros(1, 3, 4, 4, requires_grad=True)).requires_grad
 
 
-def test_a_network_for_grey_pictures(tmp_path: Path) -> None:
+def test_a_network_for_gray_images(tmp_path: Path) -> None:
     autoencoder = kl(config(save_kl(tmp_path, image_channels=1)), 1, 16)
-    images = autoencoder.decode(autoencoder.sample(autoencoder.encode(pictures(is_grey=True))))
+    images = autoencoder.decode(autoencoder.sample(autoencoder.encode(inputs(is_gray=True))))
     assert images.shape == (4, 3, 16, 16) and torch.equal(images[:, 0], images[:, 2])
-    with pytest.raises(ConfigError, match=r"^the autoencoder was made for grey pictures"):
+    with pytest.raises(ConfigError, match=r"^the autoencoder was made for gray inputs"):
         kl(config(tmp_path), 3, 16)
 
 
@@ -164,7 +164,7 @@ def test_old_names_of_attention_are_understood(tmp_path: Path) -> None:
     assert kl(config(tmp_path), 3, 8).identity() == before
 
 
-def test_pictures_that_do_not_fit_are_refused(folder: Path) -> None:
+def test_images_that_do_not_fit_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         kl(config(folder), 3, 18)
-    assert str(caught.value) == "pictures of 18x18 do not fit an autoencoder of factor 4"
+    assert str(caught.value) == "images of 18x18 do not fit an autoencoder of factor 4"

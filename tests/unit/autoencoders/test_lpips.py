@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scalegan.autoencoders.perceptual import GROUPS, LPIPS
+from scalegan.autoencoders.lpips import GROUPS, LPIPS
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import save_tensors
 
@@ -77,15 +77,15 @@ def test_it_equals_the_paper_by_hand(kind: str, is_plain: bool, tmp_path: Path) 
         expected = by_hand(kind, network, named, a, b)
     assert torch.allclose(distance(a, b), expected, rtol=1e-4, atol=1e-6)
     assert (expected > 1e-3).all() and not distance(a, a).any()
-    grey = torch.rand(2, 1, 32, 32)
-    assert torch.equal(distance(grey, grey.flip(0)), distance(
-        grey.expand(-1, 3, -1, -1), grey.flip(0).expand(-1, 3, -1, -1)))  # fmt: skip
+    gray = torch.rand(2, 1, 32, 32)
+    assert torch.equal(distance(gray, gray.flip(0)), distance(
+        gray.expand(-1, 3, -1, -1), gray.flip(0).expand(-1, 3, -1, -1)))  # fmt: skip
 
 
 def test_gradients_are_finite_where_nothing_is_active(tmp_path: Path) -> None:
     network = layers("VGG16")
     for value in network.parameters():
-        nn.init.constant_(value, -1.0)  # of white pictures no ReLU lets anything through
+        nn.init.constant_(value, -1.0)  # of white images no ReLU lets anything through
     save_tensors(tensors("VGG16", network), tmp_path / "lpips.safetensors")
     made = torch.ones(1, 3, 16, 16, requires_grad=True)
     LPIPS(tmp_path / "lpips.safetensors")(made, torch.rand(1, 3, 16, 16)).sum().backward()
@@ -107,7 +107,7 @@ def test_what_is_no_lpips_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "side"), [("VGG16", 16), ("AlexNet", 32)])
-def test_small_pictures_are_refused(kind: str, side: int, tmp_path: Path) -> None:
+def test_small_images_are_refused(kind: str, side: int, tmp_path: Path) -> None:
     save_tensors(tensors(kind, layers(kind)), tmp_path / "lpips.safetensors")
     distance = LPIPS(tmp_path / "lpips.safetensors")
     distance.check_side(side)

@@ -1,10 +1,10 @@
 import torch
 
-from scalegan.autoencoders.base import Identity
+from scalegan.autoencoders.pixels import Identity
 from scalegan.interfaces import Autoencoder
 
 
-def test_grey_is_exact() -> None:
+def test_gray_is_exact() -> None:
     images = torch.arange(256).to(torch.uint8).view(1, 1, 16, 16).expand(1, 3, -1, -1)
     autoencoder = Identity(1, 16)
     stored = autoencoder.encode(images)
@@ -19,7 +19,7 @@ def test_rgb_is_exact() -> None:
     assert torch.equal(autoencoder.decode(autoencoder.sample(autoencoder.encode(images))), images)
 
 
-def test_color_becomes_grey_by_its_luma() -> None:
+def test_color_becomes_gray_by_its_luma() -> None:
     primaries = torch.zeros(4, 3, 1, 1, dtype=torch.uint8)
     primaries[0, 0] = primaries[1, 1] = primaries[2, 2] = primaries[3] = 255
     assert Identity(1, 1).encode(primaries).flatten().tolist() == [76, 150, 29, 255]

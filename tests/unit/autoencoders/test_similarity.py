@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from scalegan.ops.similarity import C1, psnr, ssim, unlikeness
+from scalegan.autoencoders.similarity import C1, psnr, ssim, unlikeness
 
 
 def pair(side: int = 24, channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,7 +47,7 @@ def test_ssim_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize("side", [1, 2, 5, 8, 11, 12])
-def test_ssim_of_small_pictures(side: int) -> None:
+def test_ssim_of_small_images(side: int) -> None:
     a, b = pair(side)
     assert ssim(a, a).tolist() == pytest.approx([1, 1])
     assert torch.equal(ssim(a, b), ssim(b, a)) and (ssim(a, b) < 1).all()

@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
+from scalegan.autoencoders.similarity import psnr
 from scalegan.autoencoders.tiny import TAEF2, taef2, tiny
 from scalegan.errors import CheckpointError
 from scalegan.interfaces import Autoencoder
-from scalegan.ops.similarity import psnr
 from scalegan.runtime.files import save_tensors
-from tests import latents
-from tests.latents import config, pictures, save_tiny
+from tests.support import latents
+from tests.support.latents import config, images, save_tiny
 
 PHOTOS = latents.SHARED / "data" / "imagenet_sample"
 needs_taef2 = pytest.mark.skipif(not latents.TAEF2.is_dir(), reason=latents.WHY)
@@ -24,10 +24,10 @@ def test_tiny_is_diffusers_own(tmp_path: Path) -> None:
     autoencoder = tiny(config(save_tiny(tmp_path), "tiny"), 3, 16)
     assert isinstance(autoencoder, Autoencoder) and autoencoder.shape == (5, 4, 4)
     network = AutoencoderTiny.from_pretrained(tmp_path, low_cpu_mem_usage=False)
-    stored = autoencoder.encode(pictures())
+    stored = autoencoder.encode(inputs())
     assert stored.dtype == torch.float16
     with torch.no_grad():
-        expected = network.encode(pictures().float() / 127.5 - 1).latents
+        expected = network.encode(inputs().float() / 127.5 - 1).latents
         assert torch.allclose(stored.float(), expected, rtol=1e-3, atol=1e-3)
         decoded = network.decode(autoencoder.sample(stored)).sample
     shown = ((decoded + 1) * 127.5).round().clamp(0, 255)
@@ -39,13 +39,13 @@ def test_tiny_is_diffusers_own(tmp_path: Path) -> None:
 def photo(path: Path, side: int) -> torch.Tensor:
     """As the weights' README prepared them: bicubic to the short side, center crop."""
     with Image.open(path) as file:
-        picture = file.convert("RGB")
-    scale = side / min(picture.size)
-    size = round(picture.width * scale), round(picture.height * scale)
-    picture = picture.resize(size, Image.Resampling.BICUBIC)
+        image = file.convert("RGB")
+    scale = side / min(image.size)
+    size = round(image.width * scale), round(image.height * scale)
+    image = image.resize(size, Image.Resampling.BICUBIC)
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
-    picture = picture.crop((left, top, left + side, top + side))
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].contiguous()
+    image = image.crop((left, top, left + side, top + side))
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].contiguous()
 
 
 def decibels(paths: list[Path], side: int) -> torch.Tensor:
@@ -114,7 +114,7 @@ def test_taef2_without_statistics_keeps_its_own_scale(tmp_path: Path) -> None:
         tensors = getattr(network, part).half().state_dict()
         save_tensors(tensors, tmp_path / f"{part}.safetensors")
     autoencoder = taef2(config(tmp_path, "taef2"), 1, 16)
-    stored = autoencoder.encode(pictures(1))
+    stored = autoencoder.encode(images(1))
     assert stored.shape == (1, 32, 2, 2) and torch.equal(autoencoder.sample(stored), stored.float())
     assert {p.dtype for p in autoencoder.codec.network.parameters()} == {torch.float32}
 

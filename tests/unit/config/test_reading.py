@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from scalegan.config import (
+from scalegan.config.models import GAT_SIZES, GATConfig
+from scalegan.config.reading import (
     count_steps,
     parse,
     parse_duration,
@@ -15,9 +16,8 @@ from scalegan.config import (
     setting_names,
     write,
 )
+from scalegan.config.schema import AlignmentConfig, Config
 from scalegan.errors import ConfigError
-from scalegan.settings import AlignmentConfig, Config
-from scalegan.sizes import GAT_SIZES, GATConfig
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalegan.errors import CheckpointError, ConfigError
-from scalegan.models.biggan import BigGANDiscriminator, BigGANGenerator, generator_layers
-from scalegan.references.biggan import (
+from scalegan.config.models import BigGANConfig
+from scalegan.convert.biggan import (
     discriminator,
     generator,
     hub_config,
@@ -15,7 +14,8 @@ from scalegan.references.biggan import (
     model_config,
     rename,
 )
-from scalegan.sizes import BigGANConfig
+from scalegan.errors import CheckpointError, ConfigError
+from scalegan.models.biggan import BigGANDiscriminator, BigGANGenerator, generator_layers
 
 PORT = {
     "model": "BigGAN", "resolution": 32, "n_classes": 5, "G_ch": 2, "D_ch": 2, "dim_z": 18,
@@ -66,7 +66,7 @@ def hub_weights(hub: dict[str, Any] = HUB) -> dict[str, Tensor]:
 
     weights = {"embeddings.weight": draw(2, 5)}
 
-    def normalised(key: str, *shape: int, bias: bool = True) -> None:
+    def normalized(key: str, *shape: int, bias: bool = True) -> None:
         columns = math.prod(shape[1:])
         key = f"generator.{key}"
         weights[f"{key}.weight_orig"] = draw(*shape)
@@ -78,25 +78,25 @@ def hub_weights(hub: dict[str, Any] = HUB) -> dict[str, Tensor]:
         weights[f"generator.{key}.running_means"] = draw(5, width)
         weights[f"generator.{key}.running_vars"] = 0.5 + draw(5, width).abs()
 
-    normalised("gen_z", 16 * layers[0][0], 5)
+    normalized("gen_z", 16 * layers[0][0], 5)
     for index, (inputs, outputs) in enumerate(layers):
         index, hidden = index + (index >= place), inputs // 4
         for i, (a, b, kernel) in enumerate(
             [(inputs, hidden, 1), (hidden, hidden, 3), (hidden, hidden, 3), (hidden, outputs, 1)]
         ):
-            normalised(f"layers.{index}.conv_{i}", b, a, kernel, kernel)
+            normalized(f"layers.{index}.conv_{i}", b, a, kernel, kernel)
             statistics(f"layers.{index}.bn_{i}", a)
-            normalised(f"layers.{index}.bn_{i}.scale", a, 5, bias=False)
-            normalised(f"layers.{index}.bn_{i}.offset", a, 5, bias=False)
+            normalized(f"layers.{index}.bn_{i}.scale", a, 5, bias=False)
+            normalized(f"layers.{index}.bn_{i}.offset", a, 5, bias=False)
     few, half = width // 8, width // 2
     for part, b, a in (
         ("theta", few, width), ("phi", few, width), ("g", half, width), ("o_conv", width, half)
     ):  # fmt: skip
-        normalised(f"layers.{place}.snconv1x1_{part}", b, a, 1, 1, bias=False)
+        normalized(f"layers.{place}.snconv1x1_{part}", b, a, 1, 1, bias=False)
     weights[f"generator.layers.{place}.gamma"] = torch.tensor([0.6])
     statistics("bn", last)
     weights |= {"generator.bn.weight": 1 + draw(last), "generator.bn.bias": draw(last)}
-    normalised("conv_to_rgb", last, last, 3, 3)
+    normalized("conv_to_rgb", last, last, 3, 3)
     return weights
 
 

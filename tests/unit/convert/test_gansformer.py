@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from scalegan.convert import gansformer as reference
 from scalegan.errors import CheckpointError, ConfigError
+from scalegan.layers.transformer import direction_table
 from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
-from scalegan.ops.layers import direction_table
-from scalegan.references import gansformer as reference
 
 ROW = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 FILTER = torch.outer(ROW, ROW)

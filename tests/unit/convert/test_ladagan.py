@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scalegan.convert import ladagan
+from scalegan.convert.renaming import rename
 from scalegan.errors import CheckpointError, ConfigError
-from scalegan.references import ladagan
-from scalegan.references.tables import rename
 
 G_CONFIG = {"img_size": 64, "dim": [16, 8, 4], "noise_dim": 6, "heads": 2, "mlp_dim": [9, 8, 7]}
 D_CONFIG = {"img_size": 32, "enc_dim": [4, 8], "out_dim": [5, 6], "heads": 2, "mlp_dim": 7}

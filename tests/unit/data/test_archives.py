@@ -10,7 +10,7 @@ import pytest
 from scalegan.data import archives
 from scalegan.data.archives import webdataset, zipped
 from scalegan.errors import DataError
-from tests.hostile import encode, noise
+from tests.support.hostile import encode, noise
 from tests.unit.data.test_folders import read, reasons
 
 PNG, OTHER = encode(noise(0, 4, 4)), encode(noise(1, 4, 4))
@@ -51,7 +51,7 @@ def test_zip_without_labels(tmp_path: Path) -> None:
     for labels in (None, {"labels": None}):
         source = zipped(make_zip(tmp_path / "x.zip", {"a.png": PNG}, labels))
         assert read(source) == {"a.png": "all"}
-        assert source.notes[0].endswith("has no labels: all pictures are one class")
+        assert source.notes[0].endswith("has no labels: all images are one class")
 
 
 @pytest.mark.parametrize("around", ["", "data/"])
@@ -104,7 +104,7 @@ def test_unreadable_zips(tmp_path: Path) -> None:
 def test_webdataset(tmp_path: Path) -> None:
     make_tar(tmp_path / "b-000.tar", [
         ("./001.cls", b"1\n"), ("./001.jpg", PNG), ("dir/002.json", b'{"label": 0}'),
-        ("dir/002.seg.png", PNG), ("003.png", PNG), ("004.txt", b"no picture"), ("004.cls", b"0"),
+        ("dir/002.seg.png", PNG), ("003.png", PNG), ("004.txt", b"no image"), ("004.cls", b"0"),
         ("005.png", PNG), ("005.cls", b"x"), ("006.png", PNG), ("006.json", b"{"),
     ])  # fmt: skip
     make_tar(tmp_path / "a-000.tar.gz", [("001.jpg", OTHER), ("001.cls", b"2")], "w:gz")
@@ -132,8 +132,8 @@ def test_webdataset_is_read_once_where_its_classes_are_named(
         opened.append(shard)
         return whole(shard, *more)
 
-    monkeypatch.setattr(archives, "_samples", lambda shard, problems, with_pictures: samples(
-        shard, problems, with_pictures))  # fmt: skip
+    monkeypatch.setattr(archives, "_samples", lambda shard, problems, with_images: samples(
+        shard, problems, with_images))  # fmt: skip
     assert read(webdataset(path)) == {"x/1": "1"} and len(opened) == 2
     (tmp_path / "class_names.txt").write_text("cat\ndog\n")
     source = webdataset(path)
@@ -162,7 +162,7 @@ def test_a_truncated_shard_ends_alone(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         make_tar(tmp_path / f"{name}.tar", members)
     whole = (tmp_path / "a.tar").read_bytes()
-    (tmp_path / "a.tar").write_bytes(whole[: 512 * 4 * 2 + 512 * 3 + 20])  # in the third picture
+    (tmp_path / "a.tar").write_bytes(whole[: 512 * 4 * 2 + 512 * 3 + 20])  # in the third image
     (tmp_path / "b.tar").write_bytes(b"rubbish" * 200)
     source = webdataset(str(tmp_path))
     assert list(read(source)) == ["a/0", "a/1", *(f"c/{i}" for i in range(4))]

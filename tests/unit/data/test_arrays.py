@@ -21,21 +21,21 @@ def test_what_is_written_in_parts_numpy_reads(
     count: int, side: int, batch: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("arrays") / "a.npz"
-    pictures, labels = images(count, side), torch.arange(count) % 3
+    inputs, labels = images(count, side), torch.arange(count) % 3
     writer = ArrayWriter(path, count, side)
-    for part in pictures.split(batch):
+    for part in inputs.split(batch):
         writer.append(part)
     writer.close(labels)
     with np.load(path) as archive:
-        assert np.array_equal(archive["arr_0"], pictures.permute(0, 2, 3, 1).numpy())
+        assert np.array_equal(archive["arr_0"], inputs.permute(0, 2, 3, 1).numpy())
         assert np.array_equal(archive["arr_1"], labels.numpy())
-    assert torch.equal(torch.cat(list(read_images(path, batch))), pictures)
+    assert torch.equal(torch.cat(list(read_images(path, batch))), inputs)
     assert torch.equal(read_labels(path, count), labels)  # type: ignore[arg-type]
 
 
-def test_grey_is_repeated_and_labels_may_be_absent(tmp_path: Path) -> None:
-    grey = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
-    np.savez_compressed(tmp_path / "a.npz", grey)
+def test_gray_is_repeated_and_labels_may_be_absent(tmp_path: Path) -> None:
+    gray = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
+    np.savez_compressed(tmp_path / "a.npz", gray)
     (found,) = read_images(tmp_path / "a.npz", 8)
     assert found.shape == (2, 3, 4, 4) and (found == found[:, :1]).all()
     assert read_labels(tmp_path / "a.npz", 2) is None

@@ -6,9 +6,9 @@ import pytest
 from scalegan.data.folders import flat, folder
 from scalegan.data.images import MAX_BYTES
 from scalegan.data.sources import Source, escape, guess_kind, open_source
+from scalegan.data.tables import SOURCES
 from scalegan.errors import DataError
-from scalegan.registry import SOURCES
-from tests.hostile import encode, noise, write
+from tests.support.hostile import encode, noise, write
 
 PNG = encode(noise(0, 4, 4))
 
@@ -36,7 +36,7 @@ def test_folder_per_class(tmp_path: Path) -> None:
     assert list(read(source).items()) == list(expected.items())
     assert source.problems == []
     assert source.notes == [
-        "1 files are no pictures by name and content and were passed over, such as `cat/notes.txt`"
+        "1 files are no images by name and content and were passed over, such as `cat/notes.txt`"
     ]
     assert read(folder(str(tmp_path))) == expected
 
@@ -45,7 +45,7 @@ def test_folder_without_classes_is_one_class(tmp_path: Path) -> None:
     write(tmp_path / "pets", "a.png", PNG)
     source = folder(str(tmp_path / "pets"))
     assert read(source) == {"a.png": "pets"}
-    assert "has no class folders: all pictures are one class" in source.notes[0]
+    assert "has no class folders: all images are one class" in source.notes[0]
 
 
 def test_folders_named_like_splits_are_said(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_plain_paths_find_their_kind(tmp_path: Path) -> None:
         if kind not in ("zip", "npz") and name != "x.tar.gz":
             assert guess_kind(path) == kind
     write(tmp_path, "x.rar", b"")
-    with pytest.raises(DataError, match="is no kind of file that pictures are read from"):
+    with pytest.raises(DataError, match="is no kind of file that images are read from"):
         guess_kind(tmp_path / "x.rar")
     with pytest.raises(DataError, match=r"^the source `zip` needs a path$"):
         open_source("zip:", SOURCES)

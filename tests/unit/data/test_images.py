@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scalegan.data import images
-from scalegan.data.images import BadPicture, decode, encode_png, is_picture, load
-from tests.hostile import TIFF_HEADER, png
-from tests.hostile import encode as encoded
+from scalegan.data.images import BadImage, decode, encode_png, is_image, load
+from tests.support.hostile import TIFF_HEADER, png
+from tests.support.hostile import encode as encoded
 
 y, x = np.mgrid[:37, :90]
 WIDE = np.stack([(x * 7 + y * 3) % 256, (x * y) % 256, (x * x // 5 + y * 11) % 256], -1)
@@ -46,23 +46,23 @@ def test_halving_averages_boxes() -> None:
     assert load(blocks, 2)[0].tolist() == [[0, 100], [200, 40]]
 
 
-def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
+def test_a_image_of_the_right_size_is_left_as_it_is() -> None:
     expected = SQUARE.transpose(2, 0, 1)
     assert np.array_equal(load(SQUARE, 24), expected)
     assert np.array_equal(load(encoded(SQUARE), 24), expected)
     assert np.array_equal(load(encoded(SQUARE), None), expected)
 
 
-def test_grey_array_gets_three_channels() -> None:
+def test_gray_array_gets_three_channels() -> None:
     assert load(np.full((2, 2), 7, np.uint8), None).tolist() == [[[7, 7], [7, 7]]] * 3
 
 
-@pytest.mark.parametrize("grey", [True, False])
-def test_png_is_exact(grey: bool) -> None:
+@pytest.mark.parametrize("gray", [True, False])
+def test_png_is_exact(gray: bool) -> None:
     array = SQUARE.transpose(2, 0, 1)
-    array = np.ascontiguousarray(np.broadcast_to(array[:1], array.shape) if grey else array)
+    array = np.ascontiguousarray(np.broadcast_to(array[:1], array.shape) if gray else array)
     data = encode_png(array)
-    assert decode(data).mode == ("L" if grey else "RGB")
+    assert decode(data).mode == ("L" if gray else "RGB")
     assert np.array_equal(load(data, None), array)
 
 
@@ -80,17 +80,17 @@ COLORS = {
 
 @pytest.mark.parametrize("name", COLORS)
 def test_color_rule(name: str) -> None:
-    picture, expected = COLORS[name]
-    assert pixel(encoded(picture)) == expected
+    image, expected = COLORS[name]
+    assert pixel(encoded(image)) == expected
 
 
 def test_palette_with_transparency_lies_on_white() -> None:
-    picture = Image.new("P", (2, 2), 0)
-    picture.putpalette([10, 20, 30, 40, 50, 60])
-    picture.putpixel((1, 1), 1)
-    assert pixel(encoded(picture)) == [10, 20, 30]
+    image = Image.new("P", (2, 2), 0)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 1), 1)
+    assert pixel(encoded(image)) == [10, 20, 30]
     for transparency in (0, bytes([0, 255])):
-        data = encoded(picture, transparency=transparency)
+        data = encoded(image, transparency=transparency)
         assert pixel(data) == [255, 255, 255]
         assert load(data, None)[:, 1, 1].tolist() == [40, 50, 60]
 
@@ -108,10 +108,10 @@ def test_16_bit_color_keeps_the_high_byte() -> None:
 
 def test_values_without_a_range_are_refused() -> None:
     tiff = encoded(Image.new("F", (2, 2), 0.5), "TIFF")
-    with pytest.raises(BadPicture, match=r"^has floating-point values"):
+    with pytest.raises(BadImage, match=r"^has floating-point values"):
         load(tiff, None)
     deep = encoded(Image.new("I", (2, 2), 70_000), "TIFF")
-    with pytest.raises(BadPicture, match=r"^has 32-bit values beyond 0..65535"):
+    with pytest.raises(BadImage, match=r"^has 32-bit values beyond 0..65535"):
         load(deep, None)
     assert pixel(encoded(Image.new("I", (2, 2), 0x4321), "TIFF")) == [0x43] * 3
 
@@ -127,7 +127,7 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
     exif[images.ORIENTATION] = orientation
     stored = stored.transpose(turn) if turn is not None else stored
     data = encoded(stored, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
-    assert np.array_equal(np.asarray(decode(data).picture)[..., 0], upright)
+    assert np.array_equal(np.asarray(decode(data).image)[..., 0], upright)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
 )  # fmt: skip
 def test_broken_exif_makes_a_note(exif: bytes, note: str) -> None:
     decoded = decode(encoded(SQUARE, "JPEG", exif=exif))
-    assert decoded.picture.size == (24, 24)
+    assert decoded.image.size == (24, 24)
     assert len(decoded.notes) == 1 and note in decoded.notes[0]
 
 
@@ -154,8 +154,8 @@ JPEG, PNG = encoded(SQUARE, "JPEG"), encoded(SQUARE)
 FLIPPED = PNG[:-30] + bytes([PNG[-30] ^ 1]) + PNG[-29:]
 BAD = {
     "empty": (b"", "the file is empty"),
-    "text": (b"hello, world\n", "not a picture: it begins with b'hello, w'"),
-    "html": (b"<html>404</html>", "not a picture"),
+    "text": (b"hello, world\n", "not a image: it begins with b'hello, w'"),
+    "html": (b"<html>404</html>", "not a image"),
     "bomb": (png(9_999, 10_002, b""), "is 9999x10002; at most 100,000,000 pixels are decoded"),
     "large bomb": (png(2**31 - 1, 2**31 - 1, b""), "more than 100,000,000 pixels"),
     "short jpeg": (JPEG[: len(JPEG) // 2], "cannot be decoded: "),
@@ -164,14 +164,14 @@ BAD = {
     "png without its end": (PNG[:-12], "cannot be decoded: "),
     "flipped bit": (FLIPPED, "cannot be decoded: "),
     "png without rows": (png(24, 24, b""), "cannot be decoded: "),
-    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not a picture"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not a image"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_pictures_have_a_reason(name: str) -> None:
+def test_bad_images_have_a_reason(name: str) -> None:
     data, reason = BAD[name]
-    with pytest.raises(BadPicture) as caught:
+    with pytest.raises(BadImage) as caught:
         load(data, 8)
     assert str(caught.value).startswith(reason)
     assert "\n" not in str(caught.value)
@@ -183,28 +183,28 @@ def test_bad_arrays() -> None:
         np.zeros((4, 4, 4), np.uint8),
         np.zeros(4, np.uint8),
     ):
-        with pytest.raises(BadPicture, match="expected uint8"):
+        with pytest.raises(BadImage, match="expected uint8"):
             load(array, None)
-    with pytest.raises(BadPicture, match="no pixels"):
+    with pytest.raises(BadImage, match="no pixels"):
         load(np.zeros((0, 0), np.uint8), None)
 
 
 def test_sizes() -> None:
-    with pytest.raises(BadPicture, match=r"^is 90x37; expected a square, for no size was given$"):
+    with pytest.raises(BadImage, match=r"^is 90x37; expected a square, for no size was given$"):
         load(WIDE, None)
-    with pytest.raises(BadPicture, match=r"^is 90x37, smaller than 38; upscaling is not allowed$"):
+    with pytest.raises(BadImage, match=r"^is 90x37, smaller than 38; upscaling is not allowed$"):
         load(WIDE, 38)
     assert load(WIDE, 50, allow_upscaling=True).shape == (3, 50, 50)
-    with pytest.raises(BadPicture, match=r"^is 60000x1, too long"):
+    with pytest.raises(BadImage, match=r"^is 60000x1, too long"):
         load(np.zeros((1, 60_000), np.uint8), 256, allow_upscaling=True)
 
 
-def test_pictures_are_known_by_their_beginning() -> None:
+def test_images_are_known_by_their_beginning() -> None:
     kinds = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF"]
     for kind in [kind for kind in kinds if kind in images.Image.SAVE or Image.init()]:
         if kind in Image.SAVE:
-            assert is_picture(encoded(SQUARE, kind)[:16]), kind
-    assert not any(map(is_picture, (b"", b"P", b"P7", b"hello", b"PK\3\4", b"RIFF1234WAVE")))
+            assert is_image(encoded(SQUARE, kind)[:16]), kind
+    assert not any(map(is_image, (b"", b"P", b"P7", b"hello", b"PK\3\4", b"RIFF1234WAVE")))
 
 
 @settings(deadline=None, max_examples=60)
@@ -212,7 +212,7 @@ def test_pictures_are_known_by_their_beginning() -> None:
 def test_crop_always_fits(width: int, height: int, side: int) -> None:
     array = np.zeros((height, width), np.uint8)
     if min(width, height) < side:
-        with pytest.raises(BadPicture):
+        with pytest.raises(BadImage):
             load(array, side)
     assert load(array, side, allow_upscaling=True).shape == (3, side, side)
 
@@ -220,7 +220,7 @@ def test_crop_always_fits(width: int, height: int, side: int) -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from([JPEG, PNG, encoded(SQUARE, "GIF"), encoded(SQUARE, "TIFF"),
                         encoded(SQUARE, "WEBP"), encoded(SQUARE, "BMP")]), st.data())  # fmt: skip
-def test_damaged_bytes_give_a_picture_or_a_reason(whole: bytes, data: st.DataObject) -> None:
+def test_damaged_bytes_give_a_image_or_a_reason(whole: bytes, data: st.DataObject) -> None:
     damaged = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
     for _ in range(data.draw(st.integers(0, 8)) if damaged else 0):
         damaged[data.draw(st.integers(0, min(len(damaged), 80) - 1))] = data.draw(
@@ -228,7 +228,7 @@ def test_damaged_bytes_give_a_picture_or_a_reason(whole: bytes, data: st.DataObj
         )
     try:
         assert load(bytes(damaged), 8, allow_upscaling=True).shape == (3, 8, 8)
-    except BadPicture as error:
+    except BadImage as error:
         assert str(error)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scalegan.data.loader import Loader, order, permutation, share
-from scalegan.data.rows import Readable, Rows
+from scalegan.data.memory import Readable, Rows
 from scalegan.errors import DataError
 from scalegan.interfaces import Batch
 

@@ -2,80 +2,80 @@ import numpy as np
 import pytest
 import torch
 
-from scalegan.autoencoders.base import Identity
+from scalegan.autoencoders.pixels import Identity
 from scalegan.data.images import encode_png
-from scalegan.data.rows import collect, encode
+from scalegan.data.memory import collect, encode
 from scalegan.data.sources import Item, Problem, Source, class_notices
 from scalegan.errors import DataError
-from tests import tiny
+from tests.support import tiny
 
 
 def source(*images: np.ndarray) -> Source:
-    items = (Item(f"picture-{i}", image, i) for i, image in enumerate(images))
+    items = (Item(f"image-{i}", image, i) for i, image in enumerate(images))
     return Source(items, [f"class-{i}" for i in range(len(images))])
 
 
-GREY, COLOR = np.full((4, 4), 7, np.uint8), np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+GRAY, COLOR = np.full((4, 4), 7, np.uint8), np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
 
-def test_collect_grey_pictures() -> None:
-    pictures = collect(source(GREY, GREY + 1))
-    assert pictures.images.shape == (2, 3, 4, 4) and pictures.images.dtype == torch.uint8
-    assert pictures.images[1].unique().tolist() == [8]
-    assert pictures.labels.tolist() == [0, 1] and pictures.labels.dtype == torch.int64
-    assert pictures.class_names == ["class-0", "class-1"]
-    assert pictures.is_grey
+def test_collect_gray_images() -> None:
+    images = collect(source(GRAY, GRAY + 1))
+    assert images.images.shape == (2, 3, 4, 4) and images.images.dtype == torch.uint8
+    assert images.images[1].unique().tolist() == [8]
+    assert images.labels.tolist() == [0, 1] and images.labels.dtype == torch.int64
+    assert images.class_names == ["class-0", "class-1"]
+    assert images.is_gray
 
 
-def test_collect_color_pictures_and_grey_ones_among_them() -> None:
-    pictures = collect(source(GREY, COLOR))
-    assert not pictures.is_grey
-    assert torch.equal(pictures.images[1], torch.from_numpy(COLOR).permute(2, 0, 1))
-    assert pictures.images[0].unique().tolist() == [7]
+def test_collect_color_images_and_gray_ones_among_them() -> None:
+    images = collect(source(GRAY, COLOR))
+    assert not images.is_gray
+    assert torch.equal(images.images[1], torch.from_numpy(COLOR).permute(2, 0, 1))
+    assert images.images[0].unique().tolist() == [7]
 
 
-def test_color_pictures_without_color_are_grey() -> None:
-    assert collect(source(np.repeat(GREY[..., None], 3, axis=2))).is_grey
+def test_color_images_without_color_are_gray() -> None:
+    assert collect(source(np.repeat(GRAY[..., None], 3, axis=2))).is_gray
 
 
 def test_an_empty_source_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^the source holds no pictures$"):
+    with pytest.raises(DataError, match=r"^the source holds no images$"):
         collect(source())
 
 
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([GREY, GREY[:2, :2]], "picture `picture-1` is 2x2; expected 4x4"),
-        ([GREY[:, :3]], "picture `picture-0` is 3x4; expected a square, for no size was given"),
+        ([GRAY, GRAY[:2, :2]], "image `image-1` is 2x2; expected 4x4"),
+        ([GRAY[:, :3]], "image `image-0` is 3x4; expected a square, for no size was given"),
     ],
 )
-def test_pictures_of_other_shapes_are_refused(images: list[np.ndarray], message: str) -> None:
+def test_images_of_other_shapes_are_refused(images: list[np.ndarray], message: str) -> None:
     with pytest.raises(DataError) as caught:
         collect(source(*images))
     assert str(caught.value) == message
-    assert caught.value.hint.startswith("all pictures must be square and of one size; ")
+    assert caught.value.hint.startswith("all images must be square and of one size; ")
 
 
-def test_a_size_crops_and_bad_pictures_are_left_out_and_counted() -> None:
+def test_a_size_crops_and_bad_images_are_left_out_and_counted() -> None:
     items = [
         Item("good", encode_png(np.zeros((3, 8, 8), np.uint8)), 0),
         Item("wide", np.zeros((6, 9), np.uint8), 1),
-        Item("small", GREY, 1),
+        Item("small", GRAY, 1),
         Item("empty", b"", 1),
     ]
     problems = [Problem("lost", "has no label")]
-    pictures = collect(Source(iter(items), ["a", "b"], 4, problems, ["odd"]), size=6)
-    assert pictures.images.shape == (2, 3, 6, 6) and pictures.labels.tolist() == [0, 1]
-    assert pictures.notes == (
+    images = collect(Source(iter(items), ["a", "b"], 4, problems, ["odd"]), size=6)
+    assert images.images.shape == (2, 3, 6, 6) and images.labels.tolist() == [0, 1]
+    assert images.notes == (
         "odd",
-        "3 pictures or labels cannot be used and are left out, such as `lost`: has no label; "
+        "3 images or labels cannot be used and are left out, such as `lost`: has no label; "
         "`scalegan check` lists them all",
     )
 
 
-def test_a_source_of_bad_pictures_alone_is_refused() -> None:
-    with pytest.raises(DataError, match="no pictures; the first of 1 that were left out: the file"):
+def test_a_source_of_bad_images_alone_is_refused() -> None:
+    with pytest.raises(DataError, match="no images; the first of 1 that were left out: the file"):
         collect(Source(iter([Item("a", b"", 0)]), ["x"]))
 
 
@@ -84,8 +84,8 @@ def test_a_source_of_bad_pictures_alone_is_refused() -> None:
     [
         (["a", "b"], [0, 1], []),
         (["a"], [0], ["there is only one class: "]),
-        (["a", "b", "c"], [1], ["2 of 3 classes have no pictures: `a`, `c`"]),
-        (list("abcdefgh"), [0], ["7 of 8 classes have no pictures: `b`, `c`, `d`, `e`, `f`, ..."]),
+        (["a", "b", "c"], [1], ["2 of 3 classes have no images: `a`, `c`"]),
+        (list("abcdefgh"), [0], ["7 of 8 classes have no images: `b`, `c`, `d`, `e`, `f`, ..."]),
     ],
 )
 def test_class_notices(names: list[str], labels: list[int], notice: list[str]) -> None:
@@ -94,15 +94,15 @@ def test_class_notices(names: list[str], labels: list[int], notice: list[str]) -
 
 
 def test_encode_keeps_images_only_if_asked() -> None:
-    pictures = collect(source(GREY, GREY + 1))
-    rows = encode(pictures, Identity(1, 4), keep_images=False)
+    images = collect(source(GRAY, GRAY + 1))
+    rows = encode(images, Identity(1, 4), keep_images=False)
     assert rows.stored.shape == (2, 1, 4, 4) and rows.images is None
     assert rows.read(torch.tensor([0])).images is None
-    kept = encode(pictures, Identity(1, 4), keep_images=True)
-    assert torch.equal(kept.images, pictures.images)
+    kept = encode(images, Identity(1, 4), keep_images=True)
+    assert torch.equal(kept.images, images.images)
 
 
-def test_read_keeps_picture_label_and_image_of_a_row_together() -> None:
+def test_read_keeps_image_label_and_image_of_a_row_together() -> None:
     rows = tiny.rows(6, with_images=True)
     batch = rows.read(torch.tensor([4, 1, 4]))
     assert len(rows) == 6

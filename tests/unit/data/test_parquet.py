@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from scalegan.data.tables import parquet
+from scalegan.data.parquet import parquet
 from scalegan.errors import DataError
 from tests.conftest import PARITY
-from tests.hostile import encode, noise
+from tests.support.hostile import encode, noise
 from tests.unit.data.test_folders import read, reasons
 
 pyarrow = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow.parquet")
 
 CIFAR = PARITY.parent / "data" / "cifar10"
 PNG = encode(noise(0, 4, 4))
-PICTURES = [{"bytes": PNG, "path": f"{i}.png"} for i in range(3)]
+IMAGES = [{"bytes": PNG, "path": f"{i}.png"} for i in range(3)]
 NAMED = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
 
 
@@ -31,7 +31,7 @@ def make(path: Path, columns: dict[str, Any], features: Any = None, **metadata: 
 
 
 def test_hugging_face_layout(tmp_path: Path) -> None:
-    columns = {"image": PICTURES, "label": [1, -1, 0], "id": [b"1", b"2", b"3"]}
+    columns = {"image": IMAGES, "label": [1, -1, 0], "id": [b"1", b"2", b"3"]}
     source = parquet(make(tmp_path / "train.parquet", columns, NAMED))
     assert source.num_items == 3 and source.class_names == ["cat", "dog"]
     assert read(source) == {"train/00000000": "dog", "train/00000002": "cat"}
@@ -48,19 +48,18 @@ def test_names_from_other_places(tmp_path: Path) -> None:
 
 
 def test_labels_as_text_and_none(tmp_path: Path) -> None:
-    columns = {"image": PICTURES, "label": ["dog", None, "cat"]}
+    columns = {"image": IMAGES, "label": ["dog", None, "cat"]}
     source = parquet(make(tmp_path / "a.parquet", columns))
     assert list(read(source).values()) == ["dog", "cat"]
     assert reasons(source) == {"a/00000001": "has no label"}
     assert (
-        list(read(parquet(make(tmp_path / "b.parquet", {"image": PICTURES}))).values())
-        == ["all"] * 3
+        list(read(parquet(make(tmp_path / "b.parquet", {"image": IMAGES}))).values()) == ["all"] * 3
     )
 
 
 def test_several_columns_of_labels_need_a_choice(tmp_path: Path) -> None:
     kind = {"names": ["a", "b"], "_type": "ClassLabel"}
-    columns = {"img": PICTURES, "fine": [0, 1, 1], "coarse": [0, 0, 0]}
+    columns = {"img": IMAGES, "fine": [0, 1, 1], "coarse": [0, 0, 0]}
     path = make(tmp_path / "a.parquet", columns, {"fine": kind, "coarse": kind})
     with pytest.raises(DataError, match="several columns of labels: fine, coarse") as caught:
         parquet(path)
@@ -80,7 +79,7 @@ def test_cells_without_bytes(tmp_path: Path) -> None:
 
 
 def test_folders_read_the_training_split_and_name_damaged_files(tmp_path: Path) -> None:
-    columns = {"image": PICTURES, "label": [0, 1, 1]}
+    columns = {"image": IMAGES, "label": [0, 1, 1]}
     for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
         make(tmp_path / "data" / f"{name}.parquet", columns, NAMED)
     source = parquet(str(tmp_path))
@@ -95,8 +94,8 @@ def test_folders_read_the_training_split_and_name_damaged_files(tmp_path: Path) 
 
 
 def test_damage_inside_a_file_ends_that_file_alone(tmp_path: Path) -> None:
-    pictures = [{"bytes": encode(noise(i, 40, 40)), "path": ""} for i in range(400)]
-    columns = {"image": pictures, "label": [0] * 400}
+    images = [{"bytes": encode(noise(i, 40, 40)), "path": ""} for i in range(400)]
+    columns = {"image": images, "label": [0] * 400}
     for name in ("a", "b"):
         make(tmp_path / f"{name}.parquet", columns, NAMED)
     data = bytearray((tmp_path / "a.parquet").read_bytes())
@@ -114,7 +113,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.parquet").write_bytes(b"rubbish")
     with pytest.raises(DataError, match=r"is not a readable parquet file: cannot be read: "):
         parquet(str(tmp_path / "x.parquet"))
-    with pytest.raises(DataError, match=r"has 0 columns of encoded pictures among a$"):
+    with pytest.raises(DataError, match=r"has 0 columns of encoded images among a$"):
         parquet(make(tmp_path / "y.parquet", {"a": [1]}))
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(DataError, match="need pyarrow, which is not installed") as caught:
@@ -122,7 +121,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.hint == 'pip install "scalegan[parquet]"'
 
 
-@pytest.mark.skipif(not CIFAR.is_dir(), reason=f"needs real pictures in {CIFAR}")
+@pytest.mark.skipif(not CIFAR.is_dir(), reason=f"needs real images in {CIFAR}")
 def test_cifar() -> None:
     source = parquet(str(CIFAR / "test.parquet"))
     items = list(source.items)

@@ -11,17 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from scalegan import prepare as module
+from scalegan.data import prepare as module
+from scalegan.data.prepare import prepare
 from scalegan.data.shards import Shards, read_keys
 from scalegan.errors import DataError
-from scalegan.prepare import prepare
 from scalegan.runtime.files import locked
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three classes with 4 x 11 pictures of several sizes, two of them damaged."""
-    root = tmp_path_factory.mktemp("pictures")
+    """A folder of three classes with 4 x 11 images of several sizes, two of them damaged."""
+    root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for name in ("ant", "bee", "cow", "dog"):
         (root / name).mkdir()
@@ -52,36 +52,36 @@ def run(source: Path | str, out: Path, **options: Any) -> list[str]:
     return said
 
 
-def test_pictures_become_rows(folder: Path, tmp_path: Path) -> None:
+def test_images_become_rows(folder: Path, tmp_path: Path) -> None:
     said = run(folder, tmp_path / "out", keep_images=True)
     shards = Shards(tmp_path / "out", with_images=True)
     shards.verify()
     assert len(shards) == 42
-    assert [len(stored) for stored in shards.stored] == [19, 19, 4]  # 20 pictures each but the bad
+    assert [len(stored) for stored in shards.stored] == [19, 19, 4]  # 20 images each but the bad
     batch = shards.read(torch.arange(42))
     assert torch.equal(batch.stored, batch.images)
     assert batch.labels.bincount().tolist() == [10, 11, 10, 11]
     assert shards.manifest["class_names"] == ["ant", "bee", "cow", "dog"]
     assert shards.manifest["autoencoder"]["identity"]["kind"] == "identity"
     assert said[-1] == f"42 rows in 3 shards in `{tmp_path / 'out'}`"
-    assert any("44 pictures, 1 row(s) of 3x16x16 uint8 per picture" in line for line in said)
+    assert any("44 images, 1 row(s) of 3x16x16 uint8 per image" in line for line in said)
 
 
-def test_bad_pictures_are_listed_and_end_nothing(folder: Path, tmp_path: Path) -> None:
+def test_bad_images_are_listed_and_end_nothing(folder: Path, tmp_path: Path) -> None:
     said = run(folder, tmp_path / "out")
     lines = (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()
     found = {json.loads(line)["key"]: json.loads(line)["reason"] for line in lines}
     assert set(found) == {"ant/03.png", "cow/05.png"}
     assert found["ant/03.png"] == "the file is empty"
-    assert any(line.startswith("notice: 2 pictures or labels were left out") for line in said)
+    assert any(line.startswith("notice: 2 images or labels were left out") for line in said)
     keys = [key for path in sorted((tmp_path / "out").glob("shard-*")) for key in read_keys(path)]
     assert len(keys) == len(set(keys)) == 42 and not set(found) & set(keys)
 
 
-def test_strict_ends_at_the_first_bad_picture(folder: Path, tmp_path: Path) -> None:
+def test_strict_ends_at_the_first_bad_image(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         run(folder, tmp_path / "out", strict=True)
-    assert str(caught.value) == "picture `ant/03.png`: the file is empty"
+    assert str(caught.value) == "image `ant/03.png`: the file is empty"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
 
 
@@ -119,7 +119,7 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "size": ({"size": 8}, "its `size` is 16, not 8"),
     "mirror": ({"mirror": True}, "its `mirror` is False, not True"),
     "images": ({"keep_images": True}, "its `keep_images` is False, not True"),
-    "rows": ({"shard_rows": 10}, "its `shard_pictures` is 20, not 10"),
+    "rows": ({"shard_rows": 10}, "its `shard_images` is 20, not 10"),
     "upscaling": ({"allow_upscaling": True}, "its `allow_upscaling` is False, not True"),
 }
 
@@ -179,15 +179,15 @@ def test_two_at_a_time_are_refused(folder: Path, tmp_path: Path) -> None:
     run(folder, tmp_path)
 
 
-def test_grey_pictures_have_one_channel_and_colored_ones_among_them_three(tmp_path: Path) -> None:
-    grey = np.arange(30, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
-    np.savez(tmp_path / "grey.npz", grey, np.arange(30) % 2)
-    run(f"npz:{tmp_path / 'grey.npz'}", tmp_path / "grey", size=0)
-    colored = grey[..., None].repeat(3, -1)
+def test_gray_images_have_one_channel_and_colored_ones_among_them_three(tmp_path: Path) -> None:
+    gray = np.arange(30, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    np.savez(tmp_path / "gray.npz", gray, np.arange(30) % 2)
+    run(f"npz:{tmp_path / 'gray.npz'}", tmp_path / "gray", size=0)
+    colored = gray[..., None].repeat(3, -1)
     colored[29, 0, 0, 0] += 1
     np.savez(tmp_path / "color.npz", colored, np.arange(30) % 2)
     run(f"npz:{tmp_path / 'color.npz'}", tmp_path / "color", size=0)
-    assert Shards(tmp_path / "grey").shape == (1, 8, 8)
+    assert Shards(tmp_path / "gray").shape == (1, 8, 8)
     assert Shards(tmp_path / "color").shape == (3, 8, 8)
 
 
@@ -197,14 +197,14 @@ def test_one_class_and_empty_ones_are_told(tmp_path: Path) -> None:
     assert any(line.startswith("notice: there is only one class") for line in said)
     np.savez(tmp_path / "gap.npz", np.zeros((9, 8, 8), np.uint8), np.full(9, 2))
     said = run(f"npz:{tmp_path / 'gap.npz'}", tmp_path / "gap", size=0)
-    assert any("2 of 3 classes have no pictures: `0`, `1`" in line for line in said)
+    assert any("2 of 3 classes have no images: `0`, `1`" in line for line in said)
 
 
-def test_a_source_without_a_usable_picture_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "pictures" / "ant").mkdir(parents=True)
-    (tmp_path / "pictures" / "ant" / "0.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="holds no picture that can be used"):
-        run(tmp_path / "pictures", tmp_path / "out")
+def test_a_source_without_a_usable_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "images" / "ant").mkdir(parents=True)
+    (tmp_path / "images" / "ant" / "0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="holds no image that can be used"):
+        run(tmp_path / "images", tmp_path / "out")
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_work(
@@ -216,16 +216,16 @@ def test_a_disk_that_is_too_small_is_refused_before_the_work(
         run(folder, tmp_path)
 
 
-def test_a_class_of_damaged_pictures_alone_leaves_an_empty_shard(tmp_path: Path) -> None:
+def test_a_class_of_damaged_images_alone_leaves_an_empty_shard(tmp_path: Path) -> None:
     for name, count in (("ant", 10), ("bee", 10), ("cow", 5)):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(count):
-            path = tmp_path / "pictures" / name / f"{i}.png"
+            path = tmp_path / "images" / name / f"{i}.png"
             Image.new("RGB", (16, 16), (i, 0, 9)).save(path)
             if name == "bee":
                 path.write_bytes(b"\x89PNG")
     out = tmp_path / "out"
-    run(tmp_path / "pictures", out, shard_rows=10)
+    run(tmp_path / "images", out, shard_rows=10)
     shards = Shards(out)
     assert [len(stored) for stored in shards.stored] == [10, 0, 5]
     assert shards.read(torch.tensor([9, 10])).labels.tolist() == [0, 2]

@@ -23,21 +23,21 @@ from scalegan.data.sources import Item
 from scalegan.errors import DataError
 from scalegan.runtime.files import read_json, write_json
 
-SIDE, COUNTS = 4, (5, 3, 0, 2)  # pictures per shard; one shard has lost all of its own
+SIDE, COUNTS = 4, (5, 3, 0, 2)  # images per shard; one shard has lost all of its own
 RNG = np.random.default_rng(0)
-PICTURES = RNG.integers(0, 256, (sum(COUNTS), 3, SIDE, SIDE), dtype=np.uint8)
+IMAGES = RNG.integers(0, 256, (sum(COUNTS), 3, SIDE, SIDE), dtype=np.uint8)
 
 
 def write(out: Path, mirror: bool = False, keep_images: bool = False) -> Path:
-    """Shards whose stored rows are the pictures themselves."""
+    """Shards whose stored rows are the inputs themselves."""
     about, number = [], 0
     for shard, count in enumerate(COUNTS):
         path = out / shard_name(shard)
         with Writer(path, (3, SIDE, SIDE), "uint8", mirror, keep_images) as writer:
             for _ in range(count):
-                picture = PICTURES[number]
-                rows = np.stack([picture, picture[..., ::-1]][: 1 + mirror])
-                image = encode_png(picture) if keep_images else b""
+                tile = IMAGES[number]
+                rows = np.stack([tile, tile[..., ::-1]][: 1 + mirror])
+                image = encode_png(tile) if keep_images else b""
                 writer.append(f"key-{number}", number % 3, rows, image)
                 number += 1
             writer.leave_out(f"bad-{shard}", 1, "is bad")
@@ -57,7 +57,7 @@ def test_rows_come_back_in_any_order_across_shards(tmp_path: Path) -> None:
     indices = torch.tensor([9, 0, 4, 5, 0, 7, 8])
     batch = shards.read(indices)
     assert len(shards) == 10
-    assert torch.equal(batch.stored, torch.from_numpy(PICTURES)[indices])
+    assert torch.equal(batch.stored, torch.from_numpy(IMAGES)[indices])
     assert batch.labels.tolist() == [0, 0, 1, 2, 0, 1, 2]
     assert batch.labels.dtype == torch.int64 and batch.images is None
     assert shards.read(indices[:0]).stored.shape == (0, 3, SIDE, SIDE)
@@ -69,18 +69,18 @@ def test_what_is_read_is_a_copy(tmp_path: Path) -> None:
     assert shards.read(torch.tensor([0])).stored.any()
 
 
-def test_a_mirror_image_is_a_row_and_shares_the_bytes_of_its_picture(tmp_path: Path) -> None:
+def test_a_mirror_image_is_a_row_and_shares_the_bytes_of_its_image(tmp_path: Path) -> None:
     shards = Shards(write(tmp_path, mirror=True, keep_images=True), with_images=True)
     batch = shards.read(torch.tensor([2, 3, 11]))
-    picture = torch.from_numpy(PICTURES)
-    expected = torch.stack([picture[1], picture[1].flip(-1), picture[5].flip(-1)])
+    image = torch.from_numpy(IMAGES)
+    expected = torch.stack([image[1], image[1].flip(-1), image[5].flip(-1)])
     assert len(shards) == 20
     assert torch.equal(batch.stored, expected)
     assert batch.images is not None and torch.equal(batch.images, expected)
     assert read_keys(tmp_path / "shard-00000")[2:4] == ["key-1", "key-1#mirrored"]
 
 
-def test_pictures_are_decoded_only_where_they_are_asked_for(tmp_path: Path) -> None:
+def test_images_are_decoded_only_where_they_are_asked_for(tmp_path: Path) -> None:
     out = write(tmp_path, keep_images=True)
     (out / "shard-00000" / "images.bin").unlink()
     assert Shards(out).read(torch.tensor([0])).images is None
@@ -88,10 +88,10 @@ def test_pictures_are_decoded_only_where_they_are_asked_for(tmp_path: Path) -> N
 
 def test_the_header_is_what_numpy_writes(tmp_path: Path) -> None:
     stored = np.load(write(tmp_path) / "shard-00001" / "stored.npy")
-    assert np.array_equal(stored, PICTURES[5:8])
+    assert np.array_equal(stored, IMAGES[5:8])
 
 
-def test_left_out_pictures_are_listed_in_their_shard(tmp_path: Path) -> None:
+def test_left_out_images_are_listed_in_their_shard(tmp_path: Path) -> None:
     expected = [{"key": "bad-1", "label": 1, "reason": "is bad"}]
     assert read_left_out(write(tmp_path) / "shard-00001") == expected
 
@@ -171,7 +171,7 @@ DEFECTS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda out: np.save(out / FIRST / "labels.npy", np.full(5, 3)),
         "shard `shard-00000` in `OUT` is not usable: labels are not all within 0..2",
     ),
-    "pictures cut": (
+    "images cut": (
         lambda out: cut(out / FIRST / "images.bin"),
         "shard `shard-00000` in `OUT` is not usable: `images.bin` does not end where "
         "`offsets.npy` says",
@@ -184,7 +184,7 @@ DEFECTS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda out: flip(out / FIRST / "labels.npy", -8),
         "`labels.npy` of shard `shard-00000` in `OUT` does not match its digest",
     ),
-    "bit flipped in a picture": (
+    "bit flipped in a image": (
         lambda out: flip(out / "shard-00003" / "images.bin", -20),
         "`images.bin` of shard `shard-00003` in `OUT` does not match its digest",
     ),
@@ -207,16 +207,16 @@ def test_every_defect_has_its_sentence(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_shards_without_pictures_are_refused_where_a_teacher_looks(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no pictures, which a teacher") as caught:
+def test_shards_without_images_are_refused_where_a_teacher_looks(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no images, which a teacher") as caught:
         Shards(write(tmp_path), with_images=True)
     assert caught.value.hint == "prepare with --keep-images"
 
 
-def test_a_picture_that_breaks_while_training_is_named(tmp_path: Path) -> None:
+def test_a_image_that_breaks_while_training_is_named(tmp_path: Path) -> None:
     out = write(tmp_path, keep_images=True)
     flip(out / FIRST / "images.bin", 3)
-    with pytest.raises(DataError, match=r"^the picture of row 0 of shard `shard-00000`") as caught:
+    with pytest.raises(DataError, match=r"^the image of row 0 of shard `shard-00000`") as caught:
         Shards(out, with_images=True).read(torch.tensor([4, 0]))
     assert caught.value.hint == AGAIN
 
@@ -237,7 +237,7 @@ def test_the_fingerprint_is_that_of_the_rows(tmp_path: Path) -> None:
 
 
 def items(*keys: str) -> list[Item]:
-    """The first shard's pictures, with the one that was left out among them."""
+    """The first shard's images, with the one that was left out among them."""
     labels = {"bad-0": 1} | {f"key-{i}": i % 3 for i in range(10)}
     return [Item(key, b"", labels[key]) for key in keys]
 
@@ -253,10 +253,10 @@ def test_a_shard_is_compared_with_its_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "what"),
     [
-        (items(*KEYS[:-1]), "picture `key-4` is gone"),
-        (items(*KEYS, "key-5"), "picture `key-5` of class 2 was not there"),
-        (items("key-1", "key-0", *KEYS[2:]), "picture `key-1` of class 1 was not there"),
-        ([Item("key-0", b"", 2), *items(*KEYS[1:])], "picture `key-0` of class 2 was not there"),
+        (items(*KEYS[:-1]), "image `key-4` is gone"),
+        (items(*KEYS, "key-5"), "image `key-5` of class 2 was not there"),
+        (items("key-1", "key-0", *KEYS[2:]), "image `key-1` of class 1 was not there"),
+        ([Item("key-0", b"", 2), *items(*KEYS[1:])], "image `key-0` of class 2 was not there"),
     ],
 )
 def test_a_changed_source_is_refused(found: list[Item], what: str, tmp_path: Path) -> None:

@@ -41,11 +41,11 @@ def test_npz(file: Path) -> None:
     assert [item.key for item in items] == ["00000000", "00000001"]
     assert [item.label for item in items] == [2, 0]
     assert all((item.image == image).all() for item, image in zip(items, IMAGES, strict=True))
-    assert source.class_names == ["0", "1", "2"]  # a class without pictures keeps its place
+    assert source.class_names == ["0", "1", "2"]  # a class without images keeps its place
 
 
 @pytest.mark.parametrize("images", [IMAGES[..., 0], IMAGES[..., :1]])
-def test_npz_of_grey_pictures(file: Path, images: np.ndarray) -> None:
+def test_npz_of_gray_images(file: Path, images: np.ndarray) -> None:
     items = list(npz(archive(file, images, LABELS)).items)
     assert [item.image.shape for item in items] == [(4, 4), (4, 4)]
     assert (items[1].image == IMAGES[1, ..., 0]).all()
@@ -57,7 +57,7 @@ def test_npz_with_labels_of_any_integer_type(file: Path, kind: type) -> None:
     assert [(item.label, type(item.label)) for item in items] == [(2, int), (0, int)]
 
 
-def test_npz_of_one_picture_and_class(file: Path) -> None:
+def test_npz_of_one_image_and_class(file: Path) -> None:
     source = npz(archive(file, IMAGES[:1], np.array([0])))
     assert len(list(source.items)) == 1 and source.class_names == ["0"]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from scalegan.metrics import adapters
+from scalegan.evaluation import adapters
 from scalegan.metrics.inception_score import inception_score
 from scalegan.metrics.kernel import kernel_distance
 from scalegan.metrics.statistics import moments

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from scalegan.errors import DataError
+from scalegan.evaluation.collect import Collector, Seen, Shown, split
 from scalegan.interfaces import Features, Images
-from scalegan.metrics.collect import Collector, Seen, Shown, split
 from scalegan.metrics.statistics import moments
 from scalegan.runtime.world import World
 
@@ -33,22 +33,22 @@ def images(count: int = 30, side: int = 4, seed: int = 0) -> Images:
     return torch.randint(0, 256, (count, 3, side, side), generator=rng).to(torch.uint8)
 
 
-def see(pictures: Images, order: torch.Tensor, batch_size: int, kinds: set[str]) -> Seen:
+def see(images: Images, order: torch.Tensor, batch_size: int, kinds: set[str]) -> Seen:
     collector = Collector({"a": Means()}, kinds)
-    labels = torch.arange(len(pictures)) % 3
+    labels = torch.arange(len(images)) % 3
     for part in order.split(batch_size):
-        collector.add(Shown(pictures[part], labels[part], part))
+        collector.add(Shown(images[part], labels[part], part))
     return collector.finish(ALONE, kind="test")
 
 
 def test_order_and_batch_size_change_nothing() -> None:
-    pictures = images()
-    straight = see(pictures, torch.arange(30), 30, ALL)
-    mixed = see(pictures, torch.randperm(30, generator=torch.Generator().manual_seed(1)), 7, ALL)
+    inputs = images()
+    straight = see(inputs, torch.arange(30), 30, ALL)
+    mixed = see(inputs, torch.randperm(30, generator=torch.Generator().manual_seed(1)), 7, ALL)
     a, b = straight.sides["a"], mixed.sides["a"]
     assert a.bank is not None and b.bank is not None and a.moments and b.moments
     assert torch.equal(a.bank, b.bank) and torch.equal(a.labels, b.labels)  # type: ignore[arg-type]
-    assert torch.equal(a.images, pictures) and torch.equal(b.images, pictures)  # type: ignore[arg-type]
+    assert torch.equal(a.images, inputs) and torch.equal(b.images, inputs)  # type: ignore[arg-type]
     assert torch.equal(a.moments.covariance, b.moments.covariance)
     assert straight.about == mixed.about
     assert straight.about["num_images"] == 30 and straight.about["side"] == 4
@@ -66,14 +66,14 @@ def test_every_network_looks_once_and_only_what_is_taken_is_kept() -> None:
 
 
 def test_the_digest_knows_the_images_and_not_their_order() -> None:
-    def digest(pictures: Images) -> str:
-        return see(pictures, torch.arange(len(pictures)), 8, set()).about["digest"]
+    def digest(inputs: Images) -> str:
+        return see(inputs, torch.arange(len(inputs)), 8, set()).about["digest"]
 
-    pictures = images()
-    assert digest(pictures) == digest(pictures.flip(0))
-    other = pictures.clone()
+    inputs = images()
+    assert digest(inputs) == digest(inputs.flip(0))
+    other = inputs.clone()
     other[3, 0, 0, 0] += 1
-    assert digest(other) != digest(pictures)
+    assert digest(other) != digest(inputs)
 
 
 def test_images_without_labels_have_none() -> None:

@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 
 import scalegan
+from scalegan.data.prepare import prepare
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.inputs import Drawing, Stream, labels_of, open_stream, translate
-from scalegan.prepare import prepare
+from scalegan.evaluation.images import Drawing, Stream, labels_of, open_stream, translate
+from scalegan.inference.sampling import labels_for
+from scalegan.inference.snapshot import Card, save
 from scalegan.runtime.world import World
-from scalegan.sample import labels_for
-from scalegan.snapshot import Card, save
 from scalegan.train.build import build_networks
-from tests import tiny
+from tests.support import tiny
 
 ALONE = World(0, 1, torch.device("cpu"))
 NAMES = ["cat", "dog", "owl"]
@@ -23,18 +23,18 @@ NAMES = ["cat", "dog", "owl"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same twelve pictures as a folder, an archive and shards; and a snapshot."""
+    """The same twelve images as a folder, an archive and shards; and a snapshot."""
     folder = tmp_path_factory.mktemp("place")
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
-    for i, picture in enumerate(pixels):
-        path = folder / "pictures" / NAMES[i // 4] / f"{i:02d}.png"
+    for i, image in enumerate(pixels):
+        path = folder / "images" / NAMES[i // 4] / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
-    np.savez(folder / "pictures.npz", pixels, np.arange(12) // 4)
+        Image.fromarray(image).save(path)
+    np.savez(folder / "images.npz", pixels, np.arange(12) // 4)
     for keep in (True, False):
         out = folder / f"shards-{keep}"
-        prepare(str(folder / "pictures"), out, keep_images=keep, mirror=keep, workers=1,
+        prepare(str(folder / "images"), out, keep_images=keep, mirror=keep, workers=1,
                 tell=lambda _: None)  # fmt: skip
     config = tiny.config()
     generator, discriminator = build_networks(config, (1, 8, 8), 3)
@@ -50,19 +50,19 @@ def read(stream: Stream) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return images[order], labels[order], positions[order]
 
 
-@pytest.mark.parametrize("name", ["pictures", "pictures.npz", "shards-True", "shards-False"])
+@pytest.mark.parametrize("name", ["images", "images.npz", "shards-True", "shards-False"])
 def test_all_hold_the_same_images(place: Path, name: str) -> None:
     stream = open_stream(str(place / name), Drawing(batch_size=5), ALONE)
     assert stream.count == 12 and stream.about["requested"] == 12
     images, labels, _ = read(stream)
-    with np.load(place / "pictures.npz") as archive:
+    with np.load(place / "images.npz") as archive:
         assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), archive["arr_0"])
         assert np.array_equal(labels.numpy(), archive["arr_1"])
     expected = ["0", "1", "2"] if name.endswith("npz") else NAMES
     assert stream.class_names == expected
 
 
-@pytest.mark.parametrize("name", ["pictures", "pictures.npz", "shards-True", "snapshot"])
+@pytest.mark.parametrize("name", ["images", "images.npz", "shards-True", "snapshot"])
 def test_ranks_share_without_overlap(place: Path, name: str) -> None:
     drawing = Drawing(num=9, batch_size=2)
     whole = read(open_stream(str(place / name), drawing, ALONE))
@@ -77,12 +77,12 @@ def test_ranks_share_without_overlap(place: Path, name: str) -> None:
 
 
 def test_a_choice_is_random_seeded_and_not_too_large(place: Path) -> None:
-    where = str(place / "pictures.npz")
+    where = str(place / "images.npz")
     chosen = [
         read(open_stream(where, Drawing(num=4, seed=s), ALONE))[2].tolist() for s in (0, 0, 1)
     ]
     assert chosen[0] == chosen[1] != chosen[2]
-    assert chosen[0] != [0, 1, 2, 3], "the first pictures would be of one class"
+    assert chosen[0] != [0, 1, 2, 3], "the first images would be of one class"
     with pytest.raises(DataError, match="12 images but 13"):
         open_stream(where, Drawing(num=13), ALONE)
 
@@ -114,11 +114,11 @@ def test_class_policies() -> None:
     assert torch.equal(late[:5], labels_of(10, 3, Drawing(classes="uniform"), None)[5:])
 
 
-def test_pictures_are_cropped_alike(place: Path) -> None:
+def test_images_are_cropped_alike(place: Path) -> None:
     found = [read(open_stream(str(place / name), Drawing(size=4), ALONE))[0]
-             for name in ("pictures", "pictures.npz")]  # fmt: skip
+             for name in ("images", "images.npz")]  # fmt: skip
     assert torch.equal(*found) and found[0].shape[-1] == 4
-    with pytest.raises(ConfigError, match="hold pictures of 8"):
+    with pytest.raises(ConfigError, match="hold images of 8"):
         open_stream(str(place / "shards-True"), Drawing(size=4), ALONE)
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from scalegan.errors import ConfigError
+from scalegan.evaluation.collect import Collector, Seen, Shown
+from scalegan.evaluation.measure import Context, Metric, Number, kinds_of, measure
+from scalegan.evaluation.protocol import comparable, fingerprint, refuse_unlike
+from scalegan.evaluation.tables import METRIC_GROUPS, METRICS
 from scalegan.interfaces import Features, Images
-from scalegan.metrics.collect import Collector, Seen, Shown
-from scalegan.metrics.evaluate import Context, Metric, Number, kinds_of, measure
-from scalegan.metrics.protocol import comparable, fingerprint, refuse_unlike
-from scalegan.registry import METRIC_GROUPS, METRICS
 from scalegan.runtime.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -30,7 +30,7 @@ class Colors:
         return self.about
 
 
-def pictures(count: int, seed: int = 0, low: int = 0) -> Images:
+def images(count: int, seed: int = 0, low: int = 0) -> Images:
     rng = torch.Generator().manual_seed(seed)
     return torch.randint(low, 256, (count, 3, 4, 4), generator=rng).to(torch.uint8)
 
@@ -54,14 +54,14 @@ def run(
 
 
 def test_the_same_images_are_at_no_distance_and_others_are() -> None:
-    real = pictures(200)
-    same, other = run(["fid"], real, real), run(["fid"], real, pictures(200, 1, low=100))
+    real = images(200)
+    same, other = run(["fid"], real, real), run(["fid"], real, images(200, 1, low=100))
     assert same["fd"].value == pytest.approx(0, abs=1e-9)
     assert other["fd"].value and other["fd"].value > 0.1
 
 
 def test_a_collapsed_generator_is_precise_and_recalls_nothing() -> None:
-    real = pictures(100)
+    real = images(100)
     found = run(["pr", "dc", "copies"], real, real[:1].repeat(100, 1, 1, 1))
     assert found["precision"].value == 1 and found["recall"].value == pytest.approx(0.01, abs=0.02)
     assert found["copied_share"].value == 1 and found["duplicate_share"].value == 0.99
@@ -72,7 +72,7 @@ def test_a_collapsed_generator_is_precise_and_recalls_nothing() -> None:
 
 def test_every_metric_of_the_table_yields_numbers_with_protocol() -> None:
     names = [name for name in METRICS if name != "cas"]
-    found = run(names, pictures(120), pictures(100, 1), with_floor=True)
+    found = run(names, images(120), images(100, 1), with_floor=True)
     assert {number.metric for number in found.values()} == set(names)
     for number in found.values():
         assert number.value is not None, number.name
@@ -89,34 +89,34 @@ def test_every_metric_of_the_table_yields_numbers_with_protocol() -> None:
 
 
 def test_the_floor_is_two_halves_of_the_real_images() -> None:
-    found = run(["fid", "pr"], pictures(400), pictures(100, 1, low=200), with_floor=True)
+    found = run(["fid", "pr"], images(400), images(100, 1, low=200), with_floor=True)
     assert 0 < found["fd"].floor < found["fd"].value / 10  # type: ignore[operator]
     assert found["recall"].floor > found["recall"].value  # type: ignore[operator]
-    assert run(["fid"], pictures(40), pictures(40, 1))["fd"].floor is None
+    assert run(["fid"], images(40), images(40, 1))["fd"].floor is None
 
 
 def test_published_names_are_for_published_protocols() -> None:
-    real, network = pictures(60), Colors(standard=True)
+    real, network = images(60), Colors(standard=True)
     found = run(["fid"], real, real, network)
     assert [number.title for number in found.values()] == ["FID-60"]
     assert list(found) == ["fid"]
 
 
 def test_few_images_and_missing_classes_are_marked() -> None:
-    found = run(["fid", "per-class"], pictures(100), pictures(5, 1, low=200))
+    found = run(["fid", "per-class"], images(100), images(5, 1, low=200))
     assert any("too few" in mark for mark in found["fd"].marks)
     assert any("1 classes have too few" in mark for mark in found["per-class"].marks)
 
 
 def test_what_is_lacking_is_said() -> None:
-    network, fake = Colors(), pictures(50)
+    network, fake = Colors(), images(50)
     seen = see(fake, {"moments", "bank"}, network)
     arguments: Any = (METRICS, {"colors": network}, None, seen, Context(2))
     with pytest.raises(ConfigError, match="`fid` needs a reference"):
         measure(["fid"], *arguments)
     with pytest.raises(ConfigError, match="`accuracy` needs verdicts of the fake images") as error:
         measure(["accuracy"], *arguments)
-    assert "judge" in error.value.hint
+    assert "classifier" in error.value.hint
 
 
 class Pair(NamedTuple):
@@ -127,7 +127,7 @@ class Pair(NamedTuple):
 def test_a_new_metric_is_a_function_and_a_line() -> None:
     table = {"pair": Metric("pair", lambda bank, k=7: Pair(len(bank), k), ("fake.bank",))}
     network = Colors()
-    fake = see(pictures(9), {"bank"}, network)
+    fake = see(images(9), {"bank"}, network)
     one, two = measure(["pair"], table, {"colors": network}, None, fake, Context(0))
     assert (one.name, one.value, two.name, two.value) == ("one", 9, "two", 7)
     assert one.protocol["variant"]["k"] == 7 and one.num_real == 0
@@ -145,7 +145,7 @@ def test_a_new_metric_is_a_function_and_a_line() -> None:
     ],
 )
 def test_unlike_numbers_are_refused(part: str, key: str, value: Any, message: str) -> None:
-    number = run(["pr"], pictures(60), pictures(50, 1))["precision"]
+    number = run(["pr"], images(60), images(50, 1))["precision"]
     refuse_unlike("precision", number.protocol, number.protocol)
     other = dict(number.protocol)
     if part:
@@ -158,7 +158,7 @@ def test_unlike_numbers_are_refused(part: str, key: str, value: Any, message: st
 
 
 def test_truncation_and_paths_do_not_forbid_a_comparison() -> None:
-    number = run(["pr"], pictures(60), pictures(50, 1))["precision"]
+    number = run(["pr"], images(60), images(50, 1))["precision"]
     other = number.protocol | {"samples": number.protocol["samples"] | {"truncation": 0.5}}
     other["features"] = other["features"] | {"path": "elsewhere", "label": "x"}
     assert comparable(other) == comparable(number.protocol)

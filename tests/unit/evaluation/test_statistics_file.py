@@ -5,19 +5,19 @@ import pytest
 import torch
 
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.command import look_at
-from scalegan.evaluation.inputs import Drawing
-from scalegan.evaluation.reference import is_statistics, load_reference, save_reference
-from scalegan.metrics.collect import Seen
-from scalegan.metrics.evaluate import kinds_of
-from scalegan.registry import METRICS
-from tests.unit.metrics.test_evaluate import ALONE, Colors, pictures, see
+from scalegan.evaluation.collect import Seen
+from scalegan.evaluation.evaluate import look_at
+from scalegan.evaluation.images import Drawing
+from scalegan.evaluation.measure import kinds_of
+from scalegan.evaluation.statistics_file import is_statistics, load_reference, save_reference
+from scalegan.evaluation.tables import METRICS
+from tests.unit.evaluation.test_measure import ALONE, Colors, images, see
 
 KINDS = {"moments", "spatial", "bank", "labels", "hashes"}
 
 
 def saved(path: Path, kinds: set[str] = KINDS) -> Seen:
-    seen = see(pictures(40), kinds, Colors(), kind="test")
+    seen = see(images(40), kinds, Colors(), kind="test")
     save_reference(path, seen, Colors())
     return seen
 
@@ -32,11 +32,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert torch.equal(side.moments.covariance, expected.moments.covariance)
     for name in ("bank", "labels", "hashes"):
         assert torch.equal(getattr(side, name), getattr(expected, name))
-    assert about["digest"] == seen.about["digest"], "as if the pictures were there"
+    assert about["digest"] == seen.about["digest"], "as if the images were there"
     assert side.spatial is not None
 
 
-def test_without_a_bank_the_file_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
+def test_without_a_bank_the_file_does_not_grow_with_the_images(tmp_path: Path) -> None:
     saved(tmp_path / "r.npz", {"moments"})
     side, _ = load_reference(tmp_path / "r.npz", Colors())
     assert side.moments and side.bank is side.labels is side.hashes is None
@@ -50,9 +50,9 @@ def test_statistics_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_files_of_adm_are_for_the_standard_network(tmp_path: Path) -> None:
     path = tmp_path / "adm.npz"
-    seen = see(pictures(40), KINDS, Colors()).sides["colors"]
+    seen = see(images(40), KINDS, Colors()).sides["colors"]
     assert seen.moments and seen.spatial
-    some = pictures(10, 1)
+    some = images(10, 1)
     values = {"mu": seen.moments.mean, "sigma": seen.moments.covariance}
     values |= {"mu_s": seen.spatial.mean, "sigma_s": seen.spatial.covariance}
     np.savez(path, some.permute(0, 2, 3, 1).numpy(), **{k: v.numpy() for k, v in values.items()})
@@ -63,7 +63,7 @@ def test_files_of_adm_are_for_the_standard_network(tmp_path: Path) -> None:
     found, _ = look_at(str(path), {"colors": network}, kinds, Drawing(), ALONE, print)
     side = found.sides["colors"]
     assert side.moments and torch.equal(side.moments.mean, seen.moments.mean)
-    assert side.bank is not None and len(side.bank) == 10, "of its pictures, for precision"
+    assert side.bank is not None and len(side.bank) == 10, "of its images, for precision"
 
 
 @pytest.mark.parametrize("change", ["shape", "nan", "lack"])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from scalegan.config.schema import TEACHER_WIDTHS
 from scalegan.errors import ConfigError
 from scalegan.features import dinov2
-from scalegan.registry import FEATURES
-from scalegan.settings import TEACHER_WIDTHS
-from tests import teachers
+from scalegan.features.tables import FEATURES
+from tests.support import teachers
 
 CPU = torch.device("cpu")
 VARIANTS = [("dinov2-s", False), ("dinov2-s-reg", True)]
@@ -22,12 +22,12 @@ def test_at_the_native_side_it_is_the_library_s_forward(
     name: str, has_registers: bool, tmp_path: Path
 ) -> None:
     teacher = FEATURES[name](str(teachers.folder(tmp_path, has_registers)), CPU, 70)
-    pictures = torch.randn(2, 3, 70, 70)
+    images = torch.randn(2, 3, 70, 70)
     with torch.no_grad():
-        expected = teachers.network(has_registers)(pictures).last_hidden_state
+        expected = teachers.network(has_registers)(images).last_hidden_state
     keep = [0, *range(1 + teachers.REGISTERS * has_registers, expected.shape[1])]
-    assert teacher(pictures).shape == (2, 1 + 25, 16)
-    assert torch.equal(teacher(pictures), expected[:, keep])
+    assert teacher(images).shape == (2, 1 + 25, 16)
+    assert torch.equal(teacher(images), expected[:, keep])
 
 
 @pytest.mark.parametrize(("name", "has_registers"), VARIANTS)
@@ -35,18 +35,18 @@ def test_another_side_has_its_positions_resampled_once(
     name: str, has_registers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher = FEATURES[name](str(teachers.folder(tmp_path, has_registers)), CPU, 42)
-    pictures = torch.randn(2, 3, 42, 42)
+    images = torch.randn(2, 3, 42, 42)
     own = teachers.network(has_registers)
     table = dinov2.resample_positions(own.embeddings.position_embeddings.detach(), 3)
     own.embeddings.position_embeddings = torch.nn.Parameter(table)
     with torch.no_grad():
-        expected = own(pictures).last_hidden_state
+        expected = own(images).last_hidden_state
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("interpolated inside the forward")
 
     monkeypatch.setattr(torch.nn.functional, "interpolate", refuse)
-    features = teacher(pictures)
+    features = teacher(images)
     assert features.shape == (2, 1 + 9, 16)
     torch.testing.assert_close(features[:, :1], expected[:, :1], rtol=0, atol=0)
     torch.testing.assert_close(features[:, 1:], expected[:, -9:], rtol=0, atol=0)
@@ -89,11 +89,11 @@ def test_frozen_in_float32_or_the_autocast_around_it(tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
     assert {parameter.dtype for parameter in teacher.network.parameters()} == {torch.float32}
     assert not teacher.network.training
-    pictures = torch.randn(1, 3, 70, 70, requires_grad=True)
-    exact = teacher(pictures)
+    images = torch.randn(1, 3, 70, 70, requires_grad=True)
+    exact = teacher(images)
     assert not exact.requires_grad
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = teacher(pictures)
+        rounded = teacher(images)
     assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
     torch.testing.assert_close(rounded, exact, rtol=0, atol=0.1)
 
@@ -149,7 +149,7 @@ def test_mistakes_get_a_sentence(tmp_path: Path) -> None:
         "`objective.alignment.side` is 50; the teacher's patches need a multiple of 14"
     )
     teacher = dinov2.dinov2("dinov2-s", path, CPU, 42)
-    with pytest.raises(ConfigError, match=r"^the teacher was made for pictures of side 42, not 70"):
+    with pytest.raises(ConfigError, match=r"^the teacher was made for images of side 42, not 70"):
         teacher(torch.zeros(1, 3, 70, 70))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.features import inception as module
 from scalegan.features.inception import NAMES, Inception, Network, inception
-from scalegan.ops.resize import clean_bicubic, halfpixel_bilinear
+from scalegan.features.resize import clean_bicubic, halfpixel_bilinear
 
 
 @functools.cache

@@ -9,10 +9,10 @@ from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel, ViTCo
 
 from scalegan.errors import ConfigError
 from scalegan.features.dinov2 import dinov2, dinov2_features
+from scalegan.features.pretrained import preprocessing, transformers_model
 from scalegan.features.timm_model import timm_model
-from scalegan.features.transformers_model import preprocessing, transformers_model
 from scalegan.interfaces import FeatureNetwork
-from tests import teachers
+from tests.support import teachers
 
 CPU = torch.device("cpu")
 
@@ -71,7 +71,7 @@ def test_what_is_no_image_model_is_refused(tmp_path: Path) -> None:
         preprocessing(tmp_path, 224)
 
 
-def test_dinov2_features_are_the_class_token_of_a_stretched_picture(tmp_path: Path) -> None:
+def test_dinov2_features_are_the_class_token_of_a_stretched_image(tmp_path: Path) -> None:
     path = str(teachers.folder(tmp_path / "s"))
     network = dinov2_features("dinov2-s", path, CPU)
     assert isinstance(network, FeatureNetwork)

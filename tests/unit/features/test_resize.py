@@ -3,10 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
-from scalegan.ops.resize import FILTERS
+from scalegan.features.resize import FILTERS
 
 
-def pictures(height: int, width: int, count: int = 2) -> torch.Tensor:
+def images(height: int, width: int, count: int = 2) -> torch.Tensor:
     rng = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 3, height, width), generator=rng).to(torch.uint8)
 
@@ -21,13 +21,13 @@ def test_all_stretch_to_a_square_and_keep_what_is_flat(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_the_same_side_changes_nothing(name: str) -> None:
-    images = pictures(8, 8)
+    images = inputs(8, 8)
     assert (FILTERS[name](images, 8) - images).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_images_do_not_know_of_each_other(name: str) -> None:
-    images = pictures(13, 10, count=3)
+    images = inputs(13, 10, count=3)
     result = FILTERS[name](images, 7)
     assert torch.equal(result[1:2], FILTERS[name](images[1:2], 7))
 
@@ -49,20 +49,20 @@ def test_tf1_bilinear_does_not_smooth_what_it_shrinks() -> None:
 
 @pytest.mark.parametrize("size", [(12, 12), (9, 20)])
 def test_eight_bit_bicubic_is_pillow(size: tuple[int, int]) -> None:
-    images = pictures(*size)
+    images = inputs(*size)
     ours = FILTERS["pillow-bicubic"](images, 7)
     for image, result in zip(images, ours, strict=True):
-        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-        theirs = np.asarray(picture.resize((7, 7), Image.Resampling.BICUBIC))
+        tile = Image.fromarray(image.permute(1, 2, 0).numpy())
+        theirs = np.asarray(tile.resize((7, 7), Image.Resampling.BICUBIC))
         assert (result.permute(1, 2, 0).numpy() == theirs).all()
 
 
-def test_tall_pictures_are_shrunk_in_columns_first() -> None:
+def test_tall_images_are_shrunk_in_columns_first() -> None:
     """Pillow's order since version 13, whatever version is installed."""
-    image = pictures(64, 48, count=1)
-    picture = Image.fromarray(image[0].permute(1, 2, 0).numpy())
+    image = inputs(64, 48, count=1)
+    tile = Image.fromarray(image[0].permute(1, 2, 0).numpy())
     bicubic = Image.Resampling.BICUBIC
     for side, between in ((41, (48, 41)), (19, (19, 64))):
-        theirs = np.asarray(picture.resize(between, bicubic).resize((side, side), bicubic))
+        theirs = np.asarray(tile.resize(between, bicubic).resize((side, side), bicubic))
         ours = FILTERS["pillow-bicubic"](image, side)[0].permute(1, 2, 0).numpy()
         assert (ours == theirs).all()

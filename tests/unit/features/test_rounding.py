@@ -1,6 +1,6 @@
 import torch
 
-from scalegan.ops.rounding import RULES
+from scalegan.features.rounding import RULES
 
 
 def test_rules_by_hand() -> None:

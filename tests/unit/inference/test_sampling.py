@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from scalegan.autoencoders.base import Identity
+from scalegan.autoencoders.pixels import Identity
 from scalegan.errors import ConfigError
+from scalegan.inference.sampling import labels_for, noise_for, paint, sample, styles_for
 from scalegan.models.gat import GATGenerator
-from scalegan.sample import labels_for, noise_for, paint, sample, styles_for
-from tests import tiny
+from tests.support import tiny
 
 IDENTITY = Identity(1, 8)
 

@@ -4,11 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
-from scalegan.runtime.files import MANIFEST, digest, read_json, write_json
-from scalegan.sample import labels_for
-from scalegan.settings import AutoencoderConfig
-from scalegan.snapshot import (
+from scalegan.inference.sampling import labels_for
+from scalegan.inference.snapshot import (
     GAN,
     Card,
     build_discriminator,
@@ -19,7 +18,8 @@ from scalegan.snapshot import (
     read_card,
     save,
 )
-from tests import tiny
+from scalegan.runtime.files import MANIFEST, digest, read_json, write_json
+from tests.support import tiny
 
 PIXELS = AutoencoderConfig()
 CARD = Card("tiny", tiny.MODEL, PIXELS, (1, 8, 8), ["cat", "dog", "bird"], step=7, seed=3)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalegan.ops.attention import AdditiveAttention, SelfAttention, rotate
-from scalegan.ops.layers import rotary_table
+from scalegan.layers.attention import AdditiveAttention, SelfAttention, rotate
+from scalegan.layers.transformer import rotary_table
 
 
 def random_attention(width: int = 16, num_heads: int = 2) -> SelfAttention:

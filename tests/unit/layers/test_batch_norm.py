@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from scalegan.ops.batch_norm import PlainNorm, batch_statistics, standing_statistics
+from scalegan.layers.batch_norm import PlainNorm, batch_statistics, standing_statistics
 
 
 def maps(seed: int = 0, images: int = 4) -> torch.Tensor:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalegan.ops.bipartite import BipartiteAttention
-from scalegan.sizes import GANsformerConfig
+from scalegan.config.models import GANsformerConfig
+from scalegan.layers.bipartite import BipartiteAttention
 
 WIDTH, LATENT, POSITION, COMPONENTS, PIXELS = 12, 8, 4, 3, 16
 CONFIG = GANsformerConfig(attention="simplex", num_heads=2, attention_dropout=0.0)

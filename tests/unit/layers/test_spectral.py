@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from scalegan.ops.spectral import Conv, Embedding, Linear, SpectralNorm, Table, power_iteration
+from scalegan.layers.spectral import Conv, Embedding, Linear, SpectralNorm, Table, power_iteration
 
 
 def weight(rows: int = 7, columns: int = 11) -> torch.Tensor:

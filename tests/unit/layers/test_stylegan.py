@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from scalegan.ops.resample import (
+from scalegan.layers.stylegan import (
     ScaledConv,
     StyledConv,
     convolve,

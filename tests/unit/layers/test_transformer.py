@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from scalegan.ops.layers import (
+from scalegan.layers.transformer import (
     EqualizedLinear,
     SwiGLU,
     float32_island,

@@ -42,7 +42,7 @@ def test_resizing_keeps_rows_and_columns_apart() -> None:
 
 
 @pytest.mark.parametrize("side", [8, 14])
-def test_teacher_input_is_normalised_by_channel(side: int) -> None:
+def test_teacher_input_is_normalized_by_channel(side: int) -> None:
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 8, 8)
     shown = teacher_input(images, side)
     assert shown.shape == (2, 3, side, side)

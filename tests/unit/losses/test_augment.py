@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scalegan.ops import augment
-from scalegan.ops.augment import Dice
+from scalegan.losses import augment
+from scalegan.losses.augment import Dice
 
 
 def still(count: int = 1, side: int = 4, **changes: list[float] | list[int]) -> Dice:
@@ -23,7 +23,7 @@ def still(count: int = 1, side: int = 4, **changes: list[float] | list[int]) -> 
 
 
 def apply(x: Tensor, dice: Dice, shift: bool, cutout: float, flip: float) -> Tensor:
-    """One picture (H, W) through `move`."""
+    """One image (H, W) through `move`."""
     by = augment.movement(dice, x.shape[-1], shift, cutout, flip)
     return augment.move(x[None, None, None], by)[0, 0, 0]
 
@@ -69,8 +69,8 @@ def test_changes_in_turn_start_from_what_the_one_before_has_left(draws: list[flo
     dice = still(2, **{name: [draw] * 2 for name, draw in zip(names, draws, strict=True)})
     brightness, saturation, contrast = draws
     expected = x + (brightness - 0.5)
-    grey = expected.mean(dim=2, keepdim=True)
-    expected = (expected - grey) * (2 * saturation) + grey
+    gray = expected.mean(dim=2, keepdim=True)
+    expected = (expected - gray) * (2 * saturation) + gray
     mean = expected.mean(dim=(2, 3, 4), keepdim=True)
     expected = (expected - mean) * (contrast + 0.5) + mean
     found = augment.color(x, dice, 1.0, augment.color_means(x[:, -1]), in_turn=True)
@@ -79,8 +79,8 @@ def test_changes_in_turn_start_from_what_the_one_before_has_left(draws: list[flo
 
 def test_color_means_are_of_channels_and_of_everything() -> None:
     x = torch.arange(8.0).view(1, 2, 2, 2)
-    grey, mean = augment.color_means(x)
-    assert torch.equal(grey[0, 0], torch.tensor([[2.0, 3.0], [4.0, 5.0]]))
+    gray, mean = augment.color_means(x)
+    assert torch.equal(gray[0, 0], torch.tensor([[2.0, 3.0], [4.0, 5.0]]))
     assert mean.shape == (1, 1, 1, 1) and mean.item() == 3.5
 
 
@@ -115,7 +115,7 @@ def test_cutout_by_hand() -> None:
     assert torch.equal(cut, expected)
 
 
-def test_cutout_is_clamped_into_the_picture() -> None:
+def test_cutout_is_clamped_into_the_image() -> None:
     cut = apply(SQUARE, still(cut_h=[0], cut_w=[4]), False, 0.5, 0.0)
     expected = SQUARE.clone()
     expected[0, 3] = 0
@@ -154,7 +154,7 @@ def test_movement_is_shift_then_cutout_then_flip(side: int) -> None:
         assert torch.equal(moved[n, :, 0], expected)
 
 
-def test_movement_of_a_larger_picture_is_the_same_fraction() -> None:
+def test_movement_of_a_larger_image_is_the_same_fraction() -> None:
     torch.manual_seed(0)
     dice = augment.draw(16, 8, 0.25, 0.5, torch.device("cpu"))
     small = torch.rand(16, 1, 1, 8, 8)

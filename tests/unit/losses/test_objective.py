@@ -5,18 +5,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalegan.interfaces import DiscriminatorOutput
-from scalegan.losses.objective import Objective
-from scalegan.models.gat import GATDiscriminator
-from scalegan.registry import ADVERSARIAL
-from scalegan.settings import (
+from scalegan.config.schema import (
     AlignmentConfig,
     NoiseConfig,
     ObjectiveConfig,
     PathLengthConfig,
     PenaltyConfig,
 )
-from tests import tiny
+from scalegan.interfaces import DiscriminatorOutput
+from scalegan.losses.objective import Objective
+from scalegan.losses.tables import ADVERSARIAL
+from scalegan.models.gat import GATDiscriminator
+from tests.support import tiny
 
 REAL, FAKE = torch.randn(4, 1, 1, 8, 8), torch.randn(4, 4, 1, 8, 8)
 ALIGNED = AlignmentConfig(weight=0.5, features=5, side=12)
@@ -28,19 +28,21 @@ def objective(penalty: PenaltyConfig | None = None, **parts: Any) -> Objective:
     return Objective(config, ADVERSARIAL["relativistic"], 4, tiny.teacher if aligned else None)
 
 
-def discriminator(features: int = 0) -> GATDiscriminator:
+def make_discriminator(features: int = 0) -> GATDiscriminator:
     torch.manual_seed(0)
     return GATDiscriminator(tiny.MODEL, (1, 8, 8), tiny.NUM_CLASSES, features)
 
 
-def terms(of: Objective, judge: GATDiscriminator, step: int = 0) -> tuple[dict, dict]:
+def terms(of: Objective, discriminator: GATDiscriminator, step: int = 0) -> tuple[dict, dict]:
     torch.manual_seed(1)
-    return of.discriminator_terms(judge, REAL, FAKE, tiny.batch(with_images=True), step)
+    return of.discriminator_terms(discriminator, REAL, FAKE, tiny.batch(with_images=True), step)
 
 
-def turn(of: Objective, judge: Any, real: Tensor, fake: Tensor, step: int = 0) -> tuple[dict, dict]:
+def turn(
+    of: Objective, discriminator: Any, real: Tensor, fake: Tensor, step: int = 0
+) -> tuple[dict, dict]:
     """The generator's turn, of a generator that no term looks at."""
-    return of.generator_terms(None, judge, real, fake, tiny.batch(), step)
+    return of.generator_terms(None, discriminator, real, fake, tiny.batch(), step)
 
 
 class Recorder:
@@ -59,7 +61,7 @@ class Recorder:
 
 def test_terms_by_name() -> None:
     everything = objective(PenaltyConfig(), alignment=ALIGNED)
-    losses, watched = terms(everything, discriminator(features=5))
+    losses, watched = terms(everything, make_discriminator(features=5))
     assert list(losses) == ["d/adversarial", "d/r1_penalty", "d/r2_penalty", "d/alignment"]
     assert list(watched) == ["d/real_logits", "d/fake_logits", "d/r1", "d/r2"]
     for value in [*losses.values(), *watched.values()]:
@@ -68,14 +70,14 @@ def test_terms_by_name() -> None:
 
 
 def test_zero_weights_leave_the_adversarial_loss_alone() -> None:
-    judge = discriminator()
+    discriminator = make_discriminator()
     of = objective()
-    losses, watched = terms(of, judge)
+    losses, watched = terms(of, discriminator)
     assert list(losses) == ["d/adversarial"]
     torch.manual_seed(1)  # the fake view is drawn before the real one
     fake_view, real_view = of.view(FAKE), of.view(REAL)
     labels = tiny.batch().labels
-    logits = judge(torch.cat([real_view(REAL), fake_view(FAKE)]), labels.repeat(2)).logits
+    logits = discriminator(torch.cat([real_view(REAL), fake_view(FAKE)]), labels.repeat(2)).logits
     expected = ADVERSARIAL["relativistic"].discriminator(*logits.chunk(2))
     assert torch.equal(losses["d/adversarial"], expected)
     assert torch.equal(watched["d/real_logits"], logits[:4, 0].detach())
@@ -100,18 +102,18 @@ def test_with_balanced_consistency_no_other_term_sees_augmented_samples() -> Non
 
 @pytest.mark.parametrize(("r1", "r2"), [(0.4, 0.0), (0.0, 0.6), (0.4, 0.6)])
 def test_penalties_are_half_the_strength_times_the_squared_slope(r1: float, r2: float) -> None:
-    losses, watched = terms(objective(PenaltyConfig(r1=r1, r2=r2)), discriminator())
+    losses, watched = terms(objective(PenaltyConfig(r1=r1, r2=r2)), make_discriminator())
     torch.testing.assert_close(losses["d/r1_penalty"].detach(), r1 / 2 * watched["d/r1"])
     torch.testing.assert_close(losses["d/r2_penalty"].detach(), r2 / 2 * watched["d/r2"])
     assert watched["d/r1"].min() > 0 and watched["d/r2"].min() > 0
 
 
 def test_penalties_are_due_only_every_so_many_steps() -> None:
-    judge, of = discriminator(), objective(PenaltyConfig(every=3))
-    due = [step for step in range(7) if "d/r1_penalty" in terms(of, judge, step)[0]]
+    discriminator, of = make_discriminator(), objective(PenaltyConfig(every=3))
+    due = [step for step in range(7) if "d/r1_penalty" in terms(of, discriminator, step)[0]]
     assert due == [0, 3, 6]
-    later = terms(of, judge, 1)[0]["d/adversarial"]
-    torch.testing.assert_close(later, terms(of, judge, 0)[0]["d/adversarial"])
+    later = terms(of, discriminator, 1)[0]["d/adversarial"]
+    torch.testing.assert_close(later, terms(of, discriminator, 0)[0]["d/adversarial"])
 
 
 def test_penalties_move_before_augmenting_and_keep_the_view(
@@ -144,21 +146,21 @@ def test_real_levels_are_moved_alike_and_fake_ones_apart() -> None:
 @pytest.mark.parametrize("aligned", [False, True])
 def test_one_batch_of_all_passes_equals_separate_passes(aligned: bool) -> None:
     of = objective(PenaltyConfig(), alignment=ALIGNED if aligned else AlignmentConfig())
-    judge = discriminator(features=5 if aligned else 0)
+    discriminator = make_discriminator(features=5 if aligned else 0)
     shown = [torch.randn(4, 4, 1, 8, 8) for _ in range(4)]
     batch = tiny.batch()
-    logits, features = of.judge(judge, shown, batch)
+    logits, features = of.logits_of(discriminator, shown, batch)
     assert (features is not None) == aligned
     for together, samples in zip(logits, shown, strict=True):
-        torch.testing.assert_close(together, judge(samples, batch.labels).logits)
+        torch.testing.assert_close(together, discriminator(samples, batch.labels).logits)
 
 
 def test_alignment_is_weighted_and_of_the_real_view() -> None:
     recorder, seen = Recorder(), []
 
-    def teacher(pictures: Tensor) -> Tensor:
-        seen.append(pictures)
-        return -torch.ones(len(pictures), 5, 5)
+    def teacher(images: Tensor) -> Tensor:
+        seen.append(images)
+        return -torch.ones(len(images), 5, 5)
 
     of = objective(alignment=ALIGNED)
     of.teacher = teacher
@@ -170,9 +172,9 @@ def test_alignment_is_weighted_and_of_the_real_view() -> None:
 
 
 def test_generator_terms_send_gradients_through_the_fake_alone() -> None:
-    judge = discriminator().requires_grad_(False)
+    discriminator = make_discriminator().requires_grad_(False)
     real, fake = REAL.clone().requires_grad_(), FAKE.clone().requires_grad_()
-    losses, watched = turn(objective(PenaltyConfig()), judge, real, fake)
+    losses, watched = turn(objective(PenaltyConfig()), discriminator, real, fake)
     assert list(losses) == ["g/adversarial"] and not watched
     losses["g/adversarial"].sum().backward()
     assert real.grad is None
@@ -196,10 +198,10 @@ def test_exact_penalties_are_taken_at_what_is_shown() -> None:
 def test_lazy_penalties_make_up_for_the_steps_between() -> None:
     penalties = [PenaltyConfig("exact", 0.5, 0.0, every, lazy=every > 1) for every in (1, 8)]
     each, lazy = (
-        terms(objective(penalty), discriminator())[0]["d/r1_penalty"] for penalty in penalties
+        terms(objective(penalty), make_discriminator())[0]["d/r1_penalty"] for penalty in penalties
     )
     torch.testing.assert_close(lazy, 8 * each)
-    assert "d/r1_penalty" not in terms(objective(penalties[1]), discriminator(), step=7)[0]
+    assert "d/r1_penalty" not in terms(objective(penalties[1]), make_discriminator(), step=7)[0]
 
 
 def test_exact_and_finite_differences_agree_on_a_linear_discriminator() -> None:

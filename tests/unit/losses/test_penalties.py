@@ -72,7 +72,7 @@ def test_path_lengths_by_hand() -> None:
     assert lengths.item() == pytest.approx(((36 + 64) / 2) ** 0.5)
 
 
-def test_path_lengths_do_not_grow_with_the_picture() -> None:
+def test_path_lengths_do_not_grow_with_the_image() -> None:
     torch.manual_seed(0)
     found = []
     for side in (8, 32):

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from scalegan.config.schema import AugmentConfig
 from scalegan.losses.mng import noise_schedule
 from scalegan.losses.view import View, draw_view
-from scalegan.settings import AugmentConfig
 
 SHARES = noise_schedule(4, 0.125, 0.01)
 NO_NOISE = torch.zeros(4)
@@ -82,22 +82,22 @@ def test_levels_of_a_sample_move_together() -> None:
     assert torch.equal(shown, shown[:, :1].expand_as(shown))
 
 
-def test_pictures_move_by_the_same_fraction_of_their_side() -> None:
+def test_images_move_by_the_same_fraction_of_their_side() -> None:
     latents = torch.rand(32, 1, 3, 8, 8)
     of_them = view(
         latents, AugmentConfig(color=0.0, translation=0.25, cutout=0.0, flip=0.5), NO_NOISE
     )
-    pictures = latents[:, 0].repeat_interleave(7, -2).repeat_interleave(7, -1)  # side 56
+    images = latents[:, 0].repeat_interleave(7, -2).repeat_interleave(7, -1)  # side 56
     shown = of_them(latents)[:, 3]
-    assert torch.equal(of_them.on_images(pictures)[..., 3::7, 3::7], shown)
-    assert not torch.equal(of_them.on_images(pictures, official=True)[..., 3::7, 3::7], shown)
+    assert torch.equal(of_them.on_images(images)[..., 3::7, 3::7], shown)
+    assert not torch.equal(of_them.on_images(images, official=True)[..., 3::7, 3::7], shown)
 
 
-def test_pictures_are_neither_colored_nor_cut() -> None:
+def test_images_are_neither_colored_nor_cut() -> None:
     samples = torch.randn(4, 1, 1, 8, 8)
     of_them = view(samples, AugmentConfig(color=1.0, translation=0.0, cutout=0.5, flip=0.0))
-    pictures = torch.rand(4, 3, 16, 16)
-    assert torch.equal(of_them.on_images(pictures), pictures)
+    images = torch.rand(4, 3, 16, 16)
+    assert torch.equal(of_them.on_images(images), images)
 
 
 def test_levels_that_fit_neither_one_nor_all_are_refused() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from scalegan.config.models import BigGANConfig
 from scalegan.errors import ConfigError
 from scalegan.interfaces import (
     Calibrates,
@@ -17,6 +18,7 @@ from scalegan.interfaces import (
     TruncatesNoise,
     TruncatesStyle,
 )
+from scalegan.layers.spectral import SpectralNorm
 from scalegan.models.biggan import (
     BigGANDiscriminator,
     BigGANGenerator,
@@ -24,8 +26,6 @@ from scalegan.models.biggan import (
     discriminator_layers,
     generator_layers,
 )
-from scalegan.ops.spectral import SpectralNorm
-from scalegan.sizes import BigGANConfig
 
 NUM_CLASSES = 3
 SMALL = BigGANConfig(channels=4, z_width=24, shared_width=5)
@@ -168,7 +168,7 @@ def cost(network: nn.Module, *inputs: Tensor) -> int:
     return counter.get_total_flops() // 2
 
 
-def normalised(network: nn.Module) -> int:
+def normalized(network: nn.Module) -> int:
     """Numbers in weights that are divided by a singular value."""
     return sum(
         module.weight.numel()
@@ -197,7 +197,7 @@ def test_published_sizes_and_costs(
     # The published costs have three products with every weight for its spectral norm.
     forms = closed_forms(config, side, classes, True)
     published = [
-        (form + 3 * normalised(network)) / 1e9
+        (form + 3 * normalized(network)) / 1e9
         for form, network in zip(forms, (generator, discriminator), strict=True)
     ]
     assert published == pytest.approx(costs, abs=0.0501)

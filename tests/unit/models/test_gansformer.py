@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalegan.cost import Task, count
+from scalegan.config.models import GANsformerConfig
+from scalegan.config.schema import Config
 from scalegan.errors import ConfigError
 from scalegan.interfaces import (
     Discriminator,
@@ -17,8 +18,7 @@ from scalegan.interfaces import (
 )
 from scalegan.losses.penalties import exact, path_lengths
 from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
-from scalegan.settings import Config
-from scalegan.sizes import GANsformerConfig
+from scalegan.planning.cost import Task, count
 
 SMALL = GANsformerConfig(
     num_components=3, latent_width=8, channel_base=64, channel_max=12, mapping_depth=3

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from scalegan.config.models import GAT_SIZES, GATConfig
 from scalegan.errors import ConfigError
 from scalegan.interfaces import GuidesStyle, TracksStyle, TruncatesStyle
 from scalegan.models.gat import GATDiscriminator, GATGenerator
-from scalegan.sizes import GAT_SIZES, GATConfig
-from tests.tiny import MODEL
+from tests.support.tiny import MODEL
 
 IMAGENET = (4, 32, 32), 1000  # shape of the latents, classes
 
@@ -54,7 +54,9 @@ def generator(shape: tuple[int, int, int] = (1, 8, 8), num_classes: int = 3) -> 
     return GATGenerator(MODEL, shape, num_classes)
 
 
-def discriminator(shape: tuple[int, int, int] = (1, 8, 8), features: int = 0) -> GATDiscriminator:
+def make_discriminator(
+    shape: tuple[int, int, int] = (1, 8, 8), features: int = 0
+) -> GATDiscriminator:
     torch.manual_seed(1)
     return GATDiscriminator(MODEL, shape, 3, features)
 
@@ -77,17 +79,17 @@ def test_published_costs(size: str, patch: int) -> None:
         model = sized(size, patch)
         labels = torch.zeros(1, dtype=torch.int64)
         made = cost(GATGenerator(model, *IMAGENET), torch.empty(1, 64), labels)
-        judge = GATDiscriminator(model, *IMAGENET, features=768)
-        judged = cost(judge, torch.empty(1, 4, 4, 32, 32), labels, with_features=True)
+        discriminator = GATDiscriminator(model, *IMAGENET, features=768)
+        judged = cost(discriminator, torch.empty(1, 4, 4, 32, 32), labels, with_features=True)
     assert round(made / 1e9, 3) == of_generator
     assert round(judged / 1e9, 3) == of_discriminator
 
 
 def test_without_features_the_last_block_works_for_the_class_token_alone() -> None:
     with torch.device("meta"):
-        judge = GATDiscriminator(sized("S", 2), *IMAGENET)
+        discriminator = GATDiscriminator(sized("S", 2), *IMAGENET)
         labels = torch.zeros(1, dtype=torch.int64)
-        judged = cost(judge, torch.empty(1, 4, 4, 32, 32), labels)
+        judged = cost(discriminator, torch.empty(1, 4, 4, 32, 32), labels)
     tokens, width, hidden, label_width = 257, 384, 1024, 2048
     block = tokens * (4 * width**2 + 3 * width * hidden) + 2 * tokens**2 * width
     full = 256 * 64 * width + 12 * block + 2 * label_width**2 + label_width * width
@@ -115,28 +117,28 @@ def test_start_values_of_size_s() -> None:
 
 
 def test_start_values_of_each_kind() -> None:
-    made, judge = generator(), discriminator(features=5)
-    for block in judge.blocks:
+    made, discriminator = generator(), make_discriminator(features=5)
+    for block in discriminator.blocks:
         assert torch.equal(block.scale_a, torch.full((16,), 0.1))
         assert torch.equal(block.scale_f, torch.full((16,), 0.1))
         assert torch.equal(block.norm_a.weight, torch.ones(16))
-    assert judge.class_token.std().item() == pytest.approx(0.02, rel=0.6)
+    assert discriminator.class_token.std().item() == pytest.approx(0.02, rel=0.6)
     for module in [*made.blocks, *made.heads]:
         rows, columns = module.modulation.weight.shape
         assert module.modulation.weight.abs().max() <= 0.1 * math.sqrt(6 / (rows + columns))
     bound = math.sqrt(6 / (16 + 4 * 16))  # a patch embedding counts as one matrix
-    assert 0.9 * bound < judge.patches.weight.abs().max() <= bound
-    for network in (made, judge):
+    assert 0.9 * bound < discriminator.patches.weight.abs().max() <= bound
+    for network in (made, discriminator):
         for name, value in network.named_parameters():
             assert not (name.endswith("bias") and value.any()), name
-    assert torch.equal(made.position, judge.position)
+    assert torch.equal(made.position, discriminator.position)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (4, 32, 32), (2, 4, 4)])
 def test_any_channels_and_side(shape: tuple[int, int, int]) -> None:
     levels = generator(shape)(torch.randn(2, 8), torch.tensor([0, 2]))
     assert levels.shape == (2, 4, *shape)
-    output = discriminator(shape, features=5)(levels, torch.tensor([0, 2]), with_features=True)
+    output = make_discriminator(shape, features=5)(levels, torch.tensor([0, 2]), with_features=True)
     assert output.logits.shape == (2, 1)
     assert output.features.shape == (2, 1 + (shape[1] // 4) ** 2, 5)
 
@@ -146,8 +148,8 @@ def test_one_level_one_class_batch_of_one() -> None:
     made = GATGenerator(model, (1, 4, 4), 1)
     levels = made(torch.randn(1, 64), torch.zeros(1, dtype=torch.int64))
     assert levels.shape == (1, 1, 1, 4, 4)
-    judge = GATDiscriminator(model, (1, 4, 4), 1)
-    assert judge(levels, torch.zeros(1, dtype=torch.int64)).logits.shape == (1, 1)
+    discriminator = GATDiscriminator(model, (1, 4, 4), 1)
+    assert discriminator(levels, torch.zeros(1, dtype=torch.int64)).logits.shape == (1, 1)
 
 
 def test_levels_are_sums_of_the_heads_so_far() -> None:
@@ -162,19 +164,26 @@ def test_levels_are_sums_of_the_heads_so_far() -> None:
 
 
 def test_features_do_not_change_the_logits() -> None:
-    judge, levels, labels = discriminator(features=5), torch.randn(3, 4, 1, 8, 8), torch.arange(3)
-    plain, featured = judge(levels, labels), judge(levels, labels, with_features=True)
+    discriminator, levels, labels = (
+        make_discriminator(features=5),
+        torch.randn(3, 4, 1, 8, 8),
+        torch.arange(3),
+    )
+    plain, featured = (
+        discriminator(levels, labels),
+        discriminator(levels, labels, with_features=True),
+    )
     assert plain.features is None
     torch.testing.assert_close(plain.logits, featured.logits)
 
 
 def test_discriminator_sees_every_level_and_the_label() -> None:
-    judge = discriminator()
+    discriminator = make_discriminator()
     levels, label = torch.randn(1, 4, 1, 8, 8, requires_grad=True), torch.tensor([0])
-    logits = judge(levels, label).logits
+    logits = discriminator(levels, label).logits
     logits.sum().backward()
     assert (levels.grad.flatten(2).abs().amax(2) > 0).all()
-    assert not torch.equal(judge(levels, torch.tensor([1])).logits, logits)
+    assert not torch.equal(discriminator(levels, torch.tensor([1])).logits, logits)
 
 
 def test_truncation_one_changes_nothing_and_zero_is_the_mean() -> None:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from scalegan.config.models import LadaGANConfig
 from scalegan.errors import ConfigError
 from scalegan.interfaces import Discriminator, Generator, TruncatesStyle
 from scalegan.losses.adversarial import logistic_discriminator, logistic_generator
 from scalegan.losses.penalties import exact
 from scalegan.models.ladagan import LadaGANDiscriminator, LadaGANGenerator
-from scalegan.sizes import LadaGANConfig
 
 ENCODERS = {
     32: (128, 256),
@@ -51,7 +51,7 @@ def generator(
     return LadaGANGenerator(config, shape, num_classes)
 
 
-def discriminator(
+def make_discriminator(
     config: LadaGANConfig = DIGITS, shape: tuple[int, int, int] = (1, 8, 8), num_classes: int = 0
 ) -> LadaGANDiscriminator:
     torch.manual_seed(1)
@@ -131,10 +131,13 @@ def test_published_sizes_and_costs(side: int) -> None:
 def test_closed_forms_hold_for_other_sizes(
     config: LadaGANConfig, shape: tuple[int, int, int], num_classes: int
 ) -> None:
-    made, judge = generator(config, shape, num_classes), discriminator(config, shape, num_classes)
+    made, discriminator = (
+        generator(config, shape, num_classes),
+        make_discriminator(config, shape, num_classes),
+    )
     of_generator = operations(made, torch.zeros(1, config.z_width), labels(1))
     assert of_generator == generator_operations(config, shape, num_classes)
-    of_discriminator = operations(judge, torch.zeros(1, 1, *shape), labels(1))
+    of_discriminator = operations(discriminator, torch.zeros(1, 1, *shape), labels(1))
     assert of_discriminator == discriminator_operations(config, shape, num_classes)
 
 
@@ -165,14 +168,17 @@ def test_the_published_size_of_the_decoder() -> None:
 def test_shapes(
     config: LadaGANConfig, shape: tuple[int, int, int], num_logits: int, num_classes: int
 ) -> None:
-    made, judge = generator(config, shape, num_classes), discriminator(config, shape, num_classes)
-    assert isinstance(made, Generator) and isinstance(judge, Discriminator)
+    made, discriminator = (
+        generator(config, shape, num_classes),
+        make_discriminator(config, shape, num_classes),
+    )
+    assert isinstance(made, Generator) and isinstance(discriminator, Discriminator)
     assert (made.z_shape, made.num_levels, made.num_classes) == ((6,), 1, num_classes)
     w = made.map(torch.randn(2, 6), labels(2))
     assert w.shape == (2, 12 if num_classes else 6)
     levels = made.synthesize(w)
     assert levels.shape == (2, 1, *shape) and levels.dtype == torch.float32
-    logits, features = judge(levels, labels(2))
+    logits, features = discriminator(levels, labels(2))
     assert logits.shape == (2, num_logits) and logits.dtype == torch.float32 and features is None
 
 
@@ -187,17 +193,20 @@ def test_shapes(
 def test_every_parameter_gets_a_gradient_from_the_losses_it_trains_on(
     config: LadaGANConfig, shape: tuple[int, int, int], num_classes: int
 ) -> None:
-    made, judge = generator(config, shape, num_classes), discriminator(config, shape, num_classes)
+    made, discriminator = (
+        generator(config, shape, num_classes),
+        make_discriminator(config, shape, num_classes),
+    )
     z, real, by = torch.randn(6, 6), torch.randn(6, 1, *shape, requires_grad=True), labels(6)
     fake = made(z, by)
-    real_logits = judge(real, by).logits
-    loss = logistic_discriminator(real_logits, judge(fake.detach(), by).logits)
+    real_logits = discriminator(real, by).logits
+    loss = logistic_discriminator(real_logits, discriminator(fake.detach(), by).logits)
     (loss + 1e-4 * exact(real_logits, real)).mean().backward()
     # A bias in front of a norm over the same axis moves nothing but by rounding.
     idle = [f"head.{4 * i + 1}.bias" for i in range(len(config.decoder_widths))]
-    assert [name for name, p in judge.named_parameters() if not moves(p)] == []
-    judge.requires_grad_(False)
-    logistic_generator(judge(fake, by).logits).mean().backward()
+    assert [name for name, p in discriminator.named_parameters() if not moves(p)] == []
+    discriminator.requires_grad_(False)
+    logistic_generator(discriminator(fake, by).logits).mean().backward()
     assert [n for n, p in made.named_parameters() if not moves(p) and n not in idle] == []
 
 
@@ -206,34 +215,34 @@ def moves(parameter: Tensor) -> bool:
 
 
 def test_without_labels_of_its_own_a_conditional_network_is_the_unconditional_one() -> None:
-    plain, judge = discriminator(), discriminator(num_classes=3)
-    judge.load_state_dict(plain.state_dict(), strict=False)
+    plain, discriminator = make_discriminator(), make_discriminator(num_classes=3)
+    discriminator.load_state_dict(plain.state_dict(), strict=False)
     x = torch.randn(4, 1, 1, 8, 8)
-    assert not judge.labels.weight.any()
-    assert torch.equal(judge(x, labels(4)).logits, plain(x, labels(4)).logits)
+    assert not discriminator.labels.weight.any()
+    assert torch.equal(discriminator(x, labels(4)).logits, plain(x, labels(4)).logits)
 
 
 def test_a_class_has_a_kernel_for_the_piece_that_a_logit_is_about() -> None:
     shape = (3, 32, 32)
-    judge = discriminator(SMALL, shape, num_classes=3).eval()
+    discriminator = make_discriminator(SMALL, shape, num_classes=3).eval()
     seen: list[Tensor] = []
-    judge.verdict.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    discriminator.verdict.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     x, by = torch.randn(2, 1, *shape), torch.tensor([2, 0])
-    before = judge(x, by).logits
-    nn.init.normal_(judge.labels.weight)
-    change = (judge(x, by).logits - before).unflatten(1, (5, 5))
+    before = discriminator(x, by).logits
+    nn.init.normal_(discriminator.labels.weight)
+    change = (discriminator(x, by).logits - before).unflatten(1, (5, 5))
     for sample, row, column in ((0, 0, 0), (1, 3, 4)):
         piece = seen[0][sample, :, row : row + 4, column : column + 4]
-        expected = (judge.labels.weight[by[sample]].view_as(piece) * piece).sum()
+        expected = (discriminator.labels.weight[by[sample]].view_as(piece) * piece).sum()
         torch.testing.assert_close(change[sample, row, column], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_logit_is_about_its_own_window_of_the_last_map() -> None:
-    judge = discriminator(SMALL, (3, 32, 32)).eval()
+    discriminator = make_discriminator(SMALL, (3, 32, 32)).eval()
     given = torch.randn(1, 20, 8, 8)
     moved = given.clone()
     moved[:, :, :4, :4] += 1
-    differs = (judge.verdict(moved) != judge.verdict(given))[0, 0]
+    differs = (discriminator.verdict(moved) != discriminator.verdict(given))[0, 0]
     expected = torch.zeros(5, 5, dtype=torch.bool)
     expected[:4, :4] = True
     assert torch.equal(differs, expected)
@@ -258,18 +267,22 @@ def test_truncation_scales_the_noise_alone(num_classes: int) -> None:
 
 
 def test_start_values() -> None:
-    made, judge = generator(SMALL, (3, 32, 32), 3), discriminator(SMALL, (3, 32, 32))
-    matrices = [made.first.weight, *(position[0] for position in made.positions), judge.position[0]]
-    for module in [*made.modules(), *judge.modules()]:
+    made, discriminator = generator(SMALL, (3, 32, 32), 3), make_discriminator(SMALL, (3, 32, 32))
+    matrices = [
+        made.first.weight,
+        *(position[0] for position in made.positions),
+        discriminator.position[0],
+    ]
+    for module in [*made.modules(), *discriminator.modules()]:
         if isinstance(module, nn.Linear | nn.Conv2d) and not is_fused(module):
             matrices.append(module.weight.flatten(1))
-    for block in (*made.blocks, judge.blocks[-1]):
+    for block in (*made.blocks, discriminator.blocks[-1]):
         matrices += block.attention.into.weight.chunk(3)  # q, k and v on their own
     for matrix in matrices:
         small = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
         identity = torch.eye(len(small))
         torch.testing.assert_close(small @ small.T, identity, rtol=0, atol=1e-5)
-    for network in (made, judge):
+    for network in (made, discriminator):
         for name, value in network.named_parameters():
             assert not (name.endswith("bias") and value.any()), name
     assert made.labels.weight.std().item() == pytest.approx(1, abs=0.5)
@@ -326,7 +339,7 @@ def test_a_discriminator_that_does_not_fit_is_refused(
     changes: dict[str, Any], shape: tuple[int, int, int], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
-        discriminator(replace(SMALL, **changes), shape)
+        make_discriminator(replace(SMALL, **changes), shape)
 
 
 def test_samples_that_are_not_square_and_a_teacher_are_refused() -> None:

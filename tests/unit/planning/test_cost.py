@@ -4,13 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalegan.cost import Counts, Task, activations, count
-from scalegan.settings import AlignmentConfig, Config, ObjectiveConfig, PenaltyConfig, TrainConfig
-from scalegan.sizes import GAT_SIZES, GATConfig
-from tests import tiny
+from scalegan.config.models import GAT_SIZES, GATConfig
+from scalegan.config.schema import (
+    AlignmentConfig,
+    Config,
+    ObjectiveConfig,
+    PenaltyConfig,
+    TrainConfig,
+)
+from scalegan.planning.cost import Counts, Task, activations, count
+from tests.support import tiny
 
 LATENTS = Task((4, 32, 32), 1000, 1_281_167, 256)
-PICTURES = Task((1, 8, 8), tiny.NUM_CLASSES, 24, 8)
+IMAGES = Task((1, 8, 8), tiny.NUM_CLASSES, 24, 8)
 ALIGNED = ObjectiveConfig(alignment=AlignmentConfig(weight=1.0, features=768))
 # GMAC of one forward pass: size, patch, generator without its dead patch embedding, discriminator
 # aligned with 768 features (GAT spec, section 1).
@@ -149,7 +155,7 @@ def test_predicted_bytes_are_those_of_a_real_turn(
     hooks = torch.autograd.graph.saved_tensors_hooks(watch.pack, lambda tensor: tensor)
     with hooks, state.autocast():
         terms = discriminator_terms(state, share[0])
-    predicted = activations(config, PICTURES, keeps_fake=state.keeps_fake).at(12)
+    predicted = activations(config, IMAGES, keeps_fake=state.keeps_fake).at(12)
     assert state.keeps_fake == (micro_batches == 1)
     if micro_batches == 1:
         assert predicted == pytest.approx(watch.take(), rel=0.02)

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from scalegan import config as configs
-from scalegan.cost import Counts, Task
+from scalegan.config import reading as configs
+from scalegan.config.schema import AutoencoderConfig, Config, DataConfig, EveryConfig, TrainConfig
+from scalegan.data.prepare import prepare
 from scalegan.errors import ConfigError
-from scalegan.plan import (
+from scalegan.planning.cost import Counts, Task
+from scalegan.planning.plan import (
     DEVICES,
     Device,
     Plan,
@@ -18,11 +20,9 @@ from scalegan.plan import (
     read_task,
     sample_shape,
 )
-from scalegan.prepare import prepare
-from scalegan.settings import AutoencoderConfig, Config, DataConfig, EveryConfig, TrainConfig
 from scalegan.train import checkpoint
-from scalegan.train.trial import answer
-from tests import tiny
+from scalegan.train.throughput import answer
+from tests.support import tiny
 
 TASK = Task((1, 8, 8), tiny.NUM_CLASSES, 1000, 8)
 SMALL = Device("small", 100e6, 2e9, 1e9)
@@ -145,7 +145,7 @@ def test_what_is_not_prepared_yet_is_estimated() -> None:
     counts = Counts(*[1] * len(Counts._fields))
     disk = disk_bytes(recipe, Task((4, 32, 32), 10, 100, 256), counts, steps=10)
     assert disk["latents"] == 100 * 2 * 2 * 4 * 32 * 32  # mean and deviation, float16
-    assert disk["pictures"] == 100 * 1.75 * 256**2  # its teacher looks at them
+    assert disk["images"] == 100 * 1.75 * 256**2  # its teacher looks at them
 
 
 def test_absent_data_is_assumed_to_be_imagenet_and_said_to_be() -> None:
@@ -168,8 +168,8 @@ def test_latents_of_autoencoders_that_are_not_here(kind: str, shape: tuple[int, 
     assert sample_shape(AutoencoderConfig(kind=kind), 3, 64) == shape  # type: ignore[arg-type]
 
 
-def test_pictures_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^pictures of side 36 do not fit `taesd`, factor 8$"):
+def test_images_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^images of side 36 do not fit `taesd`, factor 8$"):
         sample_shape(AutoencoderConfig(kind="taesd"), 3, 36)
 
 

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from scalegan.cost import Task
-from scalegan.plan import DEVICES, make_plan
-from scalegan.scale import NETWORK, NVLINK, REACHED, estimate, table
-from scalegan.settings import Config, TrainConfig
-from tests import tiny
+from scalegan.config.schema import Config, TrainConfig
+from scalegan.planning.cost import Task
+from scalegan.planning.plan import DEVICES, make_plan
+from scalegan.planning.scale import NETWORK, NVLINK, REACHED, estimate, table
+from tests.support import tiny
 
 TASK = Task((3, 8, 8), 3, 10_000, 8)
 DEVICE = DEVICES["h200"]

@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalegan.pages.blocks import (
+from scalegan.reports.html import html, size_text
+from scalegan.reports.markdown import markdown, plain
+from scalegan.reports.page import (
+    Figure,
     Folded,
     Gallery,
     Notice,
     Page,
-    Picture,
     Plot,
     Section,
     Table,
     Text,
     Tiles,
 )
-from scalegan.pages.markdown import markdown, plain
-from scalegan.pages.webpage import html, size_text
 
 HOSTILE = (
     """<script>alert(1)</script> & "quoted" 'single' </pre> | `code` [x](http://evil) <img src=x>"""
@@ -28,10 +28,10 @@ PNG = b"\x89PNG not really"
 
 
 def page(text: str) -> Page:
-    picture, plot = Picture(PNG, "image/png", text, 40), Plot("<svg></svg>", text, "a b.png")
+    image, plot = Figure(PNG, "image/png", text, 40), Plot("<svg></svg>", text, "a b.png")
     blocks = [
         Text(text), Notice(text), Tiles([(text, text)]), Table(["", text], [(text, text)]),
-        Gallery([picture, plot]), Folded(text, text),
+        Gallery([image, plot]), Folded(text, text),
     ]  # fmt: skip
     return Page(text, text, [Section(text, blocks)], [text])
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import torch
 from PIL import Image
 
-from scalegan.pages.plots import INK, Point, Series, curves, in_a_file, lines, trade
-from scalegan.pages.sheets import LARGEST_CELL, LARGEST_FILE, from_file, sheet
+from scalegan.reports.plots import INK, Point, Series, curves, in_a_file, lines, trade
+from scalegan.reports.sheets import LARGEST_CELL, LARGEST_FILE, from_file, sheet
 
 LINES = [
     {
@@ -47,9 +47,9 @@ def test_points_have_their_labels() -> None:
 def test_tiny_images_are_enlarged_exactly_and_large_ones_reduced() -> None:
     tiny = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     found = sheet(tiny, 2, "tiny")
-    picture = Image.open(io.BytesIO(found.data))
-    assert found.media_type == "image/png" and found.width == picture.width == 2 * 48 + 1
-    assert picture.getpixel((50, 3)) == tuple(tiny[1, :, 0, 0].tolist())
+    image = Image.open(io.BytesIO(found.data))
+    assert found.media_type == "image/png" and found.width == image.width == 2 * 48 + 1
+    assert image.getpixel((50, 3)) == tuple(tiny[1, :, 0, 0].tolist())
     large = sheet(torch.zeros(4, 3, 512, 512, dtype=torch.uint8), 2, "large")
     assert large.media_type == "image/jpeg" and large.width == 2 * LARGEST_CELL + 1
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from scalegan.cost import Task, activations
-from scalegan.settings import TrainConfig
+from scalegan.config.schema import TrainConfig
+from scalegan.planning.cost import Task, activations
 from scalegan.train.step import discriminator_terms, train_step
-from tests import tiny
 from tests.properties.test_step import ALIGNED, gradients_of
+from tests.support import tiny
 
 MODES = ["none", "selective", "full"]
 

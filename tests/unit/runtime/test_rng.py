@@ -21,7 +21,7 @@ def test_seeds_fit_a_signed_integer() -> None:
     assert max(seeds) > 2**62 * 1.9
 
 
-def test_neighbouring_keys_are_unrelated() -> None:
+def test_neighboring_keys_are_unrelated() -> None:
     draws = torch.stack([torch.randn(1000, generator=stream(0, step)) for step in range(50)])
     correlation = torch.corrcoef(draws) - torch.eye(50)
     assert correlation.abs().max() < 5 / 1000**0.5

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from scalegan.errors import TrainingError
+from scalegan.planning.scale import gathers
 from scalegan.runtime.sharding import fill, full, is_part, like, local, part_shapes
 from scalegan.runtime.world import World
-from scalegan.scale import gathers
 from scalegan.train import checkpoint
 from scalegan.train.step import train_step
-from tests import tiny
-from tests.sharded_program import NAMES, assert_close, new_state
+from tests.support import tiny
+from tests.support.sharded_program import NAMES, assert_close, new_state
 
 ALONE = World(0, 1, tiny.CPU)
 ROOT = Path(__file__).parents[3]
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharded")
     command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29751"]
     done = subprocess.run(
-        [sys.executable, *command, "-m", "tests.sharded_program", str(folder)],
+        [sys.executable, *command, "-m", "tests.support.sharded_program", str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,

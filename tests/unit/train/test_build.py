@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from scalegan import config as configs
-from scalegan.autoencoders.base import Identity
+from scalegan.autoencoders.pixels import Identity
+from scalegan.config import reading as configs
+from scalegan.config.schema import AlignmentConfig, Config, DataConfig, ObjectiveConfig, TrainConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.runtime.world import World
-from scalegan.settings import AlignmentConfig, Config, DataConfig, ObjectiveConfig, TrainConfig
 from scalegan.train.build import (
     build,
     build_networks,
@@ -17,7 +17,7 @@ from scalegan.train.build import (
     count_parameters,
     to_device,
 )
-from tests import tiny
+from tests.support import tiny
 
 ALONE = World(0, 1, tiny.CPU)
 ALIGNED = ObjectiveConfig(alignment=AlignmentConfig(weight=1.0, features=5, side=8))
@@ -38,12 +38,12 @@ def config(source: DataConfig, batch_size: int = 8, micro_batches: int = 1) -> C
 
 
 def test_a_run_before_its_first_step(source: DataConfig) -> None:
-    state, rows, pictures, held_out = build(config(source), ALONE)
+    state, rows, images, held_out = build(config(source), ALONE)
     assert held_out is None
     assert (state.step, state.images_seen, state.attempt) == (0, 0, 0)
     assert state.autoencoder.shape == (3, 8, 8)
     assert rows.stored.shape == (10, 3, 8, 8) and rows.images is None
-    assert pictures.class_names == ["0", "1", "2"]
+    assert images.class_names == ["0", "1", "2"]
     assert state.generator.num_classes == 3 and state.discriminator.projector is None
 
 
@@ -68,13 +68,13 @@ def test_weights_depend_on_the_seed_alone(source: DataConfig) -> None:
         assert not torch.equal(a["labels.weight"], c["labels.weight"])
 
 
-def test_grey_pictures_have_one_channel(tmp_path: Path) -> None:
-    np.savez(tmp_path / "grey.npz", np.zeros((4, 8, 8), np.uint8), np.zeros(4, int))
-    built = build(config(DataConfig(f"npz:{tmp_path / 'grey.npz'}"), batch_size=4), ALONE)
+def test_gray_images_have_one_channel(tmp_path: Path) -> None:
+    np.savez(tmp_path / "gray.npz", np.zeros((4, 8, 8), np.uint8), np.zeros(4, int))
+    built = build(config(DataConfig(f"npz:{tmp_path / 'gray.npz'}"), batch_size=4), ALONE)
     assert built.state.autoencoder.shape == (1, 8, 8)
 
 
-def test_a_teacher_brings_projector_and_pictures(source: DataConfig) -> None:
+def test_a_teacher_brings_projector_and_images(source: DataConfig) -> None:
     aligned = replace(config(source), objective=ALIGNED)
     state, rows, _, _ = build(aligned, ALONE, tiny.teacher)
     assert rows.images.shape == (10, 3, 8, 8)
@@ -94,7 +94,7 @@ def test_teacher_and_weight_go_together(source: DataConfig) -> None:
         (7, 2, 1, "`train.batch_size` 7 does not divide into 1 ranks of 2 micro-batches"),
         (6, 1, 4, "`train.batch_size` 6 does not divide into 4 ranks of 1 micro-batches"),
         (8, 3, 2, "`train.batch_size` 8 does not divide into 2 ranks of 3 micro-batches"),
-        (11, 1, 1, "`train.batch_size` 11 is larger than the data set (10 pictures)"),
+        (11, 1, 1, "`train.batch_size` 11 is larger than the data set (10 images)"),
     ],
 )
 def test_batch_sizes_that_do_not_fit_are_refused(

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from scalegan.config.schema import Config, OptimConfig
 from scalegan.errors import CheckpointError
 from scalegan.runtime.files import MANIFEST, digest, read_json, write_json
-from scalegan.settings import Config, OptimConfig
 from scalegan.train.checkpoint import (
     differences,
     find_newest,
@@ -17,7 +17,7 @@ from scalegan.train.checkpoint import (
 )
 from scalegan.train.state import TrainState
 from scalegan.train.step import train_step
-from tests import tiny
+from tests.support import tiny
 
 NAMES = ["a", "b", "c"]
 

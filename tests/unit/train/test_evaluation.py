@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 import torch
 
-from scalegan.data.rows import Pictures
+from scalegan.config.schema import EvaluateConfig
+from scalegan.data.memory import LabeledImages
 from scalegan.errors import ConfigError
 from scalegan.runtime.log import Log, read_metrics
-from scalegan.settings import EvaluateConfig
 from scalegan.train.build import Built
 from scalegan.train.checkpoint import state_tensors
 from scalegan.train.evaluation import Evaluator, choose_best
-from tests import tiny
+from tests.support import tiny
 
 
 def evaluator(run: Path, num_classes: int = 3, **settings: Any) -> Evaluator:
     config = tiny.config(evaluate=EvaluateConfig(num_images=20, **settings))
     rows = tiny.rows(60)
     labels = rows.labels % num_classes
-    pictures = Pictures(rows.stored.expand(-1, 3, -1, -1), labels, ["a", "b", "c"], True)
-    return Evaluator(Built(tiny.state(config), rows, pictures), run, Log(run, True, 0))
+    images = LabeledImages(rows.stored.expand(-1, 3, -1, -1), labels, ["a", "b", "c"], True)
+    return Evaluator(Built(tiny.state(config), rows, images), run, Log(run, True, 0))
 
 
 def test_it_measures_records_and_keeps_its_judge(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_it_measures_records_and_keeps_its_judge(tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "evaluation.json").read_text())
     assert saved["numbers"][0]["protocol"]["samples"]["seeds"] == [0, 19]
     again = evaluator(tmp_path).evaluate()
-    assert [n.value for n in again] == [n.value for n in numbers], "by the same judge"
+    assert [n.value for n in again] == [n.value for n in numbers], "by the same classifier"
 
 
 def test_one_that_takes_too_long_is_given_up_aloud(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_one_that_takes_too_long_is_given_up_aloud(tmp_path: Path) -> None:
 def test_mistakes_are_found_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no metric `fud`"):
         evaluator(tmp_path, metrics="fid,fud")
-    with pytest.raises(ConfigError, match="one class cannot train a judge"):
+    with pytest.raises(ConfigError, match="one class cannot train a classifier"):
         evaluator(tmp_path, num_classes=1)
 
 

@@ -17,7 +17,7 @@ from scalegan.train.guard import (
     write_attempt,
 )
 from scalegan.train.step import train_step
-from tests import tiny
+from tests.support import tiny
 
 NAMES = ["a", "b", "c"]
 

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from scalegan.data.rows import Rows, hold_out
+from scalegan.data.memory import Rows, hold_out
 from scalegan.errors import ConfigError
 from scalegan.interfaces import Batch
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.train.checkpoint import state_tensors
 from scalegan.train.health import IN_A_ROW, WARM_UP, Health, build_probe, probed_rows, spread
-from tests import tiny
+from tests.support import tiny
 
 GOOD = {
     "health/diversity": 0.9, "health/training_logits": 2.0, "health/held_out_logits": 1.8,
@@ -114,7 +114,7 @@ def test_a_probe_changes_nothing_and_is_the_same_every_time() -> None:
     assert 0 <= first["health/sign_rate"] <= 1
 
 
-def test_diversity_is_one_for_the_real_pictures_and_zero_for_one_image(
+def test_diversity_is_one_for_the_real_images_and_zero_for_one_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state, probe = probe_of()
@@ -140,7 +140,7 @@ def test_spread_is_within_classes() -> None:
     assert spread(samples, torch.tensor([0, 1, 2, 3])) == 0
 
 
-def test_held_out_pictures_are_not_trained_on() -> None:
+def test_held_out_images_are_not_trained_on() -> None:
     rows = tiny.rows()
     rest, held_out = hold_out(rows, 6, seed=3)
     assert isinstance(rest, Rows) and len(rest) == 18 and len(held_out.labels) == 6
@@ -149,11 +149,11 @@ def test_held_out_pictures_are_not_trained_on() -> None:
     again, other = hold_out(rows, 6, seed=3)[1], hold_out(rows, 6, seed=4)[1]
     assert torch.equal(held_out.stored, again.stored)
     assert not torch.equal(held_out.stored, other.stored)
-    with pytest.raises(ConfigError, match=r"^`data.held_out` is 24 of 24 pictures$"):
+    with pytest.raises(ConfigError, match=r"^`data.held_out` is 24 of 24 images$"):
         hold_out(rows, 24, seed=0)
 
 
-def test_a_mirror_image_is_held_out_with_its_picture() -> None:
+def test_a_mirror_image_is_held_out_with_its_image() -> None:
     class Mirrored:
         copies, labels = 2, torch.arange(8) // 2
 
@@ -164,14 +164,14 @@ def test_a_mirror_image_is_held_out_with_its_picture() -> None:
             return Batch(indices[:, None].to(torch.uint8), self.labels[indices])
 
     rest, held_out = hold_out(Mirrored(), 1, seed=0)
-    (picture,) = held_out.labels.tolist()
-    assert len(rest) == 6 and picture not in rest.labels.tolist()
+    (image,) = held_out.labels.tolist()
+    assert len(rest) == 6 and image not in rest.labels.tolist()
     assert sorted(rest.read(torch.arange(6)).stored.flatten().tolist()) == [
-        row for row in range(8) if row // 2 != picture
+        row for row in range(8) if row // 2 != image
     ]
 
 
-def test_without_held_out_pictures_nothing_is_said_of_overfitting() -> None:
+def test_without_held_out_images_nothing_is_said_of_overfitting() -> None:
     line = {name: value for name, value in GOOD.items() if name != "health/held_out_logits"}
     health = Health([line] * 40)
     assert replace(health.rules[1]).band.typical() is None

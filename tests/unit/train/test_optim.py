@@ -5,8 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from scalegan.settings import Config, ObjectiveConfig, OptimConfig, PathLengthConfig, PenaltyConfig
-from scalegan.sizes import GATConfig
+from scalegan.config.models import GATConfig
+from scalegan.config.schema import (
+    Config,
+    ObjectiveConfig,
+    OptimConfig,
+    PathLengthConfig,
+    PenaltyConfig,
+)
 from scalegan.train.optim import build_optimizer, learning_rate
 
 

@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from plain_step import PLAIN, mean_over_classes, plainly
-from scalegan.ops.linear import Linear
-from scalegan.settings import AlignmentConfig, ObjectiveConfig
+from scalegan.config.schema import AlignmentConfig, ObjectiveConfig
 from scalegan.train.optim import learning_rate
 from scalegan.train.state import Report
 from scalegan.train.step import train_step
-from tests import tiny
 from tests.properties.test_step import gradients_of
+from tests.support import tiny
+from tests.support.plain_step import PLAIN, mean_over_classes, plainly
 
 EVERYTHING, NOTHING = ("everything",), ("nothing",)
 
@@ -34,10 +33,6 @@ def take_step(*names: str) -> Step:
     aligned = ObjectiveConfig(alignment=AlignmentConfig(weight=0.5, features=5, side=8))
     config = tiny.config(batch_size=6, objective=aligned)
     state = tiny.state(config, shape=(3, 8), teacher=tiny.teacher)
-    for network in state.networks.values():
-        for module in network.modules():
-            if isinstance(module, Linear):  # else only larger ones
-                module.is_by_onednn = torch.backends.mkldnn.is_available()
     given = () if names == EVERYTHING else names
     with nullcontext() if names == NOTHING else plainly(state, *given):
         gradients = gradients_of(state)

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from scalegan.config.schema import ObjectiveConfig, OptimConfig, PenaltyConfig, TrainConfig
 from scalegan.interfaces import Terms
-from scalegan.settings import ObjectiveConfig, OptimConfig, PenaltyConfig, TrainConfig
 from scalegan.train.checkpoint import state_tensors
 from scalegan.train.state import TrainState
 from scalegan.train.step import train_step
-from tests import tiny
+from tests.support import tiny
 
 
 def copies(state: TrainState) -> dict[str, Tensor]:

@@ -14,10 +14,9 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from scalegan.layers import attention
 from scalegan.losses.objective import Objective
 from scalegan.models.gat import DiscriminatorBlock, GATDiscriminator, GATGenerator
-from scalegan.ops import attention
-from scalegan.ops.linear import Linear
 from scalegan.runtime import memory
 from scalegan.runtime.parallel import recompute
 from scalegan.train import state as states
@@ -59,7 +58,7 @@ def all_tokens_in_the_last_block(_: TrainState) -> Any:
 
 
 def one_discriminator_pass_at_a_time(_: TrainState) -> Any:
-    def judge(
+    def logits_of(
         self: Objective, discriminator: Any, shown: list[Tensor], batch: Any
     ) -> tuple[list[Tensor], Tensor | None]:
         is_aligned = self.config.alignment.weight > 0
@@ -69,7 +68,7 @@ def one_discriminator_pass_at_a_time(_: TrainState) -> Any:
         ]
         return [output.logits for output in outputs], outputs[0].features
 
-    return patch.object(Objective, "judge", judge)
+    return patch.object(Objective, "logits_of", logits_of)
 
 
 def projector_in_every_pass(_: TrainState) -> Any:
@@ -136,16 +135,6 @@ def class_by_class(_: TrainState) -> Any:
     return patch.object(GATGenerator, "track", track)
 
 
-def products_by_mkl(state: TrainState) -> ExitStack:
-    """PyTorch's default library for float32 products."""
-    stack = ExitStack()
-    for network in state.networks.values():
-        for module in network.modules():
-            if isinstance(module, Linear):
-                stack.enter_context(patch.object(module, "is_by_onednn", False))
-    return stack
-
-
 @contextmanager
 def memory_given_back(_: TrainState) -> Iterator[None]:
     """glibc as it is by default, which adapts itself to blocks of up to 32 MiB."""
@@ -169,7 +158,6 @@ PLAIN: dict[str, Callable[[TrainState], Any]] = {
     "fused AdamW": default_optimizer,
     "foreach average": average_one_by_one,
     "scattered class means": class_by_class,
-    "oneDNN": products_by_mkl,
     **({"freed memory": memory_given_back} if memory.keep_freed_memory() else {}),
 }
 """What is done for speed, and how it is taken back. To import this is to keep freed memory, as the

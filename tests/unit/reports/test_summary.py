@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError
-from scalegan.info import describe
-from scalegan.settings import AutoencoderConfig
-from scalegan.snapshot import Card, build_discriminator, build_generator, save
-from tests import tiny
+from scalegan.inference.snapshot import Card, build_discriminator, build_generator, save
+from scalegan.reports.summary import describe
+from tests.support import tiny
 from tests.unit.models.test_gat import count
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from scalegan import doctor
 from scalegan.cli import main
-from scalegan.doctor import Finding, packages, report
+from scalegan.runtime import machine as doctor
+from scalegan.runtime.machine import Finding, packages, report
 from scalegan.runtime.world import World
 
 INSTALLED = {"torch": "2.13.0+cpu", "numpy": "1.9", "pillow": "10.3"}

@@ -4,20 +4,20 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from scalegan.errors import DataError
-from scalegan.metrics import neighbours
+from scalegan.metrics import neighbors
 from scalegan.metrics.density_coverage import density_coverage
-from scalegan.metrics.memorisation import (
+from scalegan.metrics.memorization import (
     authenticity_percent,
     copies,
 )
-from scalegan.metrics.neighbours import inside, nearest
+from scalegan.metrics.neighbors import inside, nearest
 from scalegan.metrics.precision_recall import precision_recall
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "ROWS", 16)
-    monkeypatch.setattr(neighbours, "COLUMNS", 24)
+    monkeypatch.setattr(neighbors, "ROWS", 16)
+    monkeypatch.setattr(neighbors, "COLUMNS", 24)
 
 
 def random(count: int, width: int = 5, seed: int = 0) -> torch.Tensor:
@@ -26,7 +26,7 @@ def random(count: int, width: int = 5, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("shift", [0.0, 1e4])
 @pytest.mark.parametrize("is_same", [False, True])
-def test_neighbours_equal_those_of_sklearn(shift: float, is_same: bool) -> None:
+def test_neighbors_equal_those_of_sklearn(shift: float, is_same: bool) -> None:
     bank = random(70) + shift
     queries = bank if is_same else random(50, seed=1) + shift
     found = nearest(queries, bank, 3, is_same)
@@ -98,7 +98,7 @@ def test_a_collapsed_generator_is_precise_and_recalls_little() -> None:
     assert authenticity_percent(real, fake) == 0
 
 
-def test_known_neighbours_change_nothing() -> None:
+def test_known_neighbors_change_nothing() -> None:
     real, fake = random(60), random(50, seed=1) + 0.5
     mine, theirs = (nearest(side, side, 5, is_same=True).distances for side in (real, fake))
     assert precision_recall(real, fake, 3, mine, theirs) == precision_recall(real, fake, 3)
@@ -114,8 +114,8 @@ def test_copies_are_counted() -> None:
         copies(known, known[:0])
 
 
-def test_what_has_no_neighbours() -> None:
-    with pytest.raises(DataError, match="a bank of 3 rows has no 3 neighbours for each row"):
+def test_what_has_no_neighbors() -> None:
+    with pytest.raises(DataError, match="a bank of 3 rows has no 3 neighbors for each row"):
         nearest(random(3), random(3), 3, is_same=True)
     with pytest.raises(DataError, match="not finite"):
         inside(random(3), random(3) * float("nan"), torch.ones(3).double(), True)

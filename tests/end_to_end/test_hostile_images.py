@@ -1,4 +1,4 @@
-"""A thousand good and three hundred hostile pictures: all of these found, none of those blamed."""
+"""A thousand good and three hundred hostile images: all of these found, none of those blamed."""
 
 import os
 import re
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scalegan.data.rows import collect
+from scalegan.data.memory import collect
 from scalegan.data.sources import escape, open_source
-from scalegan.registry import SOURCES
-from tests import hostile
-from tests.runs import TINY, scalegan
+from scalegan.data.tables import SOURCES
+from tests.support import hostile
+from tests.support.runs import TINY, scalegan
 
 NUM_GOOD, NUM_ODD, NUM_BAD, NUM_LINKS = 980, 20, 292, 8
 SIDE = 16
@@ -21,8 +21,8 @@ SIDE = 16
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """980 good, 20 odd and 292 bad pictures in three classes, and 8 traps that are no files."""
-    root = tmp_path_factory.mktemp("hostile") / "pictures"
+    """980 good, 20 odd and 292 bad images in three classes, and 8 traps that are no files."""
+    root = tmp_path_factory.mktemp("hostile") / "images"
     good = ("good", hostile.good, NUM_GOOD)
     odd, bad = ("odd", hostile.odd, NUM_ODD), ("bad", hostile.bad, NUM_BAD)
     for kind, make, count in (good, odd, bad):
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "class 3").symlink_to("class 0", target_is_directory=True)
     os.mkfifo(first / "pipe.png")
     hostile.write(root, "loose.png", hostile.encode(hostile.noise(0)))
-    # Neither blamed nor read: no pictures by name and content.
+    # Neither blamed nor read: no images by name and content.
     hostile.write(root, "README.md", b"about")
     hostile.write(first, "Thumbs.db", b"\0" * 50)
     hostile.write(first, ".hidden.png", b"")
@@ -64,10 +64,8 @@ def test_all_bad_ones_are_found_and_no_good_one_is_blamed(folder: Path) -> None:
     assert len(bad) == NUM_BAD + NUM_LINKS == 300
     assert set(bad) == expected_bad(folder)
     assert len(odd) == NUM_ODD and all("odd " in key for key in odd)
-    assert (
-        f"{NUM_GOOD + NUM_ODD:,} pictures can be used, 300 pictures or labels cannot" in done.stdout
-    )
-    assert "1 files are no pictures by name and content" in done.stdout
+    assert f"{NUM_GOOD + NUM_ODD:,} images can be used, 300 images or labels cannot" in done.stdout
+    assert "1 files are no images by name and content" in done.stdout
     assert done.stderr == ""
 
 
@@ -83,17 +81,17 @@ def test_workers_find_the_same(folder: Path) -> None:
 def test_strict_makes_it_fatal(folder: Path) -> None:
     done = scalegan("check", str(folder), "--size", str(SIDE), "--strict", check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: 300 pictures or labels cannot be used (--strict)\n"
+    assert done.stderr == "error: 300 images or labels cannot be used (--strict)\n"
 
 
 def test_nothing_good_is_lost(folder: Path) -> None:
     source = open_source(str(folder), SOURCES)
-    pictures = collect(source, SIDE)
-    assert len(pictures.images) == NUM_GOOD + NUM_ODD
+    images = collect(source, SIDE)
+    assert len(images.images) == NUM_GOOD + NUM_ODD
     # seed % 3 is the class of good and odd ones alike
     expected = Counter(seed % 3 for n in (NUM_GOOD, NUM_ODD) for seed in range(n))
-    assert Counter(pictures.labels.tolist()) == expected
-    assert any(note.startswith("300 pictures or labels cannot be used") for note in pictures.notes)
+    assert Counter(images.labels.tolist()) == expected
+    assert any(note.startswith("300 images or labels cannot be used") for note in images.notes)
 
 
 def test_training_goes_on_without_the_bad_ones(folder: Path, tmp_path: Path) -> None:
@@ -102,8 +100,8 @@ def test_training_goes_on_without_the_bad_ones(folder: Path, tmp_path: Path) -> 
         "train", "digits", "--run", str(run), "--data.source", str(folder),
         "--data.size", str(SIDE), *TINY, "--train.duration", "1 step",
     )  # fmt: skip
-    assert "notice: 300 pictures or labels cannot be used and are left out" in done.stdout
-    assert "1,000 pictures as samples of 3x16x16, in 3 classes" in done.stdout
+    assert "notice: 300 images or labels cannot be used and are left out" in done.stdout
+    assert "1,000 images as samples of 3x16x16, in 3 classes" in done.stdout
 
 
 def test_a_pipe_that_closes_early_is_no_error(folder: Path) -> None:

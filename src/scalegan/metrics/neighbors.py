@@ -21,7 +21,7 @@ PAIRS = 2**23
 """Values per gathered side while differences are formed: 64 MiB in float64."""
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """The k nearest rows of each row, nearest first."""
 
     distances: Float64[Tensor, "N k"]
@@ -37,11 +37,11 @@ class Membership(NamedTuple):
 
 def nearest(
     queries: Float[Tensor, "N E"], bank: Float[Tensor, "M E"], k: int = 1, is_same: bool = False
-) -> Neighbours:
+) -> Neighbors:
     """The k nearest rows of the bank.
 
     Args:
-        queries: rows whose neighbours are sought.
+        queries: rows whose neighbors are sought.
         bank: where they are sought.
         k: how many.
         is_same: whether both are the same rows, of which each leaves itself out.
@@ -51,12 +51,12 @@ def nearest(
     """
     _check(queries, bank)
     if k < 1 or len(bank) - is_same < k:
-        raise DataError(f"a bank of {len(bank)} rows has no {k} neighbours for each row")
+        raise DataError(f"a bank of {len(bank)} rows has no {k} neighbors for each row")
     parts = []
     for begin in range(0, len(queries), ROWS):
         rows = slice(begin, min(begin + ROWS, len(queries)))
         parts.append(_nearest(queries, rows, bank, k, is_same))
-    return Neighbours(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    return Neighbors(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def inside(
@@ -94,7 +94,7 @@ def _nearest(
     found = own.new_full((len(own), k), torch.inf, dtype=torch.float64)
     where = torch.zeros(len(own), k, dtype=torch.int64, device=own.device)
     for columns, lower, _ in _lower_bounds(own, bank):
-        if is_same:  # nobody is their own neighbour
+        if is_same:  # nobody is their own neighbor
             diagonal = torch.arange(rows.start, rows.stop, device=own.device)
             here = (diagonal >= columns.start) & (diagonal < columns.stop)
             lower[here, diagonal[here] - columns.start] = torch.inf

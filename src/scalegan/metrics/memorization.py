@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from scalegan.errors import DataError
-from scalegan.metrics.neighbours import Neighbours, nearest
+from scalegan.metrics.neighbors import Neighbors, nearest
 
 
 class Copies(NamedTuple):
@@ -24,7 +24,7 @@ class Copies(NamedTuple):
 
 def nearest_training(
     training: Float[Tensor, "N E"], fake: Float[Tensor, "M E"], k: int = 1
-) -> Neighbours:
+) -> Neighbors:
     """The k nearest training samples of each generated one: distances and indices (M, k)."""
     return nearest(fake, training, k)
 
@@ -32,7 +32,7 @@ def nearest_training(
 def authenticity_percent(
     training: Float[Tensor, "N E"],
     fake: Float[Tensor, "M E"],
-    training_neighbours: Float64[Tensor, "N R"] | None = None,
+    training_neighbors: Float64[Tensor, "N R"] | None = None,
 ) -> float:
     """Percentage of generated samples that are no closer to training data than it is to itself.
 
@@ -42,13 +42,13 @@ def authenticity_percent(
     Args:
         training: features of the training images.
         fake: features of generated samples.
-        training_neighbours: `nearest(training, training, K, is_same=True).distances`, where it is
+        training_neighbors: `nearest(training, training, K, is_same=True).distances`, where it is
             known already.
     """
-    if training_neighbours is None:
-        training_neighbours = nearest(training, training, is_same=True).distances
+    if training_neighbors is None:
+        training_neighbors = nearest(training, training, is_same=True).distances
     found = nearest_training(training, fake)
-    is_authentic = found.distances[:, 0] > training_neighbours[found.indices[:, 0], 0]
+    is_authentic = found.distances[:, 0] > training_neighbors[found.indices[:, 0], 0]
     return 100 * is_authentic.double().mean().item()
 
 

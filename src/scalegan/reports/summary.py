@@ -1,16 +1,12 @@
 """What a run or snapshot is, in a few lines: sizes, cost, state of training."""
 
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from scalegan.errors import CheckpointError
+from scalegan.inference.snapshot import newest, read_card
+from scalegan.planning.cost import costs
 from scalegan.runtime.files import damage, read_json
 from scalegan.runtime.log import read_metrics
-from scalegan.snapshot import Card, build_discriminator, build_generator, newest, read_card
 
 
 def describe(path: Path) -> list[str]:
@@ -34,33 +30,6 @@ def describe(path: Path) -> list[str]:
         size = f"{cost.parameters:,} parameters"
         lines.append(f"  {name:14} {size}, {cost.flops / 1e9:.3f} GFLOP per image forward")
     return lines + (_run_lines(path) if (path / "config.toml").is_file() else [])
-
-
-class Cost(NamedTuple):
-    """Of one network: numbers that are trained, and operations of one image's forward pass."""
-
-    parameters: int
-    flops: int
-
-
-def costs(card: Card, has_discriminator: bool) -> dict[str, Cost]:
-    """What each network costs, counted on tensors without values."""
-    with torch.device("meta"):
-        generator = build_generator(card)
-        z = torch.empty(1, *generator.z_shape)
-        labels = torch.zeros(1, dtype=torch.int64)
-        levels = torch.empty(1, generator.num_levels, *card.shape)
-        found = {"generator": _cost(generator, z, labels)}
-        if has_discriminator:
-            found["discriminator"] = _cost(build_discriminator(card), levels, labels)
-    return found
-
-
-def _cost(network: nn.Module, *inputs: torch.Tensor) -> Cost:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.requires_grad_(False)(*inputs)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Cost(parameters, counter.get_total_flops())
 
 
 def _run_lines(run: Path) -> list[str]:
