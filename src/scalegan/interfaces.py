@@ -7,6 +7,7 @@ style, which differ between architectures. Images are always uint8 with three ch
 floats of about unit scale.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -56,35 +57,42 @@ class Terms(NamedTuple):
     """Values worth a curve that no gradient flows through."""
 
 
-@runtime_checkable
-class Generator(Protocol):
-    """Noise and labels in, levels out. Also an `nn.Module`."""
+class Generator(nn.Module, ABC):
+    """Noise and labels in, levels out, in two halves: a mapping to styles, and the synthesis."""
 
     z_shape: tuple[int, ...]
+    """Shape of one sample's noise."""
     num_levels: int
+    """Levels that `synthesize` makes."""
     num_classes: int
     """0 for an unconditional network."""
     blocks: nn.ModuleList
+    """The repeated part, which is compiled, recomputed or sharded from outside."""
 
-    def map(self, z: Float[Tensor, "N *Z"], labels: Labels) -> Float[Tensor, "N *S"]: ...
+    @abstractmethod
+    def map(self, z: Float[Tensor, "N *Z"], labels: Labels) -> Float[Tensor, "N *S"]:
+        """Styles of noise and labels."""
 
-    def synthesize(self, w: Float[Tensor, "N *S"]) -> Levels: ...
+    @abstractmethod
+    def synthesize(self, w: Float[Tensor, "N *S"]) -> Levels:
+        """Levels of styles, coarse to fine."""
+
+    def forward(self, z: Float[Tensor, "N *Z"], labels: Labels) -> Levels:
+        return self.synthesize(self.map(z, labels))
 
 
-@runtime_checkable
-class Discriminator(Protocol):
-    """Levels and labels in, logits out. Also an `nn.Module`."""
+class Discriminator(nn.Module, ABC):
+    """Levels and labels in, logits out."""
 
     blocks: nn.ModuleList
+    """The repeated part, which is compiled, recomputed or sharded from outside."""
+    __call__: Callable[..., DiscriminatorOutput]
 
-    def __call__(
+    @abstractmethod
+    def forward(
         self, samples: Levels, labels: Labels, with_features: bool = False
-    ) -> DiscriminatorOutput: ...
-
-
-GeneratorModule = Any
-DiscriminatorModule = Any
-"""A `Generator` (`Discriminator`) that is an `nn.Module` too: Python's types cannot say both."""
+    ) -> DiscriminatorOutput:
+        """Logits and, if they are asked for, features of the class token and the patches."""
 
 
 @runtime_checkable

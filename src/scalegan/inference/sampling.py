@@ -11,7 +11,7 @@ from scalegan.errors import ConfigError
 from scalegan.interfaces import (
     Autoencoder,
     Calibrates,
-    GeneratorModule,
+    Generator,
     GuidesStyle,
     Images,
     Labels,
@@ -37,7 +37,7 @@ def noise_for(seeds: Sequence[int], z_shape: tuple[int, ...]) -> Float[Tensor, "
 
 @torch.no_grad()
 def styles_for(
-    generator: GeneratorModule,
+    generator: Generator,
     seeds: Sequence[int],
     labels: Labels,
     truncation: float | None = None,
@@ -69,7 +69,7 @@ def styles_for(
     return w
 
 
-def calibrated(generator: GeneratorModule, truncation: float | None) -> GeneratorModule:
+def calibrated(generator: Generator, truncation: float | None) -> Generator:
     """A generator whose batch statistics are those of truncated noise; itself, if it has none.
 
     Without truncation the statistics of training serve (BigGAN, arXiv 1809.11096, section 3.1).
@@ -80,6 +80,7 @@ def calibrated(generator: GeneratorModule, truncation: float | None) -> Generato
     device = next(generator.parameters()).device
     labels = torch.arange(CALIBRATION) % max(1, generator.num_classes)
     z = torch.randn(CALIBRATION, *generator.z_shape, generator=stream("calibrate"))
+    assert isinstance(generator, TruncatesNoise), "what calibrates is told of the threshold"
     z = generator.truncate_noise(z.to(device), truncation)
     generator.calibrate(z, labels.to(device))
     return generator
@@ -87,14 +88,14 @@ def calibrated(generator: GeneratorModule, truncation: float | None) -> Generato
 
 @torch.no_grad()
 def paint(
-    generator: GeneratorModule, autoencoder: Autoencoder, w: Float[Tensor, "N *S"], level: int = -1
+    generator: Generator, autoencoder: Autoencoder, w: Float[Tensor, "N *S"], level: int = -1
 ) -> Images:
     """Images of styles, on the CPU. Levels count from 0 (coarsest); -1 is the finest."""
     return autoencoder.decode(generator.synthesize(w)[:, level]).cpu()
 
 
 def sample(
-    generator: GeneratorModule,
+    generator: Generator,
     autoencoder: Autoencoder,
     seeds: Sequence[int],
     labels: Labels,

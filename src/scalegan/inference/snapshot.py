@@ -22,8 +22,8 @@ from scalegan.errors import CheckpointError, ConfigError
 from scalegan.inference.sampling import calibrated, labels_for, paint, sample, styles_for
 from scalegan.interfaces import (
     Autoencoder,
-    DiscriminatorModule,
-    GeneratorModule,
+    Discriminator,
+    Generator,
     Images,
     MapsAttention,
     MixesStyles,
@@ -121,17 +121,16 @@ def read_card(path: Path) -> Card:
         raise CheckpointError(f"`{path / 'config.json'}` is not usable: {error}") from None
 
 
-def build_generator(card: Card) -> GeneratorModule:
+def build_generator(card: Card) -> Generator:
     """The generator of a card, with start weights."""
     make = ARCHITECTURES[card.model.architecture].generator
     return make(card.model, card.shape, len(card.class_names))
 
 
-def build_discriminator(card: Card) -> DiscriminatorModule:
+def build_discriminator(card: Card) -> Discriminator:
     """The discriminator of a card, with start weights."""
     make = ARCHITECTURES[card.model.architecture].discriminator
-    extra = {"features": card.features} if card.features else {}
-    return make(card.model, card.shape, len(card.class_names), **extra)
+    return make(card.model, card.shape, len(card.class_names), card.features)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -210,15 +209,15 @@ class GAN:
         card: sizes, class names, origin.
     """
 
-    def __init__(self, generator: GeneratorModule, autoencoder: Autoencoder, card: Card) -> None:
+    def __init__(self, generator: Generator, autoencoder: Autoencoder, card: Card) -> None:
         self.generator = generator.requires_grad_(False)
         self.autoencoder = autoencoder
         self.card = card
-        self._calibrated: dict[float | None, GeneratorModule] = {None: self.generator}
+        self._calibrated: dict[float | None, Generator] = {None: self.generator}
 
     @property
     def num_levels(self) -> int:
-        return cast(int, self.generator.num_levels)
+        return self.generator.num_levels
 
     def sample(
         self,
@@ -407,7 +406,7 @@ class GAN:
             return names.index(label)
         return int(label) if isinstance(label, str) and label.isdecimal() else label
 
-    def at(self, truncation: float | None) -> GeneratorModule:
+    def at(self, truncation: float | None) -> Generator:
         """The generator whose batch statistics fit a truncation; the last one is kept."""
         if truncation not in self._calibrated:
             self._calibrated = {truncation: calibrated(self.generator, truncation)}

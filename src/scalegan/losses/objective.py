@@ -11,8 +11,8 @@ from torch import Tensor
 from scalegan.config.schema import AugmentConfig, ObjectiveConfig
 from scalegan.interfaces import (
     Batch,
-    DiscriminatorModule,
-    GeneratorModule,
+    Discriminator,
+    Generator,
     Labels,
     Levels,
     LevelsOrOne,
@@ -65,7 +65,7 @@ class Objective:
 
     def discriminator_terms(
         self,
-        discriminator: DiscriminatorModule,
+        discriminator: Discriminator,
         real: LevelsOrOne,
         fake: Levels,
         batch: Batch,
@@ -110,8 +110,8 @@ class Objective:
 
     def generator_terms(
         self,
-        generator: GeneratorModule,
-        discriminator: DiscriminatorModule,
+        generator: Generator,
+        discriminator: Discriminator,
         real: LevelsOrOne,
         fake: Levels,
         batch: Batch,
@@ -132,6 +132,7 @@ class Objective:
         losses = {"g/adversarial": self.adversarial.generator(*logits)}
         watched = {}
         if self.config.orthogonal > 0:
+            assert isinstance(generator, WantsOrthogonalWeights), "checked when the state is built"
             watched["g/orthogonality"] = orthogonality(generator.orthogonal_weights())
             losses["g/orthogonal"] = self.config.orthogonal * watched["g/orthogonality"]
         path = self.config.path_length
@@ -146,7 +147,7 @@ class Objective:
             {name: value.detach().expand(count) for name, value in watched.items()},
         )
 
-    def path_lengths(self, generator: GeneratorModule, labels: Labels) -> Float[Tensor, " M"]:
+    def path_lengths(self, generator: Generator, labels: Labels) -> Float[Tensor, " M"]:
         """Path lengths of fresh styles; their running mean moves before it is compared with."""
         path = self.config.path_length
         labels = labels[: max(1, round(path.share * len(labels)))]
@@ -164,7 +165,7 @@ class Objective:
 
     def inconsistency(
         self,
-        discriminator: DiscriminatorModule,
+        discriminator: Discriminator,
         real: LevelsOrOne,
         fake: Levels,
         logits: list[Float[Tensor, "N K"]],
@@ -176,7 +177,7 @@ class Objective:
         return inconsistency(logits[0], seen[0]) + inconsistency(logits[1], seen[1])
 
     def logits_of(
-        self, discriminator: DiscriminatorModule, shown: list[Levels], batch: Batch
+        self, discriminator: Discriminator, shown: list[Levels], batch: Batch
     ) -> tuple[list[Float[Tensor, "N K"]], Float[Tensor, "N S E"] | None]:
         """Logits of every pass, and features of the first one where a teacher aligns them.
 

@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from scalegan.config.models import BigGANConfig
 from scalegan.errors import ConfigError
-from scalegan.interfaces import DiscriminatorOutput, Labels, Levels, Samples
+from scalegan.interfaces import (
+    Discriminator,
+    DiscriminatorOutput,
+    Generator,
+    Labels,
+    Levels,
+    Samples,
+)
 from scalegan.layers.batch_norm import BatchNorm, PlainNorm, standing_statistics
 from scalegan.layers.spectral import Conv, Embedding, Linear, Normalizer, SpectralNorm, Table
 from scalegan.layers.transformer import float32_island, truncated_normal
@@ -254,7 +261,7 @@ class DeepDiscriminatorBlock(nn.Module):
         return self.attention(x + self.conv4(branch))
 
 
-class BigGANGenerator(nn.Module):
+class BigGANGenerator(Generator):
     """Noise and a label in, one image out.
 
     The style w is the class vector, then z; where no class vector is shared, it is one-hot.
@@ -300,9 +307,6 @@ class BigGANGenerator(nn.Module):
         self.norm = PlainNorm(layers[-1].outputs, eps=1e-5)
         self.head = Conv(normal, layers[-1].outputs, shape[0], 3)
         self.apply(partial(_initialize, config.start))
-
-    def forward(self, z: Float[Tensor, "N Z"], labels: Labels) -> Levels:
-        return self.synthesize(self.map(z, labels))
 
     def map(self, z: Float[Tensor, "N Z"], labels: Labels) -> Float[Tensor, "N D"]:
         if not self.num_classes:
@@ -359,7 +363,7 @@ class BigGANGenerator(nn.Module):
                 self(*part)
 
 
-class BigGANDiscriminator(nn.Module):
+class BigGANDiscriminator(Discriminator):
     """One verdict: an affine map of the summed features, plus their product with the class.
 
     Args:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from scalegan.config.models import GANsformerConfig
 from scalegan.errors import ConfigError
-from scalegan.interfaces import DiscriminatorOutput, Labels, Levels
+from scalegan.interfaces import Discriminator, DiscriminatorOutput, Generator, Labels, Levels
 from scalegan.layers.bipartite import Assignments, Attention, BipartiteAttention, MappingNetwork
 from scalegan.layers.stylegan import HalvingBlock, ScaledConv, StyledConv, downsample, upsample
 from scalegan.layers.transformer import (
@@ -216,7 +216,7 @@ class SynthesisBlock(nn.Module):
         return x, image, maps, carried
 
 
-class GANsformerGenerator(nn.Module):
+class GANsformerGenerator(Generator):
     """k + 1 noise vectors and a label in, one image out.
 
     In training, pixel noise and dropout are drawn; in evaluation the noise is a stored constant.
@@ -255,9 +255,6 @@ class GANsformerGenerator(nn.Module):
             self.blocks.append(block)
             inputs, is_first = width, is_first and not has_attention_at(config, side)
         self.num_styles = len(self.layers()) + 2  # one before the image, and the image's
-
-    def forward(self, z: Float[Tensor, "N R Z"], labels: Labels) -> Levels:
-        return self.synthesize(self.map(z, labels))
 
     def map(
         self,
@@ -303,7 +300,7 @@ class GANsformerGenerator(nn.Module):
     def _paint(self, w: Tensor, noise: Sequence[Tensor], keep: Keep) -> tuple[Levels, list[Tensor]]:
         x: Any = self.constant.expand(len(w), -1, -1, -1)
         image, maps, carried, layer, row = None, [], None, 0, 0
-        for block in cast(Any, self.blocks):
+        for block in self.synthesis_blocks():
             own = slice(layer, layer + len(block.layers))
             x, image, seen, carried = block(
                 x, image, w[:, :, row:], self.positions, noise[own], keep[own], carried
@@ -325,7 +322,15 @@ class GANsformerGenerator(nn.Module):
         return [None if attention is None else attention.draw(count) for attention in attentions]
 
     def layers(self) -> list[SynthesisLayer]:
-        return [layer for block in cast(Any, self.blocks) for layer in block.layers]
+        return [
+            layer
+            for block in self.synthesis_blocks()
+            for layer in block.layers
+            if isinstance(layer, SynthesisLayer)
+        ]
+
+    def synthesis_blocks(self) -> list[SynthesisBlock]:
+        return [block for block in self.blocks if isinstance(block, SynthesisBlock)]
 
     def track(self, w: Styles, labels: Labels) -> None:
         self.mapping.track(w)
@@ -338,7 +343,7 @@ class GANsformerGenerator(nn.Module):
         return torch.cat([w[:, :, :cut], other[:, :, cut:]], dim=2)
 
 
-class GANsformerDiscriminator(nn.Module):
+class GANsformerDiscriminator(Discriminator):
     """StyleGAN2's: an image and a label in, one logit out, the label's.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scalegan.config.models import GATConfig
 from scalegan.errors import ConfigError
-from scalegan.interfaces import DiscriminatorOutput, Labels, Levels
+from scalegan.interfaces import Discriminator, DiscriminatorOutput, Generator, Labels, Levels
 from scalegan.layers.attention import SelfAttention
 from scalegan.layers.transformer import (
     EqualizedLinear,
@@ -74,7 +74,7 @@ class LabelTable(nn.Embedding):
         return labels if self.is_told else torch.zeros_like(labels)
 
 
-class GATGenerator(nn.Module):
+class GATGenerator(Generator):
     """Noise and a label in, L images out, each the sum of the heads so far.
 
     Args:
@@ -123,9 +123,6 @@ class GATGenerator(nn.Module):
         for module in [*self.blocks, *self.heads]:
             # Small, so that the blocks start almost unmodulated; the gates are not 1 + gate.
             nn.init.xavier_uniform_(module.modulation.weight, gain=0.1)
-
-    def forward(self, z: Float[Tensor, "N Z"], labels: Labels) -> Levels:
-        return self.synthesize(self.map(z, labels))
 
     def map(self, z: Float[Tensor, "N Z"], labels: Labels) -> Float[Tensor, "N D"]:
         parts = [normalize_second_moment(part) for part in (self.labels(labels), z)]
@@ -222,7 +219,7 @@ class DiscriminatorBlock(nn.Module):
         return x + self.scale_f * self.feedforward(self.norm_f(x))
 
 
-class GATDiscriminator(nn.Module):
+class GATDiscriminator(Discriminator):
     """L images of a sample, stacked on the channel axis, and a label in; one logit out.
 
     Args:

@@ -8,7 +8,6 @@ condition.
 """
 
 from itertools import pairwise
-from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,14 @@ from torch import Tensor, nn
 
 from scalegan.config.models import LadaGANConfig
 from scalegan.errors import ConfigError
-from scalegan.interfaces import DiscriminatorOutput, Labels, Levels, Samples
+from scalegan.interfaces import (
+    Discriminator,
+    DiscriminatorOutput,
+    Generator,
+    Labels,
+    Levels,
+    Samples,
+)
 from scalegan.layers.attention import AdditiveAttention
 from scalegan.layers.batch_norm import LibraryNorm
 from scalegan.layers.transformer import float32_island, to_map, to_tokens
@@ -56,7 +62,7 @@ class GeneratorBlock(nn.Module):
         return self.feedforward(self.norm_f(x, w))
 
 
-class LadaGANGenerator(nn.Module):
+class LadaGANGenerator(Generator):
     """Noise, and a label where there are classes, in; an image of unbounded values out.
 
     Args:
@@ -105,9 +111,6 @@ class LadaGANGenerator(nn.Module):
         if self.labels is not None:
             nn.init.normal_(self.labels.weight)  # as large as the noise that it stands beside
 
-    def forward(self, z: Float[Tensor, "N Z"], labels: Labels) -> Levels:
-        return self.synthesize(self.map(z, labels))
-
     def map(self, z: Float[Tensor, "N Z"], labels: Labels) -> Float[Tensor, "N S"]:
         """The condition: the noise, then the label's vector; there is no mapping network."""
         return z if self.labels is None else torch.cat([z, self.labels(labels)], dim=1)
@@ -119,7 +122,8 @@ class LadaGANGenerator(nn.Module):
     def token_weights(self, w: Float[Tensor, "N S"]) -> list[Float[Tensor, "N A G G"]]:
         """The share of every token in the query of its head, stage by stage."""
         found = []
-        for block, x in zip(cast(Any, self.blocks), self._run(w)[1], strict=True):
+        for block, x in zip(self.blocks, self._run(w)[1], strict=True):
+            assert isinstance(block, GeneratorBlock)
             q = block.attention.into(block.norm_a(x, w)).chunk(3, dim=-1)[0]
             found.append(to_map(block.attention.weigh(q)))
         return found
@@ -173,7 +177,7 @@ class DownBlock(nn.Module):
         return (self.main(x) + self.direct(x)) / 2
 
 
-class LadaGANDiscriminator(nn.Module):
+class LadaGANDiscriminator(Discriminator):
     """An image in; (G/2 - 3)^2 logits of overlapping pieces of it out, row by row: 25 for G = 16.
 
     Args:

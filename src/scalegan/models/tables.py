@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import nn
-
+from scalegan.interfaces import Discriminator, Generator
 from scalegan.models import biggan, gansformer, gat, ladagan
 
 
 class Architecture(NamedTuple):
-    """A pair of networks, each made by (config, shape, num_classes, ...)."""
+    """How an architecture's two networks are made.
 
-    generator: Callable[..., nn.Module]
-    discriminator: Callable[..., nn.Module]
+    The generator by (config, shape, num_classes); the discriminator by these and the width of the
+    features that it is aligned with, 0 = none.
+    """
+
+    generator: Callable[..., Generator]
+    discriminator: Callable[..., Discriminator]
 
 
 ARCHITECTURES = {

@@ -99,10 +99,9 @@ def networks(config: Config, task: Task) -> tuple[Any, Any]:
     """The two networks on whatever device is the default now."""
     architecture = ARCHITECTURES[config.model.architecture]
     alignment = config.objective.alignment
-    features = {"features": alignment.features} if alignment.weight > 0 else {}
     generator = architecture.generator(config.model, task.shape, task.num_classes)
     return generator, architecture.discriminator(
-        config.model, task.shape, task.num_classes, **features
+        config.model, task.shape, task.num_classes, alignment.features
     )
 
 
@@ -127,8 +126,7 @@ def count(config: Config, task: Task) -> Counts:
         with Operations() as forward:
             fake = generator(z, labels)
         with Operations() as judged:
-            with_features = {"with_features": True} if alignment.weight > 0 else {}
-            discriminator(fake.detach(), labels, **with_features)
+            discriminator(fake.detach(), labels, with_features=alignment.weight > 0)
         every = config.objective.penalty.every, config.objective.path_length.every or 1
         turns = [0.0, 0.0]
         for step, shares in ((0, [1 / n for n in every]), (1, [1 - 1 / n for n in every])):

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -20,8 +20,8 @@ from scalegan.features.tables import FEATURES
 from scalegan.interfaces import (
     Autoencoder,
     Batch,
-    DiscriminatorModule,
-    GeneratorModule,
+    Discriminator,
+    Generator,
     MixesStyles,
     Teacher,
     WantsOrthogonalWeights,
@@ -215,10 +215,9 @@ def build_state(
     teacher: Teacher | None = None,
 ) -> TrainState:
     """Networks, optimizers and average at their start values."""
-    generator, discriminator = (
-        network.to(world.device)
-        for network in build_networks(config, autoencoder.shape, num_classes)
-    )
+    generator, discriminator = build_networks(config, autoencoder.shape, num_classes)
+    generator.to(world.device)
+    discriminator.to(world.device)
     check_abilities(config, generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     molds = {}
@@ -246,27 +245,26 @@ def build_state(
         teacher,
         world.device,
     )
-    networks = generator, discriminator, average
-    return TrainState(config, world, *networks, optimizers, autoencoder, objective, molds=molds)
+    return TrainState(
+        config, world, generator, discriminator, average, optimizers, autoencoder, objective,
+        molds=molds,
+    )  # fmt: skip
 
 
 def build_networks(
     config: Config, shape: tuple[int, int, int], num_classes: int
-) -> tuple[GeneratorModule, DiscriminatorModule]:
+) -> tuple[Generator, Discriminator]:
     """Generator and discriminator of a config, with weights drawn from (seed, "init")."""
     architecture = ARCHITECTURES[config.model.architecture]
-    alignment = config.objective.alignment
-    features: dict[str, Any] = {"features": alignment.features} if alignment.weight > 0 else {}
+    features = config.objective.alignment.features  # 0 where nothing is aligned
     seed_all(config.seed, "init", "generator")
     generator = architecture.generator(config.model, shape, num_classes)
     seed_all(config.seed, "init", "discriminator")
-    discriminator = architecture.discriminator(config.model, shape, num_classes, **features)
+    discriminator = architecture.discriminator(config.model, shape, num_classes, features)
     return generator, discriminator
 
 
-def check_abilities(
-    config: Config, generator: GeneratorModule, discriminator: DiscriminatorModule
-) -> None:
+def check_abilities(config: Config, generator: Generator, discriminator: Discriminator) -> None:
     """Raise ConfigError where a setting asks for what the networks cannot do."""
     wanted = {
         "train.style_mixing": (config.train.style_mixing, MixesStyles),

@@ -17,7 +17,7 @@ from scalegan.evaluation.measure import Number
 from scalegan.inference.sampling import paint, styles_for
 from scalegan.inference.snapshot import Card, load_weights, newest
 from scalegan.inference.snapshot import save as save_snapshot
-from scalegan.interfaces import GeneratorModule, Teacher
+from scalegan.interfaces import Generator, Teacher
 from scalegan.planning.plan import run_bytes
 from scalegan.runtime import files, image_files
 from scalegan.runtime.log import Log, losses, plot_curves
@@ -309,7 +309,7 @@ def save_generator(built: Built, run: Path) -> None:
     save_snapshot(path, card, average, discriminator)
 
 
-def draw_samples(built: Built, generator: GeneratorModule, path: Path) -> None:
+def draw_samples(built: Built, generator: Generator, path: Path) -> None:
     """A row per class of the averaged generator's images; a column has one noise.
 
     Without classes, a square of different noises.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,9 +15,10 @@ from scalegan.config.schema import Config
 from scalegan.errors import TrainingError
 from scalegan.interfaces import (
     Autoencoder,
-    DiscriminatorModule,
-    GeneratorModule,
+    Discriminator,
+    Generator,
     Labels,
+    MixesStyles,
     Share,
     Terms,
     TracksStyle,
@@ -41,9 +43,9 @@ class TrainState:
 
     config: Config
     world: World
-    generator: GeneratorModule
-    discriminator: DiscriminatorModule
-    average: GeneratorModule
+    generator: Generator
+    discriminator: Discriminator
+    average: Generator
     optimizers: dict[str, torch.optim.Optimizer]
     autoencoder: Autoencoder
     objective: Objective
@@ -76,7 +78,7 @@ class TrainState:
     def is_sharded(self) -> bool:
         return bool(self.molds)
 
-    def whole(self, name: str) -> nn.Module:
+    def whole(self, name: str) -> Any:
         """The average or the discriminator, for use by one rank; every rank must call it."""
         network: nn.Module = getattr(self, name)
         return sharding.whole(network, self.molds[name]) if self.is_sharded else network
@@ -131,6 +133,7 @@ class TrainState:
         share = self.config.train.style_mixing
         if share == 0 or torch.rand((), generator=self.noise) >= share:
             return w
+        assert isinstance(self.generator, MixesStyles), "checked when the state is built"
         other = self.generator.map(self.draw_noise(labels), labels)
         cut = torch.randint(1, self.generator.num_styles, (), generator=self.noise)
         return self.generator.mix(w, other, int(cut))
@@ -142,7 +145,7 @@ class TrainState:
 
     def track_kept(self) -> None:
         """Move the running means once per step, by the styles of all micro-batches and ranks."""
-        if self.styles:
+        if isinstance(self.generator, TracksStyle):
             parts = (torch.cat(part) for part in zip(*self.styles, strict=True))
             self.generator.track(*map(self.world.gather, parts))
 
