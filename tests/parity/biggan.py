@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.config.models import BigGANConfig
+from scalegan.convert import biggan as weights_of
 from scalegan.convert.biggan import (
     generator,
     hub_generator,
@@ -156,7 +157,7 @@ def whole_generator(case: Case) -> Outputs:
 
 
 def whole_discriminator(case: Case) -> Outputs:
-    network = make_discriminator(settings(case), case.weights)
+    network = weights_of.discriminator(settings(case), case.weights)
     x, labels = case.inputs["x"].requires_grad_(), case.inputs["y"]
     features: list[Tensor] = []
     network.head.register_forward_pre_hook(lambda _, given: features.append(given[0].detach()))
@@ -239,7 +240,7 @@ def training_step(case: Case) -> Outputs:
     config = {"model": case.config["model"]}
     configs = {"G": config | case.config["generator"], "D": config | case.config["discriminator"]}
     maker = generator(configs["G"], under(case.weights, "G.")).train()
-    discriminator = make_discriminator(configs["D"], under(case.weights, "D.")).train()
+    discriminator = weights_of.discriminator(configs["D"], under(case.weights, "D.")).train()
 
     with torch.no_grad():  # still in training mode: batch statistics and u move
         fake = maker(inputs["z_d"], inputs["y_d"])
