@@ -1,4 +1,4 @@
-"""Faults to put into a run, and parts of it broken on purpose: what a test must notice."""
+"""Faults to inject into a run, and parts of it broken on purpose: what a test must notice."""
 
 import errno
 import hashlib
@@ -224,7 +224,7 @@ def break_agreement() -> None:
 
 
 def break_attempts() -> None:
-    """Roll back, but with the same dice."""
+    """Roll back, but with the same draws."""
     roll_back = loop.roll_back
 
     def same(of: state.TrainState, *rest: Any) -> Any:
