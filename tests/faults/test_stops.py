@@ -32,7 +32,9 @@ def of_straight(
     """What a run leaves that nobody stopped, made once."""
     if (ranks, is_on) not in found:
         run = folder / "straight"
-        server.run(small.arguments(run, STEPS, "1000 steps", *looking(is_on)), ranks)
+        server.run(
+            small.arguments(run, STEPS, "1000 steps", *looking(is_on)), ranks, with_curves=is_on
+        )
         found[ranks, is_on] = hashes(run, STEPS)
     return found[ranks, is_on]
 
@@ -54,12 +56,12 @@ def test_stopped_and_resumed_equals_straight(
     run = tmp_path / "run"
     arguments = small.arguments(run, STEPS, "1000 steps", *looking(is_on))
     faults = [("signal_at", stop, stop % ranks), ("tell_saves",)]
-    said = server.run(arguments, ranks, faults, code=128 + signal.SIGTERM)
+    said = server.run(arguments, ranks, faults, 128 + signal.SIGTERM, with_curves=is_on)
     # The signal came before a step was made, and the reduction of that step told all ranks.
     steps = [re.findall(r"saving at step (\d+) on", text) for text in said]
     assert steps == [[str(stop + 1)]] * ranks
     assert f"stopped at step {stop + 1} of {STEPS} by signal 15" in said[0]
-    server.run(arguments, ranks)
+    server.run(arguments, ranks, with_curves=is_on)
     assert hashes(run, STEPS) == expected
     assert last_step(run) == STEPS
 

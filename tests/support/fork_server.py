@@ -95,6 +95,7 @@ class ForkServer:
         faults: Sequence[Sequence[Any]] = (),
         program: str = "scalegan.cli",
         separate_errors: bool = False,
+        with_curves: bool = False,
     ) -> list[Child]:
         """Fork the ranks of one run, in the folder and the environment that the test has now.
 
@@ -102,6 +103,7 @@ class ForkServer:
             faults: names of functions of `injected_faults`, each with its arguments.
             program: the module whose `main(arguments)` is called.
             separate_errors: keep what goes to stderr apart from what goes to stdout.
+            with_curves: draw `curves.png`, which takes longer than the steps of a tiny run.
         """
         group: dict[str, str] = {}
         if ranks > 1:
@@ -120,7 +122,7 @@ class ForkServer:
                 "err": str(err),
                 "cwd": os.getcwd(),
                 "env": os.environ | ONE_THREAD | group | mine,
-                "faults": list(faults),
+                "faults": [*faults, *([] if with_curves else [["draw_no_curves"]])],
             }
             children.append(Child(self, self.ask(request)["pid"], out, err))
         return children
@@ -132,9 +134,10 @@ class ForkServer:
         faults: Sequence[Sequence[Any]] = (),
         code: int | None = 0,
         program: str = "scalegan.cli",
+        with_curves: bool = False,
     ) -> list[str]:
         """Fork, wait, and return what each rank wrote; `code` None: any exit code will do."""
-        children = self.start(arguments, ranks, faults, program)
+        children = self.start(arguments, ranks, faults, program, with_curves=with_curves)
         codes = [child.wait(200) for child in children]
         texts = [child.text for child in children]
         assert code is None or codes == [code] * ranks, (codes, texts)
@@ -167,6 +170,7 @@ def serve() -> None:
     import matplotlib.pyplot  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import torch
+    import torch._dynamo  # which the first optimizer imports otherwise, in every child
 
     import scalegan.train.loop  # noqa: F401
 

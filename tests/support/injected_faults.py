@@ -35,6 +35,11 @@ def at_point(point: str, nth: int, act: Callable[[], None]) -> None:
     Faults.strike = staticmethod(strike)
 
 
+def draw_no_curves() -> None:
+    """Leave out `curves.png`, which no other part of a run reads."""
+    loop.plot_curves = lambda run: None
+
+
 def kill_at(point: str, nth: int) -> None:
     at_point(point, nth, lambda: os.kill(os.getpid(), signal.SIGKILL))
 

@@ -23,9 +23,11 @@ TINY = [
 RARELY = "1000 steps"
 
 
-def scalegan(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def scalegan(
+    *arguments: str, check: bool = True, with_curves: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
-    (child,) = fork_server().start(arguments, separate_errors=True)
+    (child,) = fork_server().start(arguments, separate_errors=True, with_curves=with_curves)
     code = child.wait(200)
     out, err = child.out.read_text(), child.err.read_text()
     assert code is not None and (not check or code == 0), f"exit code {code}\n{out}\n{err}"
@@ -33,10 +35,11 @@ def scalegan(*arguments: str, check: bool = True) -> subprocess.CompletedProcess
 
 
 def train(
-    run: Path, steps: int, *more: str, check: bool = True
+    run: Path, steps: int, *more: str, check: bool = True, with_curves: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Train the digits recipe, made tiny, up to a step."""
-    return scalegan(*train_arguments(run, steps), *more, check=check)
+    arguments = [*train_arguments(run, steps), *more]
+    return scalegan(*arguments, check=check, with_curves=with_curves)
 
 
 def train_arguments(run: Path, steps: int) -> list[str]:
