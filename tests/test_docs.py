@@ -62,7 +62,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(image).save(path)
     shards = str(folder / "shards" / "mine")
     with contextlib.chdir(folder):  # a preparation knows its source as it was given
-        scalegan("prepare", "images", shards, "--size", "8", "--shard-rows", "40")
+        options = ["--size", "8", "--shard-rows", "40", "--workers", "1"]
+        scalegan("prepare", "images", shards, *options)
     classifier = str(folder / "classifiers" / "first")
     scalegan("classifier", "train", "digits", classifier, "--images-seen", "2000")
     shutil.copytree(folder / "classifiers" / "first", folder / "runs" / "demo" / "classifier")

@@ -52,7 +52,8 @@ def test_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (70, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "data.npz", pixels, np.arange(70) % 3)
     out = tmp_path / "shards"
-    scalegan("prepare", f"npz:{tmp_path / 'data.npz'}", str(out), "--shard-rows", "30")
+    options = ["--shard-rows", "30", "--workers", "1"]
+    scalegan("prepare", f"npz:{tmp_path / 'data.npz'}", str(out), *options)
     # 70 rows of which 16 make a step: epochs end within the run, before and after the kill.
     scalegan(*arguments(out, tmp_path / "straight", 40, "--train.workers", "0"))
     (child,) = fork_server().start(arguments(out, tmp_path / "run", 40))

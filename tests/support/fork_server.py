@@ -225,7 +225,7 @@ def become_a_run(request: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing = os.open(os.devnull, os.O_RDONLY)
     created = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    out, err = (os.open(request[stream], created) for stream in ("out", "err"))
+    out, err = (os.open(request[stream], created, 0o600) for stream in ("out", "err"))
     for number, target in enumerate((nothing, out, err)):
         os.dup2(target, number)
     sys.argv = ["scalegan", *request["arguments"]]
