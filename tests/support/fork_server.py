@@ -49,8 +49,12 @@ class Child:
 
     def wait(self, seconds: float = 120) -> int | None:
         """Its exit code, negative for a signal; None if it is still running."""
-        code: int | None = self.server.ask({"wait": self.pid, "seconds": seconds})["code"]
-        return code
+        deadline = time.monotonic() + seconds
+        while True:
+            code: int | None = self.server.ask({"wait": self.pid})["code"]
+            if code is not None or time.monotonic() >= deadline:
+                return code
+            time.sleep(0.01)
 
     @property
     def text(self) -> str:
@@ -72,7 +76,7 @@ class ForkServer:
     """The tests' side of the server."""
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number, self.asked = 0, 0
         self.folder = tempfile.TemporaryDirectory(prefix="scalegan-tests-")
         path = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
@@ -83,10 +87,13 @@ class ForkServer:
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps(request) + "\n")
+        self.asked += 1
+        self.process.stdin.write(json.dumps(request | {"asked": self.asked}) + "\n")
         self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
+        while True:  # pass over what a test that timed out did not wait for
+            answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+            if answer["asked"] == self.asked:
+                return answer
 
     def preload(self, *modules: str) -> None:
         """Import what only some tests need, once for all processes that are forked afterwards."""
@@ -186,9 +193,11 @@ def serve() -> None:
         if "wait" in request:
             pid = request["wait"]
             code = codes.get(pid)
-            if code is None and (code := await_exit(pid, request["seconds"])) is not None:
-                running.discard(pid)
-                codes[pid] = code
+            if code is None:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    code = codes[pid] = os.waitstatus_to_exitcode(status)
+                    running.discard(pid)
             answer: dict[str, Any] = {"code": code}
         elif "preload" in request:
             for module in request["preload"]:
@@ -200,20 +209,9 @@ def serve() -> None:
                 become_a_run(request)
             running.add(pid)
             answer = {"pid": pid}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer | {"asked": request["asked"]}), flush=True)
     for pid in running:
         os.kill(pid, signal.SIGKILL)
-
-
-def await_exit(pid: int, seconds: float) -> int | None:
-    deadline = time.monotonic() + seconds
-    while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(0.005)
 
 
 def become_a_run(request: dict[str, Any]) -> None:
