@@ -2,6 +2,8 @@
 # make faults: every fault, as often as docs/faults.md says.
 PYTHON ?= python3
 BIN := .venv/bin
+# Halves of the suite, so that a file's fixtures are made once; who is done takes from the other.
+WORKERS := -n 2 --dist worksteal
 
 .PHONY: demo test test-all faults lint format clean
 
@@ -11,10 +13,10 @@ demo: .venv/installed
 	@echo "first: source .venv/bin/activate   (so that the shell finds scalegan)"
 
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(WORKERS)
 
 faults: .venv/installed
 	nice $(BIN)/python -m pytest tests/faults --durations=20

@@ -32,8 +32,8 @@ import numpy as np
 import scipy
 import torch
 
+from benchmarks.sampling import save_kl, save_tiny
 from benchmarks.train_step import device_name
-from sampling import save_kl, save_tiny
 from scalegan.autoencoders.pixels import Identity
 from scalegan.autoencoders.tables import AUTOENCODERS
 from scalegan.config import reading as configs

@@ -3,22 +3,22 @@
 import contextlib
 import io
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.distributed.run import get_args_parser
 
 from scalegan.autoencoders.tiny import TAEF2
 from scalegan.cli import main
 from scalegan.runtime.files import save_tensors
+from tests.support.fork_server import fork_server
 from tests.support.runs import TINY, scalegan
 
 ROOT = Path(__file__).parents[1]
@@ -62,15 +62,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(image).save(path)
     shards = str(folder / "shards" / "mine")
     with contextlib.chdir(folder):  # a preparation knows its source as it was given
-        scalegan("prepare", "images", shards, "--size", "8", "--shard-rows", "40")
-    scalegan(
-        "classifier",
-        "train",
-        "digits",
-        str(folder / "classifiers" / "first"),
-        "--images-seen",
-        "2000",
-    )
+        options = ["--size", "8", "--shard-rows", "40", "--workers", "1"]
+        scalegan("prepare", "images", shards, *options)
+    classifier = str(folder / "classifiers" / "first")
+    scalegan("classifier", "train", "digits", classifier, "--images-seen", "2000")
     shutil.copytree(folder / "classifiers" / "first", folder / "runs" / "demo" / "classifier")
     out = ["--factor", "2", "--out", str(folder / "autoencoders" / "first")]
     scalegan("autoencoder", "train", "digits", *out, *FIT)
@@ -89,9 +84,13 @@ def test_command(
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
         return
     if words[0] == "torchrun":
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--master-port", "29741"]
-        words = [*torchrun, *words[1:]] + ([*TINY, *QUICK] if "train" in words else [])
-        subprocess.run(words, check=True, timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        # Its own parser reads the line; end_to_end/test_train_and_use starts the real one.
+        options = get_args_parser().parse_args(words[1:])
+        assert options.module and options.training_script == "scalegan"
+        arguments = options.training_script_args
+        if arguments[0] == "train":
+            arguments = [*arguments, *TINY, *QUICK]
+        fork_server().run(arguments, int(options.nproc_per_node))
         return
     assert words[0] == "scalegan", f"{page}: the test does not know how to run `{line}`"
     if words[1] == "train" and "--dry-run" not in words:

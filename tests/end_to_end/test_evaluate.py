@@ -1,9 +1,6 @@
 """Evaluation through the command line, alone and by two processes; it changes no training."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ import numpy as np
 import pytest
 
 from scalegan.cli import main
+from tests.support.fork_server import fork_server
 from tests.support.runs import hashes, scalegan, train
 
 MEASURED = ["--evaluate.num-images", "40", "--every.evaluate", "2 steps", "--every.checkpoint",
@@ -64,18 +62,7 @@ def test_two_processes_give_the_numbers_of_one(place: Path, tmp_path: Path) -> N
     results = []
     for ranks in (1, 2):
         out = tmp_path / f"{ranks}.json"
-        launch = [
-            "-m",
-            "torch.distributed.run",
-            "--master-port",
-            "29747",
-            "--nproc-per-node",
-            str(ranks),
-        ]
-        subprocess.run(
-            [sys.executable, *launch, "-m", "--", "scalegan", *arguments, "--out", str(out)],
-            check=True, timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True,
-        )  # fmt: skip
+        fork_server().run([*arguments, "--out", str(out)], ranks)
         results.append(json.loads(out.read_text())["numbers"])
     for one, two in zip(*results, strict=True):
         assert one["fingerprint"] == two["fingerprint"] and one["title"] == two["title"]
@@ -84,17 +71,10 @@ def test_two_processes_give_the_numbers_of_one(place: Path, tmp_path: Path) -> N
 
 
 def test_two_processes_train_with_evaluation(tmp_path: Path) -> None:
-    arguments = ["--master-port", "29749", "--nproc-per-node", "2", "-m", "--", "scalegan", "train",
-                 "digits", "--run", str(tmp_path / "run"), "--train.duration", "2 steps",
+    arguments = ["train", "digits", "--run", str(tmp_path / "run"), "--train.duration", "2 steps",
                  "--model.width", "16", "--model.num-heads", "2", "--train.batch-size", "16",
                  "--evaluate.num-images", "21", "--every.evaluate", "1 step"]  # fmt: skip
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *arguments],
-        check=True,
-        timeout=200,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
+    fork_server().run(arguments, ranks=2)
     saved = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert [number["num_fake"] for number in saved["numbers"]] == [21] * 6
     assert [number["num_real"] for number in saved["numbers"]][:5] == [1797] * 5

@@ -2,9 +2,6 @@
 
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from scalegan.cli import main
 from scalegan.data.prepare import prepare
 from scalegan.data.shards import Shards
 from scalegan.runtime.files import read_json, write_json
+from tests.support.fork_server import fork_server
 from tests.support.runs import TINY, hashes, scalegan
 
 EVERY = ["--every.checkpoint", "10 steps", "--every.samples", "1000 steps"]
@@ -54,17 +52,14 @@ def test_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (70, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "data.npz", pixels, np.arange(70) % 3)
     out = tmp_path / "shards"
-    scalegan("prepare", f"npz:{tmp_path / 'data.npz'}", str(out), "--shard-rows", "30")
+    options = ["--shard-rows", "30", "--workers", "1"]
+    scalegan("prepare", f"npz:{tmp_path / 'data.npz'}", str(out), *options)
     # 70 rows of which 16 make a step: epochs end within the run, before and after the kill.
     scalegan(*arguments(out, tmp_path / "straight", 40, "--train.workers", "0"))
-    command = [sys.executable, "-m", "scalegan", *arguments(out, tmp_path / "run", 40)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "checkpoints" / "step-00000010").is_dir():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    (child,) = fork_server().start(arguments(out, tmp_path / "run", 40))
+    assert child.until((tmp_path / "run" / "checkpoints" / "step-00000010").is_dir), child.text
+    child.send(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
     assert not (tmp_path / "run" / "checkpoints" / "step-00000040").exists()
     done = scalegan(*arguments(out, tmp_path / "run", 40, "--train.workers", "3"))
     assert "resuming" in done.stdout
@@ -138,11 +133,5 @@ def test_another_autoencoder_of_the_same_kind_is_refused(
 
 
 def test_two_processes_train_on_shards(shards: Path, tmp_path: Path) -> None:
-    command = ["--nproc-per-node", "2", "--master-port", "29733", "-m", "--", "scalegan"]
-    command += arguments(shards, tmp_path / "run", 4)
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *command],
-        capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    fork_server().run(arguments(shards, tmp_path / "run", 4), ranks=2)
     assert package.load(tmp_path / "run").card.images_seen == 64

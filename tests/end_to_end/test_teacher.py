@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.support import teachers
+from tests.support.fork_server import fork_server
 from tests.support.runs import hashes, train
 
 ALIGNED = ["--objective.alignment.weight", "0.5", "--objective.alignment.side", "28"]
@@ -20,6 +21,9 @@ def options(folder: Path, name: str = "dinov2-s-reg") -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    fork_server().preload(
+        "transformers.models.dinov2_with_registers.modeling_dinov2_with_registers"
+    )
     return teachers.folder(tmp_path_factory.mktemp("teachers") / "small", has_registers=True)
 
 

@@ -12,13 +12,15 @@ import torch
 from PIL import Image
 
 import scalegan as package
+from tests.support.fork_server import free_port
 from tests.support.runs import TINY, scalegan, train
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "digits"
-    train(run, 6, "--every.samples", "3 steps", "--every.checkpoint", "4 steps")
+    every = ["--every.samples", "3 steps", "--every.checkpoint", "4 steps"]
+    train(run, 6, *every, with_curves=True)
     return run
 
 
@@ -123,7 +125,7 @@ def test_samples_can_be_trained_on(run: Path, tmp_path: Path) -> None:
 
 def test_two_processes_train_together(tmp_path: Path) -> None:
     # Without `--`, torchrun takes --run for a short form of one of its own options.
-    arguments = ["--nproc-per-node", "2", "--master-port", "29731", "-m", "--", "scalegan"]
+    arguments = ["--nproc-per-node", "2", "--master-port", str(free_port()), "-m", "--", "scalegan"]
     arguments += ["train", "digits", "--run", str(tmp_path), *TINY, "--train.duration", "4 steps"]
     command = [sys.executable, "-m", "torch.distributed.run", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)

@@ -2,19 +2,16 @@
 
 import contextlib
 import io
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from scalegan.cli import main
 from scalegan.runtime.files import damage, read_json
+from tests.support.fork_server import Child, ForkServer
 
 OPTIONS = [
     *("--factor", "2", "--width", "8", "--batch-size", "8", "--adversarial", "0.1"),
@@ -51,30 +48,21 @@ def files(out: Path) -> dict[str, str]:
     return found
 
 
-def start(out: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "scalegan", *arguments(out)]
-    # Sums are added up in another order on another number of threads.
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
+def start(server: ForkServer, out: Path) -> Child:
+    server.preload("scalegan.train.autoencoder", "diffusers.models.autoencoders.autoencoder_kl")
+    (child,) = server.start(arguments(out))
+    return child
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
-def test_killed_and_called_again(straight: dict[str, str], tmp_path: Path) -> None:
+def test_killed_and_called_again(
+    straight: dict[str, str], server: ForkServer, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    process = start(out)
+    child = start(server, out)
     # Behind the middle, where the discriminator has a state too.
-    wait_for((out / "checkpoints" / "step-00000060").is_dir, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    assert child.until((out / "checkpoints" / "step-00000060").is_dir), child.text
+    child.send(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
     newest = max((out / "checkpoints").glob("step-*"))
     (newest / "network.safetensors").write_bytes(b"damaged")
     said, _ = go(out)
@@ -84,14 +72,15 @@ def test_killed_and_called_again(straight: dict[str, str], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_says_so(number: int, straight: dict[str, str], tmp_path: Path) -> None:
+def test_a_signal_saves_and_says_so(
+    number: int, straight: dict[str, str], server: ForkServer, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    process = start(out)
-    wait_for((out / "checkpoints" / "step-00000010").is_dir, process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, output
-    assert f"of 90 by signal {number}; the same command goes on from here" in output
+    child = start(server, out)
+    assert child.until((out / "checkpoints" / "step-00000010").is_dir), child.text
+    child.send(number)
+    assert child.wait(60) == 128 + number, child.text
+    assert f"of 90 by signal {number}; the same command goes on from here" in child.text
     assert go(out, "--kl", "0.1", code=2)[1].splitlines() == [
         f"error: `{out}` was begun with another `kl`: 1e-06, not 0.1",
         "hint: give the command it was begun with, or choose another --out",
@@ -102,13 +91,15 @@ def test_a_signal_saves_and_says_so(number: int, straight: dict[str, str], tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
-def test_killed_at_any_moment(seed: int, straight: dict[str, str], tmp_path: Path) -> None:
+def test_killed_at_any_moment(
+    seed: int, straight: dict[str, str], server: ForkServer, tmp_path: Path
+) -> None:
     rng, out = random.Random(seed), tmp_path / "out"
-    process = start(out)
-    wait_for((out / "checkpoints").is_dir, process)
+    child = start(server, out)
+    assert child.until((out / "checkpoints").is_dir), child.text
     time.sleep(3 * rng.random())
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    child.send(signal.SIGKILL)
+    child.wait()
     if not (out / "config.json").exists():
         go(out)
     assert files(out) == straight

@@ -14,8 +14,8 @@ from scalegan.runtime.files import MANIFEST, Faults, damage
 from scalegan.train import checkpoint
 from tests.faults.test_kills import POINTS
 from tests.support import tiny
-from tests.support.nursery import Nursery
-from tests.support.small import Small, newest_valid, tensors
+from tests.support.fork_server import ForkServer
+from tests.support.runs import SmallRuns, hashes, newest_valid
 
 NAMES = ["a", "b", "c"]
 
@@ -69,10 +69,10 @@ def test_all_damage_is_found(spoil: Callable, cases: int, folder: Path) -> None:
 def test_control_trusting_what_can_be_parsed_is_noticed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.support import breakages
+    from tests.support import injected_faults
 
     monkeypatch.setattr(checkpoint, "damage", checkpoint.damage)  # put back afterwards
-    breakages.break_digests()
+    injected_faults.break_digests()
     assert count_found(folder, flip, 20) < 20
 
 
@@ -98,24 +98,24 @@ def test_a_disk_that_refuses_leaves_what_was_there(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, pytest.param(errno.EIO, marks=pytest.mark.slow)])
 def test_a_run_on_a_disk_that_refuses_ends_with_a_sentence(
-    number: int, nursery: Nursery, small: Small, tmp_path: Path
+    number: int, server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
-    nursery.run(small.arguments(tmp_path, 4, "2 steps"))
-    breaks = [("fail_at", "average written", 1, number)]
-    (said,) = nursery.run(small.arguments(tmp_path, 8, "2 steps"), 1, breaks, code=2)
+    server.run(small.arguments(tmp_path, 4, "2 steps"))
+    faults = [("fail_at", "average written", 1, number)]
+    (said,) = server.run(small.arguments(tmp_path, 8, "2 steps"), 1, faults, code=2)
     assert f"error: `checkpoint`: {os.strerror(number)}" in said and "Traceback" not in said
     assert newest_valid(tmp_path) == 4
-    nursery.run(small.arguments(tmp_path, 8, "2 steps"))
-    assert tensors(tmp_path, 8)
+    server.run(small.arguments(tmp_path, 8, "2 steps"))
+    assert hashes(tmp_path, 8)
 
 
 @pytest.mark.slow
 def test_control_saving_in_place_loses_what_was_there(
-    nursery: Nursery, small: Small, tmp_path: Path
+    server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
-    nursery.run(small.arguments(tmp_path, 4, "2 steps"))
-    breaks = [("break_saving",), ("fail_at", "average written", 1)]
-    nursery.run(small.arguments(tmp_path, 8, "2 steps"), 1, breaks, code=2)
+    server.run(small.arguments(tmp_path, 4, "2 steps"))
+    faults = [("break_saving",), ("fail_at", "average written", 1)]
+    server.run(small.arguments(tmp_path, 8, "2 steps"), 1, faults, code=2)
     assert newest_valid(tmp_path) == -1
 
 

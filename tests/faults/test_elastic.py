@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from scalegan.runtime.files import load_tensors
-from tests.support.nursery import ONE_THREAD, Nursery, free_port
-from tests.support.small import Small, last_step, tensors
+from tests.support.fork_server import ONE_THREAD, ForkServer, free_port
+from tests.support.runs import SmallRuns, hashes, last_step
 
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 60, "5 steps"
@@ -56,17 +56,17 @@ def wait_until(
 
 @pytest.fixture(scope="module")
 def straight(
-    nursery: Nursery, small: Small, tmp_path_factory: pytest.TempPathFactory
+    server: ForkServer, small: SmallRuns, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
     run = tmp_path_factory.mktemp("straight")
-    nursery.run(small.arguments(run, STEPS, EVERY), 2)
-    return tensors(run, STEPS)
+    server.run(small.arguments(run, STEPS, EVERY), 2)
+    return hashes(run, STEPS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_killed_worker_is_started_again(
-    seed: int, straight: dict[str, str], small: Small, tmp_path: Path
+    seed: int, straight: dict[str, str], small: SmallRuns, tmp_path: Path
 ) -> None:
     rng, run, out = random.Random(seed), tmp_path / "run", tmp_path / f"{seed}.log"
     arguments = [*small.arguments(run, STEPS, EVERY)[1:], "--device", "cpu"]
@@ -79,13 +79,13 @@ def test_a_killed_worker_is_started_again(
     seconds = time.monotonic() - killed
     assert process.wait(200) == 0, out.read_text()[-3000:]
     assert "resuming" in out.read_text()
-    assert tensors(run, STEPS) == straight
+    assert hashes(run, STEPS) == straight
     assert seconds < 30, f"the restart took {seconds:.1f} s"
     print(f"restart after {seconds:.1f} s")
 
 
 @pytest.mark.slow
-def test_control_without_restarts_the_run_does_not_finish(small: Small, tmp_path: Path) -> None:
+def test_control_without_restarts_the_run_does_not_finish(small: SmallRuns, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "control.log"
     arguments = [*small.arguments(run, 3000, EVERY)[1:], "--device", "cpu"]
     process = elastic(arguments, out, restarts=0)
@@ -96,19 +96,19 @@ def test_control_without_restarts_the_run_does_not_finish(small: Small, tmp_path
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow)])
 def test_another_number_of_ranks(
-    before: int, after: int, nursery: Nursery, small: Small, tmp_path: Path
+    before: int, after: int, server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
     """Weights and the order of the data go on; noise is drawn per rank, so bits differ after it."""
     run, straight = tmp_path / "run", tmp_path / "straight"
-    nursery.run(small.arguments(run, 7), before)
-    said = nursery.run(small.arguments(run, 9), after, [("tell_rows",)])
+    server.run(small.arguments(run, 7), before)
+    said = server.run(small.arguments(run, 9), after, [("tell_rows",)])
     assert re.search(rf"changed: ranks +{before} +-> {after}", said[0])
-    expected = nursery.run(small.arguments(straight, 9), before, [("tell_rows",)])
+    expected = server.run(small.arguments(straight, 9), before, [("tell_rows",)])
     for step in (7, 8):
         assert rows_of(said, step) == rows_of(expected, step) != []
     weights = load_tensors(run / "checkpoints" / "step-00000009" / "average.safetensors")
     assert all(value.isfinite().all() for value in weights.values())
-    assert tensors(run, 9) != tensors(straight, 9)
+    assert hashes(run, 9) != hashes(straight, 9)
 
 
 def rows_of(said: list[str], step: int) -> list[str]:

@@ -1,8 +1,8 @@
 """Forced collapses sound an alarm, healthy runs none: the runs of benchmarks/health_alarms.py."""
 
 import pytest
+from benchmarks import health_alarms
 
-import health_alarms
 from scalegan.train import health
 
 RUNS = range(200, 220)  # seeds that no limit was set on

@@ -1,17 +1,18 @@
 """Runs that are stopped or killed go on to the same bits; damage is found and named."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import scalegan as package
-from tests.support.runs import hashes, train, train_arguments
+from tests.support.fork_server import Child, ForkServer
+from tests.support.runs import hashes, last_step, train, train_arguments
 
 EVERY = ["--every.checkpoint", "10 steps", "--every.samples", "15 steps"]
 
@@ -23,34 +24,25 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def start(run: Path, steps: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "scalegan", *train_arguments(run, steps), *EVERY]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(server: ForkServer, run: Path, steps: int) -> Child:
+    (child,) = server.start([*train_arguments(run, steps), *EVERY])
+    return child
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_killed_and_resumed_equals_straight(straight: Path, tmp_path: Path) -> None:
-    process = start(tmp_path, 40)
-    wait_for((tmp_path / "checkpoints" / "step-00000020").is_dir, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+def test_killed_and_resumed_equals_straight(
+    straight: Path, server: ForkServer, tmp_path: Path
+) -> None:
+    child = start(server, tmp_path, 40)
+    assert child.until((tmp_path / "checkpoints" / "step-00000020").is_dir), child.text
+    child.send(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
     assert not (tmp_path / "checkpoints" / "step-00000040").exists()
     done = train(tmp_path, 40, *EVERY)
     assert "resuming" in done.stdout
     assert hashes(tmp_path, 40) == hashes(straight, 40)
     # Lines that the killed process wrote after its checkpoint are made again, not twice.
-    read = package.__name__  # the record is the same, too
-    assert (
-        read
-        and (tmp_path / "metrics.jsonl").read_text() == (straight / "metrics.jsonl").read_text()
-    )
+    record, expected = (run / "metrics.jsonl" for run in (tmp_path, straight))
+    assert record.read_text() == expected.read_text()
 
 
 def test_another_seed_gives_other_hashes(straight: Path, tmp_path: Path) -> None:
@@ -60,16 +52,17 @@ def test_another_seed_gives_other_hashes(straight: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_saves_and_says_so(straight: Path, tmp_path: Path, number: int) -> None:
-    process = start(tmp_path, 40)
-    wait_for((tmp_path / "metrics.jsonl").is_file, process)
-    wait_for(lambda: (tmp_path / "metrics.jsonl").stat().st_size > 0, process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    if process.returncode == 0:
+def test_a_signal_saves_and_says_so(
+    straight: Path, server: ForkServer, tmp_path: Path, number: int
+) -> None:
+    child = start(server, tmp_path, 40)
+    assert child.until(lambda: last_step(tmp_path) > 0), child.text
+    child.send(number)
+    code = child.wait(60)
+    if code == 0:
         pytest.skip("the run was over before the signal came")
-    assert process.returncode == 128 + number
-    assert f"by signal {number}; the same command goes on from here" in output
+    assert code == 128 + number
+    assert f"by signal {number}; the same command goes on from here" in child.text
     train(tmp_path, 40, *EVERY)
     assert hashes(tmp_path, 40) == hashes(straight, 40)
 
@@ -116,14 +109,14 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_at_any_moment_never_without_a_valid_checkpoint(tmp_path: Path, seed: int) -> None:
-    import random
-
+def test_killed_at_any_moment_never_without_a_valid_checkpoint(
+    server: ForkServer, tmp_path: Path, seed: int
+) -> None:
     train(tmp_path, 2, "--every.checkpoint", "1 step")
-    process = start(tmp_path, 400)
-    time.sleep(2.5 + 4 * random.Random(seed).random())
-    process.kill()
-    process.communicate()
+    child = start(server, tmp_path, 400)
+    time.sleep(4 * random.Random(seed).random())
+    child.send(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, child.text
     assert package.load(tmp_path).card.step >= 2
     step = max(int(path.name[5:]) for path in (tmp_path / "checkpoints").glob("step-*"))
     train(tmp_path, step + 2)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from scalegan.runtime.log import read_metrics
-from tests.support.breakages import SITES
-from tests.support.nursery import Nursery
-from tests.support.small import Small, tensors
+from tests.support.fork_server import ForkServer
+from tests.support.injected_faults import SITES
+from tests.support.runs import SmallRuns, hashes
 
 VALUES = ("nan", "inf", "-inf")
 # No three in a row: between any two of them is a good step.
@@ -47,9 +47,9 @@ def moved(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_nothing_moves_and_all_ranks_agree(
-    rank: int, nursery: Nursery, small: Small, tmp_path: Path
+    rank: int, server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
-    said = nursery.run(small.arguments(tmp_path, STEPS), 2, [("poison", PLAN, rank)])
+    said = server.run(small.arguments(tmp_path, STEPS), 2, [("poison", PLAN, rank)])
     first, second = map(poisoned, said)
     assert len(first) == len(PLAN) and first == second
     assert moved(first) == []
@@ -60,18 +60,18 @@ def test_nothing_moves_and_all_ranks_agree(
     }
     lines = [line for line in read_metrics(tmp_path) if "not_finite" in line]
     assert [line["not_finite"] for line in lines] == [event["bad"] for event in first]
-    assert tensors(tmp_path, STEPS)
+    assert hashes(tmp_path, STEPS)
 
 
 @pytest.mark.parametrize(
     "control", ["break_finite_check", pytest.param("break_agreement", marks=pytest.mark.slow)]
 )
 def test_control_a_weaker_check_is_noticed(
-    control: str, nursery: Nursery, small: Small, tmp_path: Path
+    control: str, server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
     plan = {"1": ("buffer", "inf"), "3": ("penalty", "inf")}
     plan = plan if control == "break_finite_check" else {"1": ("buffer", "nan")}
-    ranks = nursery.start(small.arguments(tmp_path, 4), 2, [(control,), ("poison", plan, 1)])
+    ranks = server.start(small.arguments(tmp_path, 4), 2, [(control,), ("poison", plan, 1)])
     codes = [rank.wait(30) for rank in ranks]
     events = [poisoned(rank.text) for rank in ranks]
     for rank in ranks:
@@ -83,9 +83,9 @@ def test_control_a_weaker_check_is_noticed(
 THREE = {str(step): ("loss", "nan") for step in (7, 8, 9)}
 
 
-def test_three_in_a_row_roll_back(nursery: Nursery, small: Small, tmp_path: Path) -> None:
+def test_three_in_a_row_roll_back(server: ForkServer, small: SmallRuns, tmp_path: Path) -> None:
     arguments = small.arguments(tmp_path / "run", 14, "3 steps")
-    (said,) = nursery.run(arguments, 1, [("poison", THREE, 0)])
+    (said,) = server.run(arguments, 1, [("poison", THREE, 0)])
     assert "rolled back from step 10 to" in said and "step-00000006`; attempt 1" in said
     (event,) = json.loads((tmp_path / "run" / "attempts.json").read_text())
     assert (event["attempt"], event["from_step"], event["to_step"]) == (1, 10, 6)
@@ -94,37 +94,39 @@ def test_three_in_a_row_roll_back(nursery: Nursery, small: Small, tmp_path: Path
     assert (line["step"], line["event"]) == (6, "rollback")
     # The same again, but killed after the rollback: the attempt was written down.
     again = small.arguments(tmp_path / "again", 14, "3 steps")
-    breaks = [("poison", THREE, 0), ("signal_at", 13, 0, signal.SIGKILL)]
-    nursery.run(again, 1, breaks, code=-signal.SIGKILL)
-    nursery.run(again, 1, [("poison", THREE, 0)])
-    assert tensors(tmp_path / "again", 14) == tensors(tmp_path / "run", 14)
+    faults = [("poison", THREE, 0), ("signal_at", 13, 0, signal.SIGKILL)]
+    server.run(again, 1, faults, code=-signal.SIGKILL)
+    server.run(again, 1, [("poison", THREE, 0)])
+    assert hashes(tmp_path / "again", 14) == hashes(tmp_path / "run", 14)
     # And the dice were other ones.
     straight = tmp_path / "straight"
-    nursery.run(small.arguments(straight, 14, "3 steps"))
-    assert tensors(straight, 14) != tensors(tmp_path / "run", 14)
+    server.run(small.arguments(straight, 14, "3 steps"))
+    assert hashes(straight, 14) != hashes(tmp_path / "run", 14)
 
 
 @pytest.mark.slow
-def test_control_the_same_dice_are_noticed(nursery: Nursery, small: Small, tmp_path: Path) -> None:
+def test_control_the_same_dice_are_noticed(
+    server: ForkServer, small: SmallRuns, tmp_path: Path
+) -> None:
     """Without a new attempt the same poison comes again, until the run gives up."""
     arguments = small.arguments(tmp_path, 14, "3 steps")
-    breaks = [("break_attempts",), ("poison", THREE, 0)]
-    (said,) = nursery.run(arguments, 1, breaks, code=2)
+    faults = [("break_attempts",), ("poison", THREE, 0)]
+    (said,) = server.run(arguments, 1, faults, code=2)
     assert "after 3 rollbacks" in said
 
 
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_after_three_rollbacks_the_run_stops_with_a_report(
-    ranks: int, nursery: Nursery, small: Small, tmp_path: Path
+    ranks: int, server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
-    nursery.run(small.arguments(tmp_path, 4, "2 steps"), ranks)
-    before = tensors(tmp_path, 4)
-    breaks = [("poison", {"all": ("gradient", "inf")}, ranks - 1, 99)]
-    said = nursery.run(small.arguments(tmp_path, 9, "2 steps"), ranks, breaks, code=2)
+    server.run(small.arguments(tmp_path, 4, "2 steps"), ranks)
+    before = hashes(tmp_path, 4)
+    faults = [("poison", {"all": ("gradient", "inf")}, ranks - 1, 99)]
+    said = server.run(small.arguments(tmp_path, 9, "2 steps"), ranks, faults, code=2)
     for text in said:
         assert "error: after 3 rollbacks, 3 steps in a row up to step 7 had values that" in text
         assert "first bad tensors: step 5: gradient of discriminator." in text
         assert "hint: the last checkpoint is sound" in text and "Traceback" not in text
     events = json.loads((tmp_path / "attempts.json").read_text())
     assert [event["attempt"] for event in events] == [1, 2, 3]
-    assert tensors(tmp_path, 4) == before
+    assert hashes(tmp_path, 4) == before

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.fork_server import Child, ForkServer
 from tests.support.runs import scalegan
 from tests.unit.data.test_prepare import digests
 
@@ -35,31 +36,21 @@ def straight(source: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return found
 
 
-def start(source: str, out: Path, workers: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "scalegan", "prepare", source, str(out), *OPTIONS]
-    return subprocess.Popen(
-        [*command, "--workers", str(workers)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # Whoever runs the tests in the background has a shell that lets them ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+def start(server: ForkServer, source: str, out: Path, workers: int) -> Child:
+    (child,) = server.start(["prepare", source, str(out), *OPTIONS, "--workers", str(workers)])
+    return child
 
 
 def shards_of(out: Path) -> list[str]:
     return sorted(path.name for path in out.glob("shard-*"))
 
 
-def kill_after(process: "subprocess.Popen[str]", out: Path, shards: int, seconds: float) -> None:
+def kill_after(child: Child, out: Path, shards: int, seconds: float) -> None:
     """SIGKILL once so many shards are complete, and a little later still."""
-    deadline = time.monotonic() + 120
-    while len(shards_of(out)) < shards:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
-        time.sleep(0.001)
+    assert child.until(lambda: len(shards_of(out)) >= shards), child.text
     time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    child.send(signal.SIGKILL)
+    child.wait()
 
 
 def finish(source: str, out: Path, workers: int, straight: dict[str, str]) -> None:
@@ -73,10 +64,15 @@ def finish(source: str, out: Path, workers: int, straight: dict[str, str]) -> No
 
 @pytest.mark.parametrize(("shards", "workers"), [(0, 1), (7, 1), (30, 2)])
 def test_killed_and_called_again(
-    shards: int, workers: int, source: str, straight: dict[str, str], tmp_path: Path
+    shards: int,
+    workers: int,
+    server: ForkServer,
+    source: str,
+    straight: dict[str, str],
+    tmp_path: Path,
 ) -> None:
-    process = start(source, tmp_path / "out", workers)
-    kill_after(process, tmp_path / "out", shards, seconds=0.003)
+    child = start(server, source, tmp_path / "out", workers)
+    kill_after(child, tmp_path / "out", shards, seconds=0.003)
     assert len(shards_of(tmp_path / "out")) < 45
     finish(source, tmp_path / "out", 1, straight)
 
@@ -84,13 +80,13 @@ def test_killed_and_called_again(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_at_any_moment(
-    seed: int, source: str, straight: dict[str, str], tmp_path: Path
+    seed: int, server: ForkServer, source: str, straight: dict[str, str], tmp_path: Path
 ) -> None:
     rng, out = random.Random(seed), tmp_path / "out"
     for _ in range(rng.randint(1, 2)):  # sometimes killed twice
-        process = start(source, out, rng.randint(1, 3))
+        child = start(server, source, out, rng.randint(1, 3))
         before = len(shards_of(out))
-        kill_after(process, out, min(45, before + rng.randint(0, 20)), 0.1 * rng.random())
+        kill_after(child, out, min(45, before + rng.randint(0, 20)), 0.1 * rng.random())
     finish(source, out, rng.randint(1, 3), straight)
 
 
@@ -111,15 +107,11 @@ def test_a_full_disk_leaves_the_complete_shards(
 
 
 def test_ctrl_c_keeps_the_complete_shards(
-    source: str, straight: dict[str, str], tmp_path: Path
+    server: ForkServer, source: str, straight: dict[str, str], tmp_path: Path
 ) -> None:
-    process = start(source, tmp_path / "out", 1)
-    deadline = time.monotonic() + 60
-    while len(shards_of(tmp_path / "out")) < 3:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.001)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in output
+    child = start(server, source, tmp_path / "out", 1)
+    assert child.until(lambda: len(shards_of(tmp_path / "out")) >= 3), child.text
+    child.send(signal.SIGINT)
+    assert child.wait(60) == 130 and "Traceback" not in child.text
     assert not list((tmp_path / "out").glob(".*.draft*"))
     finish(source, tmp_path / "out", 1, straight)

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from scalegan.runtime.watchdog import EXIT_SILENT
-from tests.support.nursery import Child, Nursery
-from tests.support.small import Small, last_step
+from tests.support.fork_server import Child, ForkServer
+from tests.support.runs import SmallRuns, last_step
 
 TIMEOUT = 4.0
 
 
 def silence(
-    nursery: Nursery, small: Small, run: Path, ranks: int, silent: int, how: str,
-    breaks: tuple = (),
+    server: ForkServer, small: SmallRuns, run: Path, ranks: int, silent: int, how: str,
+    faults: tuple = (),
 ) -> tuple[float, list[int | None], list[Child]]:  # fmt: skip
     """Silence a rank; seconds until all had ended, and their exit codes."""
     arguments = small.arguments(run, 3000, "1000 steps", "1000 steps")
     arguments += ["--train.timeout-seconds", str(TIMEOUT)]
-    faults = [*breaks, *([("hang_at", 5, silent)] if how == "hang" else [])]
-    children = nursery.start(arguments, ranks, faults)
+    faults = [*faults, *([("hang_at", 5, silent)] if how == "hang" else [])]
+    children = server.start(arguments, ranks, faults)
     assert children[0].until(lambda: last_step(run) >= (5 if how == "hang" else 3))
     if how == "stop":
         children[silent].send(signal.SIGSTOP)
@@ -43,10 +43,10 @@ def silence(
     ],
 )
 def test_the_silent_rank_is_named(
-    how: str, ranks: int, silent: int, nursery: Nursery, small: Small, tmp_path: Path
+    how: str, ranks: int, silent: int, server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
     small = small if ranks < 3 else Threes(small.data)
-    seconds, codes, children = silence(nursery, small, tmp_path, ranks, silent, how)
+    seconds, codes, children = silence(server, small, tmp_path, ranks, silent, how)
     assert seconds < TIMEOUT + 5, [child.text for child in children]
     others = [rank for rank in range(ranks) if rank != silent]
     assert codes[silent] in ([EXIT_SILENT, -signal.SIGKILL] if how == "hang" else [-signal.SIGKILL])
@@ -59,10 +59,10 @@ def test_the_silent_rank_is_named(
         assert "in train_step" in stacks or "in finish" in stacks
     if how == "hang":
         stacks = (tmp_path / "heartbeats" / f"stacks-{silent:05d}.txt").read_text()
-        assert "breakages.py" in stacks  # where it hangs
+        assert "injected_faults.py" in stacks  # where it hangs
 
 
-class Threes(Small):
+class Threes(SmallRuns):
     """Batches that three ranks can share."""
 
     def arguments(self, run: Path, steps: int, *rest: str) -> list[str]:
@@ -71,19 +71,19 @@ class Threes(Small):
 
 @pytest.mark.slow
 def test_control_without_a_watchdog_the_group_stands(
-    nursery: Nursery, small: Small, tmp_path: Path
+    server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
-    breaks = (("break_watchdog",),)
-    seconds, codes, children = silence(nursery, small, tmp_path, 2, 1, "hang", breaks)
+    faults = (("break_watchdog",),)
+    seconds, codes, children = silence(server, small, tmp_path, 2, 1, "hang", faults)
     assert seconds > TIMEOUT + 5 and codes == [None, None]
     for child in children:
         child.send(signal.SIGKILL)
 
 
 def test_a_rank_that_is_killed_leaves_a_sentence(
-    nursery: Nursery, small: Small, tmp_path: Path
+    server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
-    ranks = nursery.start(small.arguments(tmp_path, 3000), 2)
+    ranks = server.start(small.arguments(tmp_path, 3000), 2)
     assert ranks[0].until(lambda: last_step(tmp_path) >= 2)
     ranks[1].send(signal.SIGKILL)
     assert ranks[0].wait(30) == 2

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.nursery import Nursery
-from tests.support.small import Small, last_step, tensors
+from tests.support.fork_server import ForkServer
+from tests.support.runs import SmallRuns, hashes, last_step
 
 STEPS = 14
 STOPS = (1, 4, 5, 6, 9, 12)  # steps before which the signal comes; an epoch ends at 6 and 12
@@ -27,13 +27,15 @@ def straight() -> Straight:
 
 
 def of_straight(
-    found: Straight, nursery: Nursery, small: Small, folder: Path, ranks: int, is_on: bool
+    found: Straight, server: ForkServer, small: SmallRuns, folder: Path, ranks: int, is_on: bool
 ) -> dict[str, str]:
     """What a run leaves that nobody stopped, made once."""
     if (ranks, is_on) not in found:
         run = folder / "straight"
-        nursery.run(small.arguments(run, STEPS, "1000 steps", *looking(is_on)), ranks)
-        found[ranks, is_on] = tensors(run, STEPS)
+        server.run(
+            small.arguments(run, STEPS, "1000 steps", *looking(is_on)), ranks, with_curves=is_on
+        )
+        found[ranks, is_on] = hashes(run, STEPS)
     return found[ranks, is_on]
 
 
@@ -47,41 +49,41 @@ CASES = [
 
 @pytest.mark.parametrize(("ranks", "stop", "is_on"), CASES)
 def test_stopped_and_resumed_equals_straight(
-    ranks: int, stop: int, is_on: bool, straight: Straight, nursery: Nursery, small: Small,
+    ranks: int, stop: int, is_on: bool, straight: Straight, server: ForkServer, small: SmallRuns,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    expected = of_straight(straight, nursery, small, tmp_path, ranks, is_on)
+    expected = of_straight(straight, server, small, tmp_path, ranks, is_on)
     run = tmp_path / "run"
     arguments = small.arguments(run, STEPS, "1000 steps", *looking(is_on))
-    breaks = [("signal_at", stop, stop % ranks), ("tell_saves",)]
-    said = nursery.run(arguments, ranks, breaks, code=128 + signal.SIGTERM)
+    faults = [("signal_at", stop, stop % ranks), ("tell_saves",)]
+    said = server.run(arguments, ranks, faults, 128 + signal.SIGTERM, with_curves=is_on)
     # The signal came before a step was made, and the reduction of that step told all ranks.
     steps = [re.findall(r"saving at step (\d+) on", text) for text in said]
     assert steps == [[str(stop + 1)]] * ranks
     assert f"stopped at step {stop + 1} of {STEPS} by signal 15" in said[0]
-    nursery.run(arguments, ranks)
-    assert tensors(run, STEPS) == expected
+    server.run(arguments, ranks, with_curves=is_on)
+    assert hashes(run, STEPS) == expected
     assert last_step(run) == STEPS
 
 
 @pytest.mark.slow
 def test_a_signal_in_the_last_step_finds_the_run_complete(
-    straight: Straight, nursery: Nursery, small: Small, tmp_path: Path
+    straight: Straight, server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
-    expected = of_straight(straight, nursery, small, tmp_path, 1, False)
-    nursery.run(small.arguments(tmp_path / "run", STEPS), 1, [("signal_at", STEPS - 1, 0)])
-    assert tensors(tmp_path / "run", STEPS) == expected
+    expected = of_straight(straight, server, small, tmp_path, 1, False)
+    server.run(small.arguments(tmp_path / "run", STEPS), 1, [("signal_at", STEPS - 1, 0)])
+    assert hashes(tmp_path / "run", STEPS) == expected
 
 
 @pytest.mark.slow
 def test_control_a_forgotten_average_is_noticed(
-    straight: Straight, nursery: Nursery, small: Small, tmp_path: Path
+    straight: Straight, server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
-    expected = of_straight(straight, nursery, small, tmp_path, 1, False)
+    expected = of_straight(straight, server, small, tmp_path, 1, False)
     arguments = small.arguments(tmp_path / "run", STEPS)
-    nursery.run(arguments, 1, [("signal_at", 5, 0)], code=143)
-    nursery.run(arguments, 1, [("break_resume",)])
-    found = tensors(tmp_path / "run", STEPS)
+    server.run(arguments, 1, [("signal_at", 5, 0)], code=143)
+    server.run(arguments, 1, [("break_resume",)])
+    found = hashes(tmp_path / "run", STEPS)
     assert found["average.safetensors"] != expected["average.safetensors"]
     assert found["generator.safetensors"] == expected["generator.safetensors"]
 
@@ -90,12 +92,12 @@ def test_control_a_forgotten_average_is_noticed(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))]
 )
 def test_a_signal_at_any_moment_to_any_rank(
-    seed: int, nursery: Nursery, small: Small, tmp_path: Path
+    seed: int, server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
     rng = random.Random(seed)
     number = rng.choice([signal.SIGTERM, signal.SIGUSR1]) if seed else signal.SIGUSR1
     arguments = small.arguments(tmp_path, 3000, rng.choice(["1 step", "1000 steps"]))
-    ranks = nursery.start(arguments, 2, [("tell_saves",)])
+    ranks = server.start(arguments, 2, [("tell_saves",)])
     ranks[0].until(lambda: last_step(tmp_path) > rng.randint(0, 6))
     time.sleep(0.1 * rng.random())
     sent = time.monotonic()
@@ -105,15 +107,15 @@ def test_a_signal_at_any_moment_to_any_rank(
     assert codes == [128 + number] * 2, [rank.text for rank in ranks]
     steps = [re.findall(r"saving at step (\d+) on", rank.text)[-1] for rank in ranks]
     assert steps[0] == steps[1]
-    assert tensors(tmp_path, int(steps[0]))
+    assert hashes(tmp_path, int(steps[0]))
 
 
 @pytest.mark.slow
 def test_control_a_rank_that_stops_by_itself_is_noticed(
-    nursery: Nursery, small: Small, tmp_path: Path
+    server: ForkServer, small: SmallRuns, tmp_path: Path
 ) -> None:
-    breaks = [("signal_at", 3, 1), ("break_stopping",), ("tell_saves",)]
-    ranks = nursery.start(small.arguments(tmp_path, 30), 2, breaks)
+    faults = [("signal_at", 3, 1), ("break_stopping",), ("tell_saves",)]
+    ranks = server.start(small.arguments(tmp_path, 30), 2, faults)
     codes = [rank.wait(30) for rank in ranks]
     steps = [re.findall(r"saving at step (\d+) on", rank.text)[-1:] for rank in ranks]
     assert codes != [143, 143] or steps[0] != steps[1]

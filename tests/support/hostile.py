@@ -13,7 +13,7 @@ TIFF_HEADER = b"Exif\0\0MM\0*\0\0\0\x08"
 
 
 def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    """A image as the bytes of a file."""
+    """An image as the bytes of a file."""
     out = io.BytesIO()
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     image.save(out, format=kind, **options)
@@ -33,12 +33,12 @@ def png(width: int, height: int, rows: bytes, depth: int = 8) -> bytes:
 
 
 def noise(seed: int, height: int = 24, width: int = 24) -> np.ndarray:
-    """A image of its own for every seed, uint8 (H, W, 3)."""
+    """An image of its own for every seed, uint8 (H, W, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def good(seed: int) -> tuple[str, bytes]:
-    """(file name, content) of a image that must be accepted; kinds take turns."""
+    """(file name, content) of an image that must be accepted; kinds take turns."""
     rng = np.random.default_rng(seed)
     height, width = (int(n) for n in rng.integers(16, 40, 2))
     array = noise(seed, height, width)
@@ -89,7 +89,7 @@ def odd(seed: int) -> tuple[str, bytes]:
 
 
 def bad(seed: int) -> tuple[str, bytes]:
-    """(file name, content) of a image that must be refused; kinds take turns."""
+    """(file name, content) of an image that must be refused; kinds take turns."""
     rng = np.random.default_rng(seed)
     array = noise(seed)
     jpeg, whole = encode(array, "JPEG"), encode(array)

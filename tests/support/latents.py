@@ -1,4 +1,4 @@
-"""Small autoencoders with random weights, saved as real ones are."""
+"""Small autoencoders with random weights, saved in the formats that published ones have."""
 
 from pathlib import Path
 from typing import Any

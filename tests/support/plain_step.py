@@ -1,8 +1,9 @@
-"""The training step as the spec states it, with nothing done for speed; kept for comparison alone.
+"""The training step straight from its formulas, with nothing done for speed, to compare ours with.
 
 `PLAIN` names what the package does for speed and, for each, the plain way from the formulas: the
 same draws in the same order, equal losses and gradients to float tolerance
-(tests/unit/test_plain_step.py). `plainly` puts some or all of them in place of the package's own.
+(tests/unit/train/test_plain_step.py). `plainly` puts some or all of them in place of the package's
+own.
 """
 
 import ctypes

@@ -1,8 +1,7 @@
-"""What two processes do in tests/unit/runtime/test_sharding.py; run by torchrun."""
+"""What each of two processes does in tests/unit/runtime/test_sharding.py."""
 
 import gc
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,8 @@ class Messages(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
-def main(folder: Path) -> None:
+def main(arguments: list[str]) -> None:
+    folder = Path(arguments[0])
     torch.set_num_threads(1)
     world = join("cpu")
     everything = tiny.batch(4, with_images=True)
@@ -116,7 +116,3 @@ def main(folder: Path) -> None:
     gc.collect()
     world.wait()
     leave()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

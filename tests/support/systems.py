@@ -1,4 +1,4 @@
-"""The four systems as small as they get: configs whose runs take a second."""
+"""The four architectures at their smallest: configs whose runs take a second."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Small untrained DINOv2 networks in the library's own format, for tests that need a teacher."""
+"""Small untrained DINOv2 networks, saved in the format of Hugging Face's transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,6 @@ def network(has_registers: bool = False, seed: int = 0, grid: int = 5) -> Any:
 
 
 def folder(path: Path, has_registers: bool = False, seed: int = 0) -> Path:
-    """A saved one."""
+    """Save a network; returns its folder."""
     network(has_registers, seed).save_pretrained(path)
     return path

@@ -1,4 +1,4 @@
-"""The smallest run that has every part, for tests that need a whole train state."""
+"""The smallest train state that has every part, made in this process, and batches for it."""
 
 from dataclasses import replace
 from typing import Any

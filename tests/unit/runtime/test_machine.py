@@ -1,7 +1,4 @@
 import importlib.metadata as metadata
-import os
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -12,6 +9,7 @@ from scalegan.cli import main
 from scalegan.runtime import machine as doctor
 from scalegan.runtime.machine import Finding, packages, report
 from scalegan.runtime.world import World
+from tests.support.fork_server import fork_server
 
 INSTALLED = {"torch": "2.13.0+cpu", "numpy": "1.9", "pillow": "10.3"}
 
@@ -80,13 +78,6 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 
 def test_links_between_two_ranks() -> None:
-    command = ["-m", "torch.distributed.run", "--master-port", "29743", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *command, "-m", "--", "scalegan", "doctor", "--device", "cpu"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert "2 ranks by gloo: right sums of 4 MB in" in done.stdout, done.stderr
-    assert done.stdout.count("python ") == 1  # the first rank alone speaks
+    first, second = fork_server().run(["doctor", "--device", "cpu"], ranks=2)
+    assert "2 ranks by gloo: right sums of 4 MB in" in first
+    assert first.count("python ") == 1 and "python " not in second  # the first rank alone speaks

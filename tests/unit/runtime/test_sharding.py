@@ -1,8 +1,6 @@
 """Two processes with sharded weights against replicated ones; checkpoints across both."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,25 +14,17 @@ from scalegan.runtime.world import World
 from scalegan.train import checkpoint
 from scalegan.train.step import train_step
 from tests.support import tiny
+from tests.support.fork_server import fork_server
 from tests.support.sharded_program import NAMES, assert_close, new_state
 
 ALONE = World(0, 1, tiny.CPU)
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left behind, once their own comparisons have held."""
     folder = tmp_path_factory.mktemp("sharded")
-    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29751"]
-    done = subprocess.run(
-        [sys.executable, *command, "-m", "tests.support.sharded_program", str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
+    fork_server().run([str(folder)], ranks=2, program="tests.support.sharded_program")
     return folder
 
 

@@ -1,27 +1,22 @@
-import os
-import socket
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from scalegan.runtime.world import World, join, leave
+from tests.support.fork_server import fork_server
 
-TWO_RANKS = """
-import torch
-from scalegan.runtime.world import join, leave
-world = join("cpu")
-a, b = torch.full((2, 2), float(world.rank)), torch.tensor(10.0 * world.rank)
-world.mean_([a, b])
-assert a.tolist() == [[0.5, 0.5], [0.5, 0.5]] and b.item() == 5
-assert world.gather(torch.tensor([world.rank, 7])).tolist() == [0, 7, 1, 7]
-assert world.sum(torch.tensor([world.rank + 2**40])).tolist() == [2**41 + 1]
-assert world.any(world.rank == 1) and not world.any(False)
-world.wait()
-leave()
-print(world.rank, world.size, world.is_first)
-"""
+
+def main(_: list[str]) -> None:
+    """What each of two ranks does."""
+    world = join("cpu")
+    a, b = torch.full((2, 2), float(world.rank)), torch.tensor(10.0 * world.rank)
+    world.mean_([a, b])
+    assert a.tolist() == [[0.5, 0.5], [0.5, 0.5]] and b.item() == 5
+    assert world.gather(torch.tensor([world.rank, 7])).tolist() == [0, 7, 1, 7]
+    assert world.sum(torch.tensor([world.rank + 2**40])).tolist() == [2**41 + 1]
+    assert world.any(world.rank == 1) and not world.any(False)
+    world.wait()
+    leave()
+    print(world.rank, world.size, world.is_first)
 
 
 def test_a_world_of_one_changes_nothing() -> None:
@@ -44,18 +39,5 @@ def test_join_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_ranks() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO_RANKS],
-            env={**os.environ, **group, "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [rank.communicate(timeout=120)[0].split() for rank in ranks]
+    said = [text.split() for text in fork_server().run([], ranks=2, program=__name__)]
     assert said == [["0", "2", "True"], ["1", "2", "False"]]

@@ -1,4 +1,4 @@
-"""Faults to put into a run, and parts of it broken on purpose: what a test must notice."""
+"""Faults to inject into a run, and parts of it broken on purpose: what a test must notice."""
 
 import errno
 import hashlib
@@ -33,6 +33,11 @@ def at_point(point: str, nth: int, act: Callable[[], None]) -> None:
             act()
 
     Faults.strike = staticmethod(strike)
+
+
+def draw_no_curves() -> None:
+    """Leave out `curves.png`, which no other part of a run reads."""
+    loop.plot_curves = lambda run: None
 
 
 def kill_at(point: str, nth: int) -> None:
@@ -224,7 +229,7 @@ def break_agreement() -> None:
 
 
 def break_attempts() -> None:
-    """Roll back, but with the same dice."""
+    """Roll back, but with the same draws."""
     roll_back = loop.roll_back
 
     def same(of: state.TrainState, *rest: Any) -> Any:

@@ -1,9 +1,9 @@
 """Gradients and buffers of all systems' networks on a fixed batch, of which a rank has its part.
 
-As a program, one of several processes: writes what it found into the folder that it is given.
+As a program, run by tests/end_to_end/test_ranks.py as one of several processes, it writes them into
+the folder that it is given.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def note(found: dict[str, Tensor], prefix: str, network: Any, loss: Tensor, worl
         found[f"{prefix}.{name}"] = value.detach().float().clone()
 
 
-if __name__ == "__main__":
-    group = join("cpu")
-    save_tensors(everything(group), Path(sys.argv[1]) / f"{group.rank}.safetensors")
+def main(arguments: list[str]) -> None:
+    world = join("cpu")
+    save_tensors(everything(world), Path(arguments[0]) / f"{world.rank}.safetensors")
     leave()
