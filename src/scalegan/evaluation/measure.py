@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from scalegan.errors import ConfigError
 from scalegan.evaluation.collect import Seen, Side, split
@@ -30,6 +30,8 @@ class Metric(NamedTuple):
     function: Callable[..., Any]
     takes: tuple[str, ...]
     """Its arguments: fields of `Side` after "real." or "fake.", or those of `Context`."""
+    kind: Literal["distance", "share", "score"] = "score"
+    """Whether it is a distance (0 is best), a share between 0 and 1, or another score."""
     published: str = ""
     """Its name in the features, counts and reference that the literature means."""
     floor: str = "halves"
