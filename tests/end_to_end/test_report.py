@@ -22,7 +22,12 @@ from scalegan.evaluation import images as inputs
 from scalegan.evaluation.evaluate import figure
 from scalegan.evaluation.images import Drawing
 from scalegan.inference.snapshot import GAN, Card, build_generator, save
-from scalegan.reports.sweep import SAMPLES, measure_all, ways
+from scalegan.reports.truncation_sweep import (
+    NUM_SAMPLES,
+    Measurements,
+    measure_sweep,
+    usable_truncations,
+)
 from scalegan.runtime.world import World
 from tests.support.browser import look
 from tests.support.runs import scalegan, train
@@ -66,7 +71,7 @@ def test_it_has_all_parts(run: Path) -> None:
     plain = text_of(run / "report.html")
     for said in ("truncation 0.5", "no truncation", "levels 1 to 4", "worst: ", "step 2", "seed 7",
                  "GFLOP per image forward", "PFLOP", "images/s on cpu", "[train]", "nearest 3",
-                 "The run has recorded no evaluation"):  # fmt: skip
+                 "0:00:0", " of training, ", "The run has recorded no evaluation"):  # fmt: skip
         assert said in plain, said
     assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", text)
     marked = (run / "report.md").read_text()
@@ -122,20 +127,21 @@ def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch
     gan = package.load(run)
     gan = GAN(Remembers(), gan.autoencoder, gan.card)
     monkeypatch.setattr(inputs, "load", lambda *_: gan)
-    assert ways(GAN(torch.nn.Identity(), gan.autoencoder, gan.card), [0.5]) == [None]
-    psis = ways(gan, [0.6, 1.0, 0.2, 0.6])
+    assert usable_truncations(GAN(torch.nn.Identity(), gan.autoencoder, gan.card), [0.5]) == [None]
+    psis = usable_truncations(gan, [0.6, 1.0, 0.2, 0.6])
     assert psis == [0.2, 0.6, None]
-    found = measure_all(str(run), gan, "", "", Drawing(num=600), psis, ALONE, lambda _: None)
-    assert not found.lacking
+    found = Measurements(psis)
+    measure_sweep(found, str(run), "", "", Drawing(num=600), ALONE, lambda _: None)
+    assert not found.missing
     values = {name: [next(n.value for n in step.numbers if n.name == name) for step in found.steps]
               for name in ("fd", "recall", "precision")}  # fmt: skip
     assert values["fd"] == sorted(values["fd"], reverse=True), values
     assert values["recall"] == sorted(values["recall"]), values
     assert values["recall"][0] < 0.2 < 0.7 < values["recall"][2], values
     # What it paints is a training image: the nearest one is that image itself.
-    assert found.near is not None
-    assert torch.equal(found.near.images[:, 0], gan.sample(SAMPLES))
-    assert (found.near.distances[:, 0] == 0).all() and (found.near.distances[:, 1] > 0).all()
+    assert found.nearest is not None
+    assert torch.equal(found.nearest.images[:, 0], gan.sample(NUM_SAMPLES))
+    assert (found.nearest.distances[:, 0] == 0).all() and (found.nearest.distances[:, 1] > 0).all()
     assert next(n.value for n in found.numbers if n.name == "copied_share") == 1
 
 
@@ -173,7 +179,7 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "big"
     save(path, card, build_generator(card), None)
     gan = package.load(path)
-    assert ways(gan, [1.0, 0.5]) == [0.5, 1.0, None], "a threshold of 1 truncates"
+    assert usable_truncations(gan, [1.0, 0.5]) == [0.5, 1.0, None], "a threshold of 1 truncates"
     # What is evaluated is what is sampled: calibrated for the threshold, or not truncated at all.
     for psi in (None, 0.5):
         shown = next(inputs.open_stream(str(path), Drawing(num=6, truncation=psi), ALONE).batches)
@@ -200,13 +206,16 @@ def test_what_is_missing_is_said(
     assert re.findall("<h2>(.*?)</h2>", (folder / "report.html").read_text()) == PARTS
 
 
-def test_a_run_that_still_trains(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("duration", "progress"), [("9 steps", "4 of 9 steps"), ("3 minutes", r"\d+ s of 3 minutes")]
+)
+def test_a_run_that_still_trains(duration: str, progress: str, run: Path, tmp_path: Path) -> None:
     folder = copy(run, tmp_path / "run", "step-00000004")
     config = folder / "config.toml"
-    config.write_text(config.read_text().replace('"4 steps"', '"9 steps"'))
+    config.write_text(config.read_text().replace('"4 steps"', f'"{duration}"'))
     report(str(folder), "--num", "0")
     plain = text_of(folder / "report.html")
-    assert "has not reached its end: 4 of 9 steps" in plain
+    assert re.search(f"has not reached its end: {progress}", plain)
     assert "of the newest snapshot, step 2; the curves go on to step 4" in plain
 
 
