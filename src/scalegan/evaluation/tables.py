@@ -37,10 +37,10 @@ METRICS = {
         partial(adapters.classification_accuracy_score, classifier.fit_classifier), IMAGED,
         "share",
     ),
-    "authenticity": Metric("authentic %", authenticity_percent, BANKS),
-    "nearest": Metric("nearest real, relative", adapters.nearest_ratio, BANKS),
+    "authenticity": Metric("authentic %", authenticity_percent, BANKS, "score"),
+    "nearest": Metric("nearest real, relative", adapters.nearest_ratio, BANKS, "score"),
     "copies": Metric("copies", copies, ("real.hashes", "fake.hashes"), "share"),
-    "diversity": Metric("diversity", diversity, ("fake.bank",)),
+    "diversity": Metric("diversity", diversity, ("fake.bank",), "score"),
 }  # fmt: skip
 """Pure functions, each with what it takes: see `metrics.evaluate.Metric`."""
 METRIC_GROUPS = {

@@ -10,6 +10,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from scalegan.evaluation.measure import Kind
 from scalegan.reports.page import Plot
 from scalegan.train.curves import curve_panels, draw_panel
 
@@ -53,7 +54,7 @@ class LabeledPoint(NamedTuple):
     label: str
 
 
-def training_curves(lines: list[dict[str, Any]], kinds: Mapping[str, str]) -> list[Plot]:
+def training_curves(lines: list[dict[str, Any]], kinds: Mapping[str, Kind]) -> list[Plot]:
     """What metrics.jsonl holds, a plot for each kind of value that is there twice or more.
 
     Args:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from scalegan.config import reading as configs
 from scalegan.evaluation.evaluate import SPREADS, figure, side_of
 from scalegan.evaluation.measure import Number
-from scalegan.evaluation.tables import METRICS
 from scalegan.planning.cost import Task, costs, count
 from scalegan.reports.page import (
     Block,
@@ -146,12 +145,8 @@ def truncation_section(data: RunData, found: Measurements) -> Section:
         return Section(title, [Notice(text)])
     sweep = {truncation_label(step.truncation): {n.name: n for n in step.numbers} for step in steps}
     titles = {name: n.title for numbers in sweep.values() for name, n in numbers.items()}
-    kinds = {
-        name: METRICS[number.metric].kind
-        for numbers in sweep.values()
-        for name, number in numbers.items()
-    }
-    distance = next((name for name, kind in kinds.items() if kind == "distance"), "")
+    distances = [n.name for step in steps for n in step.numbers if n.kind == "distance"]
+    distance = distances[0] if distances else ""
     rows = []
     for label, numbers in sweep.items():
         values = [figure(numbers[name].value) if name in numbers else "-" for name in titles]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from scalegan.errors import DataError
 from scalegan.evaluation.evaluate import read_result
-from scalegan.evaluation.tables import METRICS
+from scalegan.evaluation.measure import Kind
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.log import read_metrics
 
@@ -23,8 +23,13 @@ PANELS = {
 }
 """Values of training that share a plot, by its title."""
 LOGARITHMIC = ("squared slopes", "gradient norms")
-KIND_PANELS = {"distance": "distances", "share": "shares", "score": "scores"}
-"""Titles of plots of metrics, by the metric's kind."""
+METRIC_PANELS: dict[Kind | None, str] = {
+    "distance": "distances",
+    "share": "shares",
+    "score": "scores",
+    None: "other metrics",
+}
+"""Titles of plots of metrics, by their kind; None = it is not known."""
 FEW_POINTS = 20
 """Shorter curves have a mark at each point."""
 
@@ -41,30 +46,27 @@ def plot_curves(run: Path) -> None:
         figure.savefig(draft, dpi=90)
 
 
-def metric_kinds(run: Path) -> dict[str, str]:
+def metric_kinds(run: Path) -> dict[str, Kind]:
     """The kind of each metric that a run has evaluated last, by its name in metrics.jsonl."""
     try:
         numbers = read_result(run / "evaluation.json")
     except DataError:  # there is none yet, or it is of another version
         return {}
-    return {
-        EVALUATED + number.name: METRICS[number.metric].kind
-        for number in numbers
-        if number.metric in METRICS
-    }
+    return {EVALUATED + number.name: number.kind for number in numbers}
 
 
-def curve_panels(lines: list[dict[str, Any]], kinds: Mapping[str, str]) -> dict[str, list[str]]:
+def curve_panels(lines: list[dict[str, Any]], kinds: Mapping[str, Kind]) -> dict[str, list[str]]:
     """Which names of metrics.jsonl share a plot, by its title.
 
     Args:
         lines: of metrics.jsonl.
-        kinds: "distance", "share" or "score" of metrics by their names in these lines; those of
-            unknown kind have a plot of their own.
+        kinds: of metrics by their names in these lines; those of unknown kind share a plot.
     """
     panels = {title: list(names) for title, names in PANELS.items()}
-    for name in sorted({name for line in lines for name in line if name.startswith(EVALUATED)}):
-        panels.setdefault(KIND_PANELS.get(kinds.get(name, ""), "other metrics"), []).append(name)
+    metrics = sorted({name for line in lines for name in line if name.startswith(EVALUATED)})
+    for kind, title in METRIC_PANELS.items():
+        if names := [name for name in metrics if kinds.get(name) == kind]:
+            panels[title] = names
     return panels
 
 
