@@ -17,7 +17,7 @@ from scalegan.runtime.log import read_lines, read_metrics
 from scalegan.train.evaluation import Evaluator
 from scalegan.train.loop import Outcome, train
 from tests.support import systems
-from tests.support.browser import look
+from tests.support.browser import render
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_runs_are_compared_once_and_a_failed_one_is_shown(
     changed = [replace(given[0], optim=replace(given[0].optim, learning_rate=1e-5)), given[1]]
     with pytest.raises(ConfigError, match="other settings of `digits`"):
         command.compare(changed, *work[1:])
-    seen = look(out / "index.html", 390, tmp_path)
+    seen = render(out / "index.html", 390, tmp_path)
     assert seen["headings"][1:] == [
         "At the end (one seed)", "Along the way", "Samples", "Every run", "What it costs",
     ]  # fmt: skip

@@ -29,7 +29,7 @@ from scalegan.reports.truncation_sweep import (
     usable_truncations,
 )
 from scalegan.runtime.world import World
-from tests.support.browser import look
+from tests.support.browser import render
 from tests.support.runs import scalegan, train
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -238,7 +238,7 @@ def test_mistakes_are_sentences(
 
 @pytest.mark.parametrize("width", [400, 1200])
 def test_in_a_browser(run: Path, tmp_path: Path, width: int) -> None:
-    found = look(run / "report.html", width, tmp_path)
+    found = render(run / "report.html", width, tmp_path)
     assert found["headings"] == ["digits", *PARTS]
     assert len(found["images"]) > 8 and min(found["images"]) > 0
     assert len(found["plots"]) >= 4 and min(found["plots"]) > 100
@@ -251,6 +251,6 @@ def test_names_of_classes_are_text_in_a_browser(run: Path, tmp_path: Path) -> No
     path = snapshot(tmp_path / "snapshot", LADAGAN, names)
     report(str(path), "--num", "0")
     assert HOSTILE in text_of(path / "report.html") or "alert(1)" in text_of(path / "report.html")
-    found = look(path / "report.html", 400, tmp_path)
+    found = render(path / "report.html", 400, tmp_path)
     assert found["headings"][0] == found["title"] == "<b>bold</b>"
     assert found["scripts"] == 0 and found["width"] == 400 and found["console"] == []

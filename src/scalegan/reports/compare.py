@@ -69,25 +69,22 @@ def compare(
         plan = update_plan(given, budget, seeds, out, points, device, say)
         if shared.features.startswith("classifier:") and not given[0].evaluate.features:
             ensure_classifier(given[0], out, device, say)
-        runs = [(entry, seed) for seed in plan["seeds"] for entry in plan["entries"]]
-        for number, (entry, seed) in enumerate(runs, start=1):
-            folder = out / RUNS / run_name(entry["name"], seed)
-            if is_over(out, entry, seed):
-                continue
-            left = sum(e["expected_seconds"] for e, s in runs if not is_over(out, e, s))
-            time_left = duration_text(left)
-            say(f"\nrun {number} of {len(runs)}: {folder.name}; about {time_left} left in all")
+        runs = [
+            (entry, seed, out / RUNS / run_name(entry["name"], seed))
+            for seed in plan["seeds"]
+            for entry in plan["entries"]
+        ]
+        left = [(e, seed, folder) for e, seed, folder in runs if not (folder / OUTCOME).is_file()]
+        for number, (entry, seed, folder) in enumerate(left):
+            seconds = sum(e["expected_seconds"] for e, _, _ in left[number:])
+            place = f"run {len(runs) - len(left) + number + 1} of {len(runs)}"
+            say(f"\n{place}: {folder.name}; about {duration_text(seconds)} left in all")
             stopped_by = train_one(entry, seed, folder, device, say)
             write_comparison(out)
             if stopped_by:
                 return stopped_by
         say("\n" + "\n".join(write_comparison(out)))
     return None
-
-
-def is_over(out: Path, entry: dict[str, Any], seed: int) -> bool:
-    """Whether a run has ended, well or not."""
-    return (out / RUNS / run_name(entry["name"], seed) / OUTCOME).is_file()
 
 
 def check_comparable(given: Sequence[Config]) -> None:

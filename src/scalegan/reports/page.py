@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,7 +22,6 @@ class Text:
     """A paragraph."""
 
     text: str
-    kind: ClassVar = "text"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,6 @@ class Notice:
     """What is missing, or what to know before believing what stands above."""
 
     text: str
-    kind: ClassVar = "notice"
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class Tiles:
     """The few numbers that one looks for first: (value, what it is)."""
 
     items: Sequence[tuple[str, str]]
-    kind: ClassVar = "tiles"
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,6 @@ class Table:
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    kind: ClassVar = "table"
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,6 @@ class Gallery:
     """Images and plots side by side, as many as fit."""
 
     items: Sequence[Figure | Plot]
-    kind: ClassVar = "gallery"
 
 
 @dataclass(frozen=True)
@@ -92,9 +87,9 @@ class Details:
 
     title: str
     text: str
-    kind: ClassVar = "details"
 
 
+# The templates choose by the class's name.
 Block = Text | Notice | Tiles | Table | Gallery | Details
 
 

@@ -21,7 +21,7 @@ from scalegan.reports.page import (
 )
 from scalegan.reports.plots import LabeledPoint, trade_off, training_curves
 from scalegan.reports.run_data import RunData
-from scalegan.reports.truncation_sweep import Measurements, truncation_label
+from scalegan.reports.truncation_sweep import Measurements, SweepStep, truncation_label
 from scalegan.train.curves import metric_kinds
 
 HEADLINES = ("fid", "pr", "accuracy")
@@ -143,47 +143,45 @@ def truncation_section(data: RunData, found: Measurements) -> Section:
         kind = type(data.gan.generator).__name__
         text = f"No sweep: {kind} has no truncation, or none was asked for."
         return Section(title, [Notice(text)])
-    sweep = {truncation_label(step.truncation): {n.name: n for n in step.numbers} for step in steps}
-    titles = {name: n.title for numbers in sweep.values() for name, n in numbers.items()}
+    titles = {number.name: number.title for step in steps for number in step.numbers}
     distances = [n.name for step in steps for n in step.numbers if n.kind == "distance"]
     distance = distances[0] if distances else ""
     rows = []
-    for label, numbers in sweep.items():
+    for step in steps:
+        numbers = {number.name: number for number in step.numbers}
         values = [figure(numbers[name].value) if name in numbers else "-" for name in titles]
-        rows.append([
-            label, *values, numbers[distance].fingerprint if distance in numbers else "-"
-        ])  # fmt: skip
+        fingerprint = numbers[distance].fingerprint if distance in numbers else "-"
+        rows.append([truncation_label(step.truncation), *values, fingerprint])
     num = steps[-1].numbers[0].num_fake if steps[-1].numbers else 0
     text = (
         "More truncation makes typical images and less variety: precision rises, recall "
         f"falls. {num:,} images at each, of the same seeds and classes; the last row has none."
     )
-    plots = trade_off_plots(sweep, [("is", distance), ("recall", "precision")])
+    plots = trade_off_plots(steps, [("is", distance), ("recall", "precision")], titles)
     head = ["truncation", *titles.values(), "fingerprint of the first"]
     return Section(title, [Text(text), Gallery(plots), Table(head, rows)])
 
 
 def trade_off_plots(
-    sweep: Mapping[str, Mapping[str, Number]], pairs: Sequence[tuple[str, str]]
+    steps: Sequence[SweepStep], pairs: Sequence[tuple[str, str]], titles: Mapping[str, str]
 ) -> list[Plot]:
     """A plot for each pair of metrics that was measured at two truncations or more.
 
     Args:
-        sweep: numbers by name, by the label of their truncation.
         pairs: names of metrics, across and up.
+        titles: of metrics by their names.
     """
     plots = []
     for across, up in pairs:
-        points, titles = [], ("", "")
-        for label, numbers in sweep.items():
-            if across in numbers and up in numbers:
-                x, y = numbers[across], numbers[up]
-                titles = (x.title, y.title)
-                if x.value is not None and y.value is not None:
-                    points.append(LabeledPoint(x.value, y.value, label))
+        points = []
+        for step in steps:
+            values = {number.name: number.value for number in step.numbers}
+            x, y = values.get(across), values.get(up)
+            if x is not None and y is not None:
+                points.append(LabeledPoint(x, y, truncation_label(step.truncation)))
         if len(points) > 1:
-            caption = f"{titles[1]} against {titles[0]}, by truncation"
-            plots.append(trade_off(points, *titles, caption))
+            caption = f"{titles[up]} against {titles[across]}, by truncation"
+            plots.append(trade_off(points, titles[across], titles[up], caption))
     return plots
 
 
