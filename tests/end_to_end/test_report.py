@@ -22,6 +22,7 @@ from scalegan.evaluation import images as inputs
 from scalegan.evaluation.evaluate import figure
 from scalegan.evaluation.images import Drawing
 from scalegan.inference.snapshot import GAN, Card, build_generator, save
+from scalegan.interfaces import Generator
 from scalegan.reports.truncation_sweep import (
     NUM_SAMPLES,
     Measurements,
@@ -98,8 +99,8 @@ def test_numbers_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
         assert number["fingerprint"] in plain
 
 
-class Remembers(torch.nn.Module):
-    """Paints a real digit of its class; truncation pulls it towards the mean of the class."""
+class Memory(Generator):
+    """Paints a real digit of its class."""
 
     z_shape, num_levels, num_classes = (1,), 1, 10
 
@@ -115,19 +116,23 @@ class Remembers(torch.nn.Module):
         chosen = [own[int(s * len(own))] for own, s in zip(rows, share.tolist(), strict=True)]
         return self.images[torch.stack(chosen)]
 
-    def truncate(self, w: torch.Tensor, labels: torch.Tensor, psi: float) -> torch.Tensor:
-        means = torch.stack([self.images[self.labels == i].mean(dim=0) for i in range(10)])
-        return torch.lerp(means[labels], w, psi)
-
     def synthesize(self, w: torch.Tensor) -> torch.Tensor:
         return w[:, None]
 
 
+class TruncatedMemory(Memory):
+    """Truncation pulls a digit towards the mean of its class."""
+
+    def truncate(self, w: torch.Tensor, labels: torch.Tensor, psi: float) -> torch.Tensor:
+        means = torch.stack([self.images[self.labels == i].mean(dim=0) for i in range(10)])
+        return torch.lerp(means[labels], w, psi)
+
+
 def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gan = package.load(run)
-    gan = GAN(Remembers(), gan.autoencoder, gan.card)
+    plain, gan = (GAN(g, gan.autoencoder, gan.card) for g in (Memory(), TruncatedMemory()))
     monkeypatch.setattr(inputs, "load", lambda *_: gan)
-    assert usable_truncations(GAN(torch.nn.Identity(), gan.autoencoder, gan.card), [0.5]) == [None]
+    assert usable_truncations(plain, [0.5]) == [None]
     psis = usable_truncations(gan, [0.6, 1.0, 0.2, 0.6])
     assert psis == [0.2, 0.6, None]
     found = Measurements(psis)
