@@ -105,9 +105,9 @@ def check_comparable(given: Sequence[Config]) -> None:
         "evaluate.features": lambda config: config.evaluate.features,
     }
     for name, read in settings.items():
-        found = {config.name: read(config) for config in given}
-        if len(set(found.values())) > 1:
-            shown = ", ".join(f"{value!r} of {recipe}" for recipe, value in found.items())
+        values = {config.name: read(config) for config in given}
+        if len(set(values.values())) > 1:
+            shown = ", ".join(f"{value!r} of {recipe}" for recipe, value in values.items())
             flag = name.replace("_", "-")
             raise ConfigError(f"`{name}` differs: {shown}", f"say which for all: --{flag} ...")
 
@@ -258,12 +258,12 @@ def train_one(
 
 def sample_seconds(folder: Path, images: int = 64) -> float:
     """Seconds per image of the finished generator, in a batch: the best of three."""
-    gan, found = load(folder), []
+    gan, seconds = load(folder), []
     for _ in range(3):
         started = time.perf_counter()
         gan.sample(images)
-        found.append((time.perf_counter() - started) / images)
-    return min(found)
+        seconds.append((time.perf_counter() - started) / images)
+    return min(seconds)
 
 
 def duration_text(seconds: float) -> str:

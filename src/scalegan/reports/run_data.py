@@ -122,10 +122,10 @@ def read_run_data(path: Path, page: Path, device: str, tell: Callable[[str], Non
 
 def _starts(path: Path) -> list[dict[str, Any]]:
     try:
-        found = read_json(path)
+        starts = read_json(path)
     except (FileNotFoundError, json.JSONDecodeError):
         return []
-    return found if isinstance(found, list) else []
+    return starts if isinstance(starts, list) else []
 
 
 def _recorded(path: Path) -> list[Number]:

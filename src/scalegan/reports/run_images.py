@@ -21,13 +21,13 @@ NUM_EXTREMES = 4
 NO_SNAPSHOT = "There is no snapshot yet to draw from; the run leaves one with each checkpoint."
 
 
-def samples_section(data: RunData, found: Measurements) -> Section:
+def samples_section(data: RunData, measured: Measurements) -> Section:
     """Grids at several truncations, a row per class and a column per seed, and earlier ones."""
     gan, left = data.gan, list(sample_grids(data.path).values())
     if gan is None:
         return Section("Samples", [Notice(NO_SNAPSHOT), *earlier_samples(data)])
     grids: list[Figure | Plot] = []
-    for psi in reversed(found.truncations):
+    for psi in reversed(measured.truncations):
         file = data.link(left[-1]) if psi is None and left else ""
         name = "no truncation" if psi is None else f"truncation {truncation_label(psi)}"
         grids.append(grid_figure(sample_classes(gan, psi), COLUMNS, name, file))
@@ -38,7 +38,7 @@ def samples_section(data: RunData, found: Measurements) -> Section:
     else:
         note = f"The generator knows no classes: seeds 0 to {COLUMNS * COLUMNS - 1}, row by row."
     blocks: list[Block] = [Text(note), Gallery(grids)]
-    if len(found.truncations) == 1:
+    if len(measured.truncations) == 1:
         kind = type(gan.generator).__name__
         blocks.append(Notice(f"{kind} has no truncation, or none was asked for: one grid is all."))
     return Section("Samples", [*blocks, *earlier_samples(data)])
@@ -74,7 +74,7 @@ def earlier_samples(data: RunData) -> list[Block]:
     return [Text("While it trained, by fixed seeds:"), Gallery(figures)]
 
 
-def levels_section(data: RunData, found: Measurements) -> Section:
+def levels_section(data: RunData, measured: Measurements) -> Section:
     """What each level of the generator paints, coarse to fine."""
     title, gan = "What each level paints", data.gan
     if gan is None:
@@ -90,13 +90,13 @@ def levels_section(data: RunData, found: Measurements) -> Section:
     return Section(title, [Text(text), Gallery([grid])])
 
 
-def classes_section(data: RunData, found: Measurements) -> Section:
+def classes_section(data: RunData, measured: Measurements) -> Section:
     """Samples of the classes at the largest and at the smallest distance."""
     title, gan = "Worst and best classes", data.gan
-    number = next((n for n in found.numbers if n.metric == "per-class"), None)
+    number = next((n for n in measured.numbers if n.metric == "per-class"), None)
     distances = number.details.get("distances") if number else None
     if gan is None or number is None or not distances:
-        reason = found.missing.get("per-class") or found.missing.get("all")
+        reason = measured.missing.get("per-class") or measured.missing.get("all")
         few = "no class has enough images of both sides; raise --num" if number else "not measured"
         return Section(title, [Notice(f"Not known: {reason or few}.")])
     names = gan.card.class_names
@@ -116,11 +116,11 @@ def classes_section(data: RunData, found: Measurements) -> Section:
     return Section(title, blocks)
 
 
-def nearest_section(data: RunData, found: Measurements) -> Section:
+def nearest_section(data: RunData, measured: Measurements) -> Section:
     """Some samples above the real images that are nearest to them."""
-    title, near, gan = "Nearest training images", found.nearest, data.gan
+    title, near, gan = "Nearest training images", measured.nearest, data.gan
     if near is None or gan is None:
-        reason = found.missing.get("neighbors") or found.missing.get("all") or "not measured"
+        reason = measured.missing.get("neighbors") or measured.missing.get("all") or "not measured"
         return Section(title, [Notice(f"Not known: {reason}.")])
     samples = gan.sample(len(near.images))
     images = torch.cat([samples, near.images.transpose(0, 1).flatten(0, 1)])
@@ -138,7 +138,7 @@ def nearest_section(data: RunData, found: Measurements) -> Section:
         Gallery([grid_figure(images, len(samples), caption)]),
         Table(["distance", *(f"seed {seed}" for seed in range(len(samples)))], rows),
     ]
-    copied = [n for n in found.numbers if n.metric in ("copies", "nearest", "authenticity")]
+    copied = [n for n in measured.numbers if n.metric in ("copies", "nearest", "authenticity")]
     if copied:
         values = [f"{n.title}: {figure(n.value)}{_floor(n)}" for n in copied]
         blocks.append(Text(f"{'; '.join(values)}."))

@@ -28,15 +28,15 @@ HEADLINES = ("fid", "pr", "accuracy")
 """Metrics that the overview shows."""
 
 
-def overview_section(data: RunData, found: Measurements) -> Section:
+def overview_section(data: RunData, measured: Measurements) -> Section:
     """The few numbers that one looks for first, and how far the run is."""
-    numbers = found.numbers or data.recorded
+    numbers = measured.numbers or data.recorded
     tiles = [(figure(n.value), n.title) for n in numbers if n.metric in HEADLINES]
     step, total = data.step, data.total_steps
     tiles.append((f"{step:,}", f"of {total:,} steps" if total else "steps"))
     if data.gan:
         tiles.append((f"{len(data.gan.card.class_names):,}", "classes"))
-        tiles.append((f"{found.sampling_rate:,.0f}", f"images/s on {data.device}"))
+        tiles.append((f"{measured.sampling_rate:,.0f}", f"images/s on {data.device}"))
     blocks: list[Block] = [Tiles(tiles)]
     if data.unfinished:
         text = (
@@ -52,12 +52,12 @@ def overview_section(data: RunData, found: Measurements) -> Section:
             f"curves go on to step {step:,}."
         )
         blocks.append(Notice(text))
-    if "all" in found.missing:
-        blocks.append(Notice(f"Nothing was measured: {found.missing['all']}."))
+    if "all" in measured.missing:
+        blocks.append(Notice(f"Nothing was measured: {measured.missing['all']}."))
     return Section("Overview", blocks)
 
 
-def curves_section(data: RunData, found: Measurements) -> Section:
+def curves_section(data: RunData, measured: Measurements) -> Section:
     """Plots of what metrics.jsonl holds."""
     plots = training_curves(data.metrics, metric_kinds(data.path))
     if not plots:
@@ -67,17 +67,17 @@ def curves_section(data: RunData, found: Measurements) -> Section:
     return Section("Curves", [Gallery([first, *plots[1:]])])
 
 
-def metrics_section(data: RunData, found: Measurements) -> Section:
+def metrics_section(data: RunData, measured: Measurements) -> Section:
     """Numbers with their protocol: what was measured now, and what the run has recorded."""
     blocks: list[Block] = []
-    if found.numbers:
+    if measured.numbers:
         text = (
             "Measured for this report, without truncation. Real images: the same of two "
             "random halves of the real images (accuracy: of images that the classifier has not "
             "seen); no generator needs to be better. Numbers compare only where the "
             "fingerprint is equal."
         )
-        blocks += [Text(text), *number_blocks(found.numbers)]
+        blocks += [Text(text), *number_blocks(measured.numbers)]
     if data.recorded:
         steps = [n.protocol["samples"].get("step") for n in data.recorded]
         step = next((step for step in steps if step is not None), None)
@@ -86,10 +86,10 @@ def metrics_section(data: RunData, found: Measurements) -> Section:
         blocks += [Text(text), *number_blocks(data.recorded)]
     elif data.config is not None:
         blocks.append(Notice("The run has recorded no evaluation of its own (evaluation.json)."))
-    for name, reason in found.missing.items():
+    for name, reason in measured.missing.items():
         what = "Nothing was measured" if name == "all" else f"Not measured, {name}"
         blocks.append(Notice(f"{what}: {reason}."))
-    if not found.numbers and not found.missing:
+    if not measured.numbers and not measured.missing:
         blocks.append(Notice("Nothing was measured for this report (--num 0, or no snapshot)."))
     return Section("Metrics", blocks)
 
@@ -134,9 +134,9 @@ def _without_names(values: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def truncation_section(data: RunData, found: Measurements) -> Section:
+def truncation_section(data: RunData, measured: Measurements) -> Section:
     """What truncation gives and takes."""
-    title, steps = "Truncation", found.steps
+    title, steps = "Truncation", measured.steps
     if data.gan is None or not steps:
         return Section(title, [Notice("No sweep: nothing was measured.")])
     if len(steps) == 1:
@@ -185,9 +185,9 @@ def trade_off_plots(
     return plots
 
 
-def cost_section(data: RunData, found: Measurements) -> Section:
+def cost_section(data: RunData, measured: Measurements) -> Section:
     """Parameters, operations, speed and time."""
-    rows = generator_costs(data, found) if data.gan and data.snapshot else []
+    rows = generator_costs(data, measured) if data.gan and data.snapshot else []
     if data.seconds:
         text = f"{timedelta(seconds=round(data.seconds))} of training"
         if data.images_per_second:
@@ -205,7 +205,7 @@ def cost_section(data: RunData, found: Measurements) -> Section:
     return Section("Cost", [Table(["", ""], rows)])
 
 
-def generator_costs(data: RunData, found: Measurements) -> list[tuple[str, str]]:
+def generator_costs(data: RunData, measured: Measurements) -> list[tuple[str, str]]:
     """Rows about the snapshot's networks: parameters, operations and speed."""
     assert data.gan is not None and data.snapshot is not None
     card, rows = data.gan.card, []
@@ -218,11 +218,11 @@ def generator_costs(data: RunData, found: Measurements) -> list[tuple[str, str]]
         step, seen = count(data.config, task).step, card.images_seen
         total = f"{step * seen / 1e15:.3g} PFLOP for {seen:,} images seen"
         rows.append(("training", f"{step / 1e9:.3g} GFLOP per image, {total}"))
-    speed = f"{found.sampling_rate:,.1f} images/s on {data.device}"
+    speed = f"{measured.sampling_rate:,.1f} images/s on {data.device}"
     return [*rows, ("sampling", f"{speed}, in batches of 32, decoding included")]
 
 
-def config_section(data: RunData, found: Measurements) -> Section:
+def config_section(data: RunData, measured: Measurements) -> Section:
     """The settings that matter most, and the whole config."""
     config = data.config
     if config is None:

@@ -55,16 +55,16 @@ def report_run(
     out = out or path / FILE_NAME
     if out.suffix != ".html":
         raise ConfigError(f"`--out` is `{out}`; expected a file named something.html")
-    data, found = read_run_data(path, out, str(world.device), tell), Measurements()
+    data, measured = read_run_data(path, out, str(world.device), tell), Measurements()
     if data.gan:
-        found.truncations = usable_truncations(data.gan, psis)
-        found.sampling_rate = measure_sampling_rate(data.gan)
+        measured.truncations = usable_truncations(data.gan, psis)
+        measured.sampling_rate = measure_sampling_rate(data.gan)
         if num:
-            tell(sweep_estimate(num, found))
-            measure_sweep(found, str(path), against, features, Drawing(num=num), world, tell)
+            tell(sweep_estimate(num, measured))
+            measure_sweep(measured, str(path), against, features, Drawing(num=num), world, tell)
     beside = out.with_suffix(".md")
-    size = write_page(run_page(data, found), out, beside)
-    notes = [f"notice: not in it: {reason}" for reason in found.missing.values()]
+    size = write_page(run_page(data, measured), out, beside)
+    notes = [f"notice: not in it: {reason}" for reason in measured.missing.values()]
     return [*notes, f"{out} ({size}), {beside}"]
 
 
@@ -75,15 +75,15 @@ def parse_truncations(text: str) -> list[float]:
         ConfigError: if one is no number, or below 0.
     """
     try:
-        found = [float(part) for part in text.split(",") if part.strip()]
+        psis = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        found = [-1.0]
-    if not all(0 <= psi < float("inf") for psi in found):
+        psis = [-1.0]
+    if not all(0 <= psi < float("inf") for psi in psis):
         raise ConfigError(f'`--truncations` is "{text}"; expected numbers such as 0.5,0.7,1.0')
-    return found
+    return psis
 
 
-def run_page(data: RunData, found: Measurements) -> Page:
+def run_page(data: RunData, measured: Measurements) -> Page:
     """All sections, in the order in which a reader asks for them."""
     sections = [
         run_numbers.overview_section,
@@ -101,6 +101,6 @@ def run_page(data: RunData, found: Measurements) -> Page:
     return Page(
         data.name,
         f"{kind}, {data.snapshot or data.path}",
-        [section(data, found) for section in sections],
+        [section(data, measured) for section in sections],
         f"Made by scalegan report, {time.strftime('%Y-%m-%d %H:%M')}",
     )

@@ -81,9 +81,9 @@ def measure_sampling_rate(gan: GAN, batch_size: int = 32) -> float:
     return batch_size / (time.perf_counter() - started)
 
 
-def sweep_estimate(num: int, found: Measurements) -> str:
-    """What a sweep over `found.truncations` will take, in a sentence."""
-    steps, rate = len(found.truncations), found.sampling_rate
+def sweep_estimate(num: int, measured: Measurements) -> str:
+    """What a sweep over `measured.truncations` will take, in a sentence."""
+    steps, rate = len(measured.truncations), measured.sampling_rate
     times = "once" if steps == 1 else f"at {steps} truncations"
     drawing = timedelta(seconds=round(num * steps / rate))
     return (
@@ -93,7 +93,7 @@ def sweep_estimate(num: int, found: Measurements) -> str:
 
 
 def measure_sweep(
-    found: Measurements,
+    measured: Measurements,
     what: str,
     against: str,
     features: str,
@@ -101,12 +101,12 @@ def measure_sweep(
     world: World,
     tell: Callable[[str], None],
 ) -> None:
-    """Measure a generator at `found.truncations` against one reference, which is read once.
+    """Measure a generator at `measured.truncations` against one reference, which is read once.
 
-    What cannot be measured is left out, with its reason in `found.missing`; the rest is measured.
+    What cannot be measured is left out, and `measured.missing` says why.
 
     Args:
-        found: where the results are added.
+        measured: where the results are added.
         what: a run or a snapshot.
         against, features: as `scalegan evaluate` has them.
     """
@@ -116,25 +116,25 @@ def measure_sweep(
         if len(comparison.networks) > 1:
             raise ConfigError("a report measures in one network's features, not in several")
     except ScaleganError as error:
-        found.missing["all"] = one_line(error)
+        measured.missing["all"] = one_line(error)
         return
-    for place, psi in enumerate(found.truncations, start=1):
+    for place, psi in enumerate(measured.truncations, start=1):
         name = f"truncation {truncation_label(psi)}"
-        tell(f"{name} ({place} of {len(found.truncations)})")
+        tell(f"{name} ({place} of {len(measured.truncations)})")
         try:
             fake, context = comparison.look(replace(comparison.drawing, truncation=psi))
         except ScaleganError as error:
-            found.missing[name] = one_line(error)
+            measured.missing[name] = one_line(error)
             continue
-        numbers = _measure_each(SWEPT, comparison, fake, context, psi is None, found.missing)
-        found.steps.append(SweepStep(psi, numbers))
+        numbers = _measure_each(SWEPT, comparison, fake, context, psi is None, measured.missing)
+        measured.steps.append(SweepStep(psi, numbers))
         if psi is None:
-            once = _measure_each(ONCE, comparison, fake, context, True, found.missing)
-            found.numbers = [*numbers, *once]
+            once = _measure_each(ONCE, comparison, fake, context, True, measured.missing)
+            measured.numbers = [*numbers, *once]
             try:
-                found.nearest = nearest_images(comparison, fake)
+                measured.nearest = nearest_images(comparison, fake)
             except ScaleganError as error:
-                found.missing["neighbors"] = one_line(error)
+                measured.missing["neighbors"] = one_line(error)
 
 
 def nearest_images(comparison: Comparison, fake: Seen) -> NearestImages:
@@ -154,14 +154,14 @@ def nearest_images(comparison: Comparison, fake: Seen) -> NearestImages:
         )
     samples = fake.sides[key].bank
     assert samples is not None
-    found = nearest(samples[:NUM_SAMPLES], bank, min(NUM_NEIGHBORS, len(bank)))
-    positions = real.positions[found.indices]  # (N, K)
+    neighbors = nearest(samples[:NUM_SAMPLES], bank, min(NUM_NEIGHBORS, len(bank)))
+    positions = real.positions[neighbors.indices]  # (N, K)
     only = tuple(positions.unique().tolist())
     again = replace(comparison.drawing, num=0, only=only)
     stream = open_stream(comparison.against, again, comparison.world)
     images = torch.cat([batch.images for batch in stream.batches])
     rows = [[bisect_left(only, position) for position in row] for row in positions.tolist()]
-    return NearestImages(images[torch.tensor(rows)], found.distances)
+    return NearestImages(images[torch.tensor(rows)], neighbors.distances)
 
 
 def truncation_label(truncation: float | None) -> str:
