@@ -41,8 +41,8 @@ def test_runs_are_compared_once_and_a_failed_one_is_shown(
         return train(config, run, device)
 
     monkeypatch.setattr(command, "train", fails)
-    out, said = tmp_path / "out", []
-    work = (given, parse_budget("4 steps"), [0], out, 2, "cpu", said.append)
+    out, messages = tmp_path / "out", []
+    work = (given, parse_budget("4 steps"), [0], out, 2, "cpu", messages.append)
     assert command.compare(*work) is None
     good, bad = read_comparison(out).runs
     assert (good.status, good.step, [p.step for p in good.evaluations]) == ("finished", 4, [2, 4])
@@ -59,11 +59,11 @@ def test_runs_are_compared_once_and_a_failed_one_is_shown(
     files = re.findall(r"!\[[^]]*\]\(<([^>]+)>\)", (out / "README.md").read_text())
     assert len(files) == 2 * 3 + 1 and all((out / file).is_file() for file in files)
     assert "values \\| that" in (out / "README.md").read_text()
-    assert any("in all" in line for line in said)
+    assert any("in all" in line for line in messages)
     monkeypatch.setattr(command, "train", None)  # would fail if it were called
     assert command.compare(*work) is None
     with pytest.raises(ConfigError, match="whose budget is '4 steps', not '5 steps'"):
-        command.compare(given, parse_budget("5 steps"), [0], out, 2, "cpu", said.append)
+        command.compare(given, parse_budget("5 steps"), [0], out, 2, "cpu", messages.append)
     changed = [replace(given[0], optim=replace(given[0].optim, learning_rate=1e-5)), given[1]]
     with pytest.raises(ConfigError, match="other settings of `digits`"):
         command.compare(changed, *work[1:])

@@ -70,10 +70,12 @@ def test_it_has_all_parts(run: Path) -> None:
     text = (run / "report.html").read_text()
     assert re.findall("<h2>(.*?)</h2>", text) == PARTS
     plain = text_of(run / "report.html")
-    for said in ("truncation 0.5", "no truncation", "levels 1 to 4", "worst: ", "step 2", "seed 7",
-                 "GFLOP per image forward", "PFLOP", "images/s on cpu", "[train]", "nearest 3",
-                 "0:00:0", " of training, ", "The run has recorded no evaluation"):  # fmt: skip
-        assert said in plain, said
+    for phrase in (
+        *("truncation 0.5", "no truncation", "levels 1 to 4", "worst: ", "step 2", "seed 7"),
+        *("GFLOP per image forward", "PFLOP", "images/s on cpu", "[train]", "nearest 3"),
+        *("0:00:0", " of training, ", "The run has recorded no evaluation"),
+    ):
+        assert phrase in plain, phrase
     assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", text)
     marked = (run / "report.md").read_text()
     assert all(f"## {part}\n" in marked for part in PARTS)
@@ -169,12 +171,17 @@ def test_one_level_one_truncation_no_classes(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "page.html"
     report(str(path), "--num", "30", "--truncations", "1", *classifier, "--out", str(out))
     plain = text_of(out)
-    for said in ("has one level", "has no truncation, or none was asked for",
-                 "knows no classes: seeds 0 to 63",
-                 "`accuracy` needs labels of the fake images", "There is no config.toml",
-                 "There are none: metrics.jsonl", "A snapshot alone",
-                 "FD (classifier "):  # fmt: skip
-        assert said in plain, said
+    for phrase in (
+        "has one level",
+        "has no truncation, or none was asked for",
+        "knows no classes: seeds 0 to 63",
+        "`accuracy` needs labels of the fake images",
+        "There is no config.toml",
+        "There are none: metrics.jsonl",
+        "A snapshot alone",
+        "FD (classifier ",
+    ):
+        assert phrase in plain, phrase
     assert "per-class" in plain and (tmp_path / "out" / "page.md").is_file()
 
 
@@ -192,7 +199,7 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("without", "arguments", "said"),
+    ("without", "arguments", "phrase"),
     [
         (("classifier",), (), "no --features are named, and "),
         ((), ("--against", "nowhere"), "neither a file nor a folder"),
@@ -201,13 +208,13 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_missing_is_said(
-    without: tuple[str, ...], arguments: tuple[str, ...], said: str, run: Path, tmp_path: Path,
+    without: tuple[str, ...], arguments: tuple[str, ...], phrase: str, run: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(Path, "home", lambda: tmp_path)  # no weights lie in its caches
     folder = copy(run, tmp_path / "run", *without)
     report(str(folder), "--num", "20", *arguments)
-    assert said in text_of(folder / "report.html")
+    assert phrase in text_of(folder / "report.html")
     assert re.findall("<h2>(.*?)</h2>", (folder / "report.html").read_text()) == PARTS
 
 

@@ -33,7 +33,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Tiles:
-    """The few numbers that one looks for first: (value, what it is)."""
+    """The few most important numbers: (value, what it is)."""
 
     items: Sequence[tuple[str, str]]
 

@@ -29,7 +29,7 @@ HEADLINES = ("fid", "pr", "accuracy")
 
 
 def overview_section(data: RunData, measured: Measurements) -> Section:
-    """The few numbers that one looks for first, and how far the run is."""
+    """The few most important numbers, and how far the run is."""
     numbers = measured.numbers or data.recorded
     tiles = [(figure(n.value), n.title) for n in numbers if n.metric in HEADLINES]
     step, total = data.step, data.total_steps

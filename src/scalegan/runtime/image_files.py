@@ -28,11 +28,11 @@ def grid(
     scale = max(1, SMALLEST_CELL // side)
     cell = side * scale + gap
     rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * cell - gap, rows * cell - gap), between)
+    canvas = Image.new("RGB", (columns * cell - gap, rows * cell - gap), between)
     for i, image in enumerate(images):
         tile = to_pil(image).resize((side * scale, side * scale), Image.Resampling.NEAREST)
-        sheet.paste(tile, (i % columns * cell, i // columns * cell))
-    return sheet
+        canvas.paste(tile, (i % columns * cell, i // columns * cell))
+    return canvas
 
 
 def write_images(

@@ -79,8 +79,8 @@ def test_text_never_becomes_markup(text: str) -> None:
 
 def test_nothing_is_requested() -> None:
     attributes = read(to_html(page("text"))).attributes
-    asked = [value for name, value in attributes if name in ("src", "href", "data", "action")]
-    assert asked == ["#part-0", f"data:image/png;base64,{asked[1].split(',')[1]}"]  # type: ignore[union-attr]
+    urls = [value for name, value in attributes if name in ("src", "href", "data", "action")]
+    assert urls == ["#part-0", f"data:image/png;base64,{urls[1].split(',')[1]}"]  # type: ignore[union-attr]
     assert "default-src 'none'" in to_html(page("text"))
 
 
@@ -113,9 +113,9 @@ def test_the_page_states_its_size() -> None:
     assert f"{size_text(len(text.encode()))} in one file" in text
 
 
-@pytest.mark.parametrize(("count", "said"), [(999, "1 kB"), (412_345, "412 kB"), (3e6, "3.0 MB")])
-def test_sizes(count: float, said: str) -> None:
-    assert size_text(int(count)) == said
+@pytest.mark.parametrize(("count", "words"), [(999, "1 kB"), (412_345, "412 kB"), (3e6, "3.0 MB")])
+def test_sizes(count: float, words: str) -> None:
+    assert size_text(int(count)) == words
 
 
 def test_markdown_is_escaped() -> None:
