@@ -174,13 +174,13 @@ def sample_command(arguments: list[str]) -> int:
 
     from scalegan.inference.sampling import labels_for
     from scalegan.inference.snapshot import load
-    from scalegan.runtime.image_files import write
+    from scalegan.runtime.image_files import write_images
 
     gan = load(path, parsed.device, parsed.autoencoder)
     labels = labels_for(seeds, gan.indices(classes)).tolist()
     batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
     columns = parsed.columns or min(16, len(classes or gan.card.class_names) or 8)
-    write(with_progress(batches, len(seeds)), labels, parsed.out, columns)
+    write_images(with_progress(batches, len(seeds)), labels, parsed.out, columns)
     print(f"{len(seeds):,} images of step {gan.card.step:,} in `{parsed.out}`")
     return 0
 
@@ -239,9 +239,9 @@ def info_command(arguments: list[str]) -> int:
     if path is None:
         raise ConfigError("`scalegan info` needs a run or a snapshot folder")
 
-    from scalegan.reports.summary import describe
+    from scalegan.reports.summary import summarize
 
-    print("\n".join(describe(Path(path))))
+    print("\n".join(summarize(Path(path))))
     return 0
 
 
@@ -349,11 +349,11 @@ def report_command(arguments: list[str]) -> int:
     if path is None:
         raise ConfigError("`scalegan report` needs a run or a snapshot folder")
 
-    from scalegan.reports.run import report
+    from scalegan.reports.run_page import report_run
     from scalegan.runtime.world import join, leave
 
     options = {name: value for name, value in vars(parsed).items() if name != "device"}
-    print("\n".join(report(Path(path), world=join(parsed.device), **options)))
+    print("\n".join(report_run(Path(path), world=join(parsed.device), **options)))
     leave()
     return 0
 

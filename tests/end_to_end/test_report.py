@@ -22,9 +22,15 @@ from scalegan.evaluation import images as inputs
 from scalegan.evaluation.evaluate import figure
 from scalegan.evaluation.images import Drawing
 from scalegan.inference.snapshot import GAN, Card, build_generator, save
-from scalegan.reports.sweep import SAMPLES, measure_all, ways
+from scalegan.interfaces import Generator
+from scalegan.reports.truncation_sweep import (
+    NUM_SAMPLES,
+    Measurements,
+    measure_sweep,
+    usable_truncations,
+)
 from scalegan.runtime.world import World
-from tests.support.browser import look
+from tests.support.browser import render
 from tests.support.runs import scalegan, train
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -64,10 +70,12 @@ def test_it_has_all_parts(run: Path) -> None:
     text = (run / "report.html").read_text()
     assert re.findall("<h2>(.*?)</h2>", text) == PARTS
     plain = text_of(run / "report.html")
-    for said in ("truncation 0.5", "no truncation", "levels 1 to 4", "worst: ", "step 2", "seed 7",
-                 "GFLOP per image forward", "PFLOP", "images/s on cpu", "[train]", "nearest 3",
-                 "The run has recorded no evaluation"):  # fmt: skip
-        assert said in plain, said
+    for phrase in (
+        *("truncation 0.5", "no truncation", "levels 1 to 4", "worst: ", "step 2", "seed 7"),
+        *("GFLOP per image forward", "PFLOP", "images/s on cpu", "[train]", "nearest 3"),
+        *("0:00:0", " of training, ", "The run has recorded no evaluation"),
+    ):
+        assert phrase in plain, phrase
     assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", text)
     marked = (run / "report.md").read_text()
     assert all(f"## {part}\n" in marked for part in PARTS)
@@ -93,8 +101,8 @@ def test_numbers_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
         assert number["fingerprint"] in plain
 
 
-class Remembers(torch.nn.Module):
-    """Paints a real digit of its class; truncation pulls it towards the mean of the class."""
+class Memory(Generator):
+    """Paints a real digit of its class."""
 
     z_shape, num_levels, num_classes = (1,), 1, 10
 
@@ -110,32 +118,37 @@ class Remembers(torch.nn.Module):
         chosen = [own[int(s * len(own))] for own, s in zip(rows, share.tolist(), strict=True)]
         return self.images[torch.stack(chosen)]
 
-    def truncate(self, w: torch.Tensor, labels: torch.Tensor, psi: float) -> torch.Tensor:
-        means = torch.stack([self.images[self.labels == i].mean(dim=0) for i in range(10)])
-        return torch.lerp(means[labels], w, psi)
-
     def synthesize(self, w: torch.Tensor) -> torch.Tensor:
         return w[:, None]
 
 
+class TruncatedMemory(Memory):
+    """Truncation pulls a digit towards the mean of its class."""
+
+    def truncate(self, w: torch.Tensor, labels: torch.Tensor, psi: float) -> torch.Tensor:
+        means = torch.stack([self.images[self.labels == i].mean(dim=0) for i in range(10)])
+        return torch.lerp(means[labels], w, psi)
+
+
 def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gan = package.load(run)
-    gan = GAN(Remembers(), gan.autoencoder, gan.card)
+    plain, gan = (GAN(g, gan.autoencoder, gan.card) for g in (Memory(), TruncatedMemory()))
     monkeypatch.setattr(inputs, "load", lambda *_: gan)
-    assert ways(GAN(torch.nn.Identity(), gan.autoencoder, gan.card), [0.5]) == [None]
-    psis = ways(gan, [0.6, 1.0, 0.2, 0.6])
+    assert usable_truncations(plain, [0.5]) == [None]
+    psis = usable_truncations(gan, [0.6, 1.0, 0.2, 0.6])
     assert psis == [0.2, 0.6, None]
-    found = measure_all(str(run), gan, "", "", Drawing(num=600), psis, ALONE, lambda _: None)
-    assert not found.lacking
+    found = Measurements(psis)
+    measure_sweep(found, str(run), "", "", Drawing(num=600), ALONE, lambda _: None)
+    assert not found.missing
     values = {name: [next(n.value for n in step.numbers if n.name == name) for step in found.steps]
               for name in ("fd", "recall", "precision")}  # fmt: skip
     assert values["fd"] == sorted(values["fd"], reverse=True), values
     assert values["recall"] == sorted(values["recall"]), values
     assert values["recall"][0] < 0.2 < 0.7 < values["recall"][2], values
     # What it paints is a training image: the nearest one is that image itself.
-    assert found.near is not None
-    assert torch.equal(found.near.images[:, 0], gan.sample(SAMPLES))
-    assert (found.near.distances[:, 0] == 0).all() and (found.near.distances[:, 1] > 0).all()
+    assert found.nearest is not None
+    assert torch.equal(found.nearest.images[:, 0], gan.sample(NUM_SAMPLES))
+    assert (found.nearest.distances[:, 0] == 0).all() and (found.nearest.distances[:, 1] > 0).all()
     assert next(n.value for n in found.numbers if n.name == "copied_share") == 1
 
 
@@ -158,12 +171,17 @@ def test_one_level_one_truncation_no_classes(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "page.html"
     report(str(path), "--num", "30", "--truncations", "1", *classifier, "--out", str(out))
     plain = text_of(out)
-    for said in ("has one level", "has no truncation, or none was asked for",
-                 "knows no classes: seeds 0 to 63",
-                 "`accuracy` needs labels of the fake images", "There is no config.toml",
-                 "There are none: metrics.jsonl", "A snapshot alone",
-                 "FD (classifier "):  # fmt: skip
-        assert said in plain, said
+    for phrase in (
+        "has one level",
+        "has no truncation, or none was asked for",
+        "knows no classes: seeds 0 to 63",
+        "`accuracy` needs labels of the fake images",
+        "There is no config.toml",
+        "There are none: metrics.jsonl",
+        "A snapshot alone",
+        "FD (classifier ",
+    ):
+        assert phrase in plain, phrase
     assert "per-class" in plain and (tmp_path / "out" / "page.md").is_file()
 
 
@@ -173,7 +191,7 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "big"
     save(path, card, build_generator(card), None)
     gan = package.load(path)
-    assert ways(gan, [1.0, 0.5]) == [0.5, 1.0, None], "a threshold of 1 truncates"
+    assert usable_truncations(gan, [1.0, 0.5]) == [0.5, 1.0, None], "a threshold of 1 truncates"
     # What is evaluated is what is sampled: calibrated for the threshold, or not truncated at all.
     for psi in (None, 0.5):
         shown = next(inputs.open_stream(str(path), Drawing(num=6, truncation=psi), ALONE).batches)
@@ -181,7 +199,7 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("without", "arguments", "said"),
+    ("without", "arguments", "phrase"),
     [
         (("classifier",), (), "no --features are named, and "),
         ((), ("--against", "nowhere"), "neither a file nor a folder"),
@@ -190,23 +208,26 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_missing_is_said(
-    without: tuple[str, ...], arguments: tuple[str, ...], said: str, run: Path, tmp_path: Path,
+    without: tuple[str, ...], arguments: tuple[str, ...], phrase: str, run: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(Path, "home", lambda: tmp_path)  # no weights lie in its caches
     folder = copy(run, tmp_path / "run", *without)
     report(str(folder), "--num", "20", *arguments)
-    assert said in text_of(folder / "report.html")
+    assert phrase in text_of(folder / "report.html")
     assert re.findall("<h2>(.*?)</h2>", (folder / "report.html").read_text()) == PARTS
 
 
-def test_a_run_that_still_trains(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("duration", "progress"), [("9 steps", "4 of 9 steps"), ("3 minutes", r"\d+ s of 3 minutes")]
+)
+def test_a_run_that_still_trains(duration: str, progress: str, run: Path, tmp_path: Path) -> None:
     folder = copy(run, tmp_path / "run", "step-00000004")
     config = folder / "config.toml"
-    config.write_text(config.read_text().replace('"4 steps"', '"9 steps"'))
+    config.write_text(config.read_text().replace('"4 steps"', f'"{duration}"'))
     report(str(folder), "--num", "0")
     plain = text_of(folder / "report.html")
-    assert "has not reached its end: 4 of 9 steps" in plain
+    assert re.search(f"has not reached its end: {progress}", plain)
     assert "of the newest snapshot, step 2; the curves go on to step 4" in plain
 
 
@@ -229,7 +250,7 @@ def test_mistakes_are_sentences(
 
 @pytest.mark.parametrize("width", [400, 1200])
 def test_in_a_browser(run: Path, tmp_path: Path, width: int) -> None:
-    found = look(run / "report.html", width, tmp_path)
+    found = render(run / "report.html", width, tmp_path)
     assert found["headings"] == ["digits", *PARTS]
     assert len(found["images"]) > 8 and min(found["images"]) > 0
     assert len(found["plots"]) >= 4 and min(found["plots"]) > 100
@@ -242,6 +263,6 @@ def test_names_of_classes_are_text_in_a_browser(run: Path, tmp_path: Path) -> No
     path = snapshot(tmp_path / "snapshot", LADAGAN, names)
     report(str(path), "--num", "0")
     assert HOSTILE in text_of(path / "report.html") or "alert(1)" in text_of(path / "report.html")
-    found = look(path / "report.html", 400, tmp_path)
+    found = render(path / "report.html", 400, tmp_path)
     assert found["headings"][0] == found["title"] == "<b>bold</b>"
     assert found["scripts"] == 0 and found["width"] == 400 and found["console"] == []

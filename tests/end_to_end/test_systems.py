@@ -14,7 +14,7 @@ from scalegan.inference.views import views
 from scalegan.interfaces import TruncatesNoise, TruncatesStyle
 from scalegan.planning.cost import count
 from scalegan.planning.plan import DEVICES, make_plan, read_task
-from scalegan.reports.summary import describe
+from scalegan.reports.summary import summarize
 from scalegan.runtime.log import read_metrics
 from scalegan.train.loop import train
 from tests.support import runs, systems
@@ -96,7 +96,7 @@ def test_from_training_to_use(
     assert counts.generator == sizes[0] and 0 < counts.generator_forward < counts.step
     plan = make_plan(config, task, DEVICES["h100"])
     assert plan.steps == 4 and plan.counts == counts and plan.task.num_classes == len(names)
-    lines = "\n".join(describe(tmp_path / "run"))
+    lines = "\n".join(summarize(tmp_path / "run"))
     parameters = sum(p.numel() for p in gan.generator.parameters())
     assert f"{parameters:,} parameters, {counts.generator_forward / 1e9:.3f} GFLOP" in lines
 

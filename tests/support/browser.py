@@ -19,11 +19,11 @@ QUIET = [
     *("--disable-background-networking", "--disable-component-update", "--disable-quic"),
     *("--enable-logging=stderr", "--virtual-time-budget=10000", "--hide-scrollbars"),
 ]
-# It runs beside the page, in a frame of a phone's or a desk's width: the page itself forbids
+# It runs outside the page, which is in a frame of a phone's or a desktop's width and forbids
 # scripts. What is measured becomes text of the outer page.
-LOOK = """
+MEASURE = """
 const frame = document.querySelector('iframe');
-function look() {
+function measure() {
   const page = frame.contentDocument;
   const images = [...page.images];
   const box = element => element.getBoundingClientRect();
@@ -37,21 +37,26 @@ function look() {
     background: frame.contentWindow.getComputedStyle(page.body).backgroundColor,
   })) + 'END';
 }
-addEventListener('load', look);  // when the frame and its images are there
+addEventListener('load', measure);  // when the frame and its images are there
 """
 
 
-def look(page: Path, width: int, folder: Path) -> dict[str, Any]:
-    """What a browser makes of a page of some width: headings, images' widths, messages, ...
+def render(page: Path, width: int, folder: Path) -> dict[str, Any]:
+    """Open a page in a browser and measure it: headings, images' widths, messages, ...
 
     Skips the test where there is no browser.
+
+    Args:
+        page: an HTML file.
+        width: of the window in pixels.
+        folder: for the browser's own files.
     """
     if not CHROMIUM:
         pytest.skip("no Chromium is installed: apt-get install chromium")
     outer = folder / f"outer-{width}.html"
     source = html.escape(page.read_text(encoding="utf-8"))
     frame = f'<iframe style="width:{width}px;height:900px;border:0" srcdoc="{source}"></iframe>'
-    outer.write_text(f'<meta charset="utf-8">{frame}<script>{LOOK}</script>', encoding="utf-8")
+    outer.write_text(f'<meta charset="utf-8">{frame}<script>{MEASURE}</script>', encoding="utf-8")
     command = [CHROMIUM, *QUIET, f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
     done = subprocess.run(
         [*command, outer.as_uri()], capture_output=True, text=True, timeout=120, check=True

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from scalegan.errors import ConfigError
 from scalegan.evaluation.collect import Seen, Side, split
@@ -16,6 +16,7 @@ from scalegan.evaluation.protocol import fingerprint, label_of, marks, title, va
 from scalegan.interfaces import FeatureNetwork
 
 SIDES = ("real", "fake")
+Kind = Literal["distance", "share", "score"]
 
 
 class Metric(NamedTuple):
@@ -30,6 +31,8 @@ class Metric(NamedTuple):
     function: Callable[..., Any]
     takes: tuple[str, ...]
     """Its arguments: fields of `Side` after "real." or "fake.", or those of `Context`."""
+    kind: Kind
+    """Whether it is a distance (0 is best), a share between 0 and 1, or another score."""
     published: str = ""
     """Its name in the features, counts and reference that the literature means."""
     floor: str = "halves"
@@ -52,6 +55,7 @@ class Number:
     name: str
     """Unique in a result: `fd`, `precision`; with the features' name where there are several."""
     title: str
+    kind: Kind
     value: float | None
     """None: not a number."""
     spread: dict[str, float]
@@ -192,6 +196,7 @@ def _numbers(
             metric=name,
             name=part,
             title=title(metric.title, metric.published, own, part, protocol),
+            kind=metric.kind,
             value=row.value if is_finite else None,
             spread=row.spread,
             floor=floors.get(part),

@@ -17,28 +17,30 @@ BANKS = ("real.bank", "fake.bank")
 LABELED = ("real.bank", "real.labels", "fake.bank", "fake.labels", "num_classes")
 IMAGED = ("real.images", "real.labels", "fake.images", "fake.labels", "num_classes")
 METRICS = {
-    "fid": Metric("FD", frechet_distance, ("real.moments", "fake.moments"), "FID"),
-    "sfid": Metric("sFD", frechet_distance, ("real.spatial", "fake.spatial"), "sFID"),
+    "fid": Metric("FD", frechet_distance, ("real.moments", "fake.moments"), "distance", "FID"),
+    "sfid": Metric("sFD", frechet_distance, ("real.spatial", "fake.spatial"), "distance", "sFID"),
     "fid-infinity": Metric(
         "FD-infinity", adapters.distance_infinity, ("real.moments", "fake.bank", "seed"),
-        "FID-infinity",
+        "distance", "FID-infinity",
     ),
-    "kid": Metric("KD", adapters.kernel_distance, BANKS, "KID"),
-    "is": Metric("IS", adapters.inception_score, ("fake.logits", "seed"), "IS"),
-    "pr": Metric("precision, recall", precision_recall, BANKS),
-    "dc": Metric("density, coverage", density_coverage, BANKS),
-    "per-class": Metric("mean FD per class", per_class_distances, LABELED),
+    "kid": Metric("KD", adapters.kernel_distance, BANKS, "distance", "KID"),
+    "is": Metric("IS", adapters.inception_score, ("fake.logits", "seed"), "score", "IS"),
+    "pr": Metric("precision, recall", precision_recall, BANKS, "share"),
+    "dc": Metric("density, coverage", density_coverage, BANKS, "share"),
+    "per-class": Metric("mean FD per class", per_class_distances, LABELED, "distance"),
     "accuracy": Metric(
-        "accuracy", top_k_accuracy, ("fake.verdicts", "fake.labels"), floor="held_out_accuracy"
+        "accuracy", top_k_accuracy, ("fake.verdicts", "fake.labels"), "share",
+        floor="held_out_accuracy"
     ),
     "cas": Metric(
         "classification accuracy score",
         partial(adapters.classification_accuracy_score, classifier.fit_classifier), IMAGED,
+        "share",
     ),
-    "authenticity": Metric("authentic %", authenticity_percent, BANKS),
-    "nearest": Metric("nearest real, relative", adapters.nearest_ratio, BANKS),
-    "copies": Metric("copies", copies, ("real.hashes", "fake.hashes")),
-    "diversity": Metric("diversity", diversity, ("fake.bank",)),
+    "authenticity": Metric("authentic %", authenticity_percent, BANKS, "score"),
+    "nearest": Metric("nearest real, relative", adapters.nearest_ratio, BANKS, "score"),
+    "copies": Metric("copies", copies, ("real.hashes", "fake.hashes"), "share"),
+    "diversity": Metric("diversity", diversity, ("fake.bank",), "score"),
 }  # fmt: skip
 """Pure functions, each with what it takes: see `metrics.evaluate.Metric`."""
 METRIC_GROUPS = {

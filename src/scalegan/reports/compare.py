@@ -1,6 +1,6 @@
 """`scalegan compare`: recipes on the same data by the same evaluation, at equal time or compute.
 
-Each run is an ordinary one in OUT/runs. What is decided before the start is kept in
+Each run is an ordinary one in OUT/runs. What is decided before the start is in
 OUT/comparison.json, so that the same command goes on from wherever it was stopped.
 """
 
@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,16 @@ import torch
 
 from scalegan.config import reading as configs
 from scalegan.config.budget import Budget
-from scalegan.config.schema import ClassifierConfig, Config, EveryConfig
+from scalegan.config.schema import ClassifierConfig, Config, EvaluateConfig, EveryConfig
 from scalegan.errors import CompleteError, ConfigError, ScaleganError
 from scalegan.evaluation.classifier import train_classifier
 from scalegan.inference.snapshot import load
 from scalegan.planning.cost import Task, count
 from scalegan.planning.plan import read_task
-from scalegan.reports.comparison import write_page
-from scalegan.reports.results import OUTCOME, PLAN, RUNS, run_name
+from scalegan.reports.comparison_data import OUTCOME, PLAN, RUNS, run_name
+from scalegan.reports.comparison_page import write_comparison
 from scalegan.runtime.files import atomic_file, locked, read_json, write_json
+from scalegan.runtime.world import join
 from scalegan.train.loop import train
 from scalegan.train.throughput import images_per_second
 
@@ -32,6 +34,7 @@ FORMAT = 1
 NUM_IMAGES = 1000
 """Evaluated where no recipe says how many."""
 TRIAL_SECONDS = 2.0
+"""Seconds of steps on noise that tell how fast a recipe is."""
 
 
 def compare(
@@ -46,8 +49,11 @@ def compare(
     """Train all recipes with all seeds, or go on with it; write the page after every run.
 
     Args:
-        given: resolved, with what is overridden; their seeds are not looked at.
+        given: resolved configs; their own seeds are not used.
+        budget: that each run may spend.
+        out: the folder of the comparison; created if need be.
         points: evaluations along a run, the last one at its end.
+        device: as `runtime.world.join` has it.
 
     Returns:
         The number of the signal that stopped it, if one did.
@@ -55,35 +61,38 @@ def compare(
     Raises:
         ConfigError, DataError: see their sentences.
     """
-    refuse_unlike(given)
+    check_comparable(given)
+    device = str(join(device).device)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "comparing in"):
         shared = shared_evaluation(given, out)
-        plan = make_plan(given, budget, seeds, out, points, device, say)
+        plan = update_plan(given, budget, seeds, out, points, device, say)
         if shared.features.startswith("classifier:") and not given[0].evaluate.features:
             ensure_classifier(given[0], out, device, say)
-        runs = [(entry, seed) for seed in plan["seeds"] for entry in plan["entries"]]
-        for number, (entry, seed) in enumerate(runs, start=1):
-            folder = out / RUNS / run_name(entry["name"], seed)
-            if is_over(out, entry, seed):
-                continue
-            left = sum(e["expected_seconds"] for e, s in runs if not is_over(out, e, s))
-            say(f"\nrun {number} of {len(runs)}: {folder.name}; about {clock(left)} left in all")
-            stopped_by = run_one(entry, seed, folder, device, say)
-            write_page(out)
+        runs = [
+            (entry, seed, out / RUNS / run_name(entry["name"], seed))
+            for seed in plan["seeds"]
+            for entry in plan["entries"]
+        ]
+        left = [(e, seed, folder) for e, seed, folder in runs if not (folder / OUTCOME).is_file()]
+        for number, (entry, seed, folder) in enumerate(left):
+            seconds = sum(e["expected_seconds"] for e, _, _ in left[number:])
+            place = f"run {len(runs) - len(left) + number + 1} of {len(runs)}"
+            say(f"\n{place}: {folder.name}; about {duration_text(seconds)} left in all")
+            stopped_by = train_one(entry, seed, folder, device, say)
+            write_comparison(out)
             if stopped_by:
                 return stopped_by
-        say("\n" + "\n".join(write_page(out)))
+        say("\n" + "\n".join(write_comparison(out)))
     return None
 
 
-def is_over(out: Path, entry: dict[str, Any], seed: int) -> bool:
-    """Whether a run has ended, well or not."""
-    return (out / RUNS / run_name(entry["name"], seed) / OUTCOME).is_file()
+def check_comparable(given: Sequence[Config]) -> None:
+    """Check that recipes have names of their own, and data and evaluation in common.
 
-
-def refuse_unlike(given: Sequence[Config]) -> None:
-    """Raise ConfigError where recipes could not be compared."""
+    Raises:
+        ConfigError: if not.
+    """
     names = [config.name for config in given]
     if len(set(names)) < len(names):
         raise ConfigError(f"two recipes have the same name: {', '.join(names)}")
@@ -96,15 +105,15 @@ def refuse_unlike(given: Sequence[Config]) -> None:
         "evaluate.features": lambda config: config.evaluate.features,
     }
     for name, read in settings.items():
-        found = {config.name: read(config) for config in given}
-        if len(set(found.values())) > 1:
-            shown = ", ".join(f"{value!r} of {recipe}" for recipe, value in found.items())
+        values = {config.name: read(config) for config in given}
+        if len(set(values.values())) > 1:
+            shown = ", ".join(f"{value!r} of {recipe}" for recipe, value in values.items())
             flag = name.replace("_", "-")
             raise ConfigError(f"`{name}` differs: {shown}", f"say which for all: --{flag} ...")
 
 
-def shared_evaluation(given: Sequence[Config], out: Path) -> Any:
-    """The one evaluation of all runs."""
+def shared_evaluation(given: Sequence[Config], out: Path) -> EvaluateConfig:
+    """The one evaluation that all runs share."""
     first = given[0].evaluate
     num = max(config.evaluate.num_images for config in given) or NUM_IMAGES
     features = first.features or f"classifier:{(out / 'classifier').absolute()}"
@@ -112,20 +121,18 @@ def shared_evaluation(given: Sequence[Config], out: Path) -> Any:
 
 
 def ensure_classifier(config: Config, out: Path, device: str, say: Callable[[str], None]) -> None:
-    """One classifier for all runs, trained on the data once and kept."""
+    """Train the one classifier of all runs on their data, unless it is there."""
     if (out / "classifier" / "classifier.json").is_file():
         return
     say("training the classifier of all runs ...")
     data = config.data
-    chosen = "cuda" if device == "auto" and torch.cuda.is_available() else device
-    chosen = "cpu" if chosen == "auto" else chosen
     lines = train_classifier(
-        data.shards or data.source, out / "classifier", ClassifierConfig(size=data.size), chosen
+        data.shards or data.source, out / "classifier", ClassifierConfig(size=data.size), device
     )
     say("\n".join(line for line in lines if not line.startswith("next")))
 
 
-def make_plan(
+def update_plan(
     given: Sequence[Config],
     budget: Budget,
     seeds: Sequence[int],
@@ -134,17 +141,17 @@ def make_plan(
     device: str,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """What OUT says is to be done; new recipes and seeds are added to it.
+    """Read OUT/comparison.json, add new recipes and seeds to it, and print what it will cost.
 
     Raises:
-        ConfigError: if it says another thing.
+        ConfigError: if it was planned with another budget or other settings.
     """
     path = out / PLAN
-    plan: dict[str, Any] = {"format": FORMAT, "budget": budget.text, "points": points,
-                            "seeds": [], "entries": []}  # fmt: skip
+    fixed: dict[str, Any] = {"format": FORMAT, "budget": budget.text, "points": points}
+    plan = fixed | {"seeds": [], "entries": []}
     if path.is_file():
         plan = read_json(path)
-        for name, value in (("format", FORMAT), ("budget", budget.text), ("points", points)):
+        for name, value in fixed.items():
             if plan[name] != value:
                 raise ConfigError(
                     f"`{out}` holds a comparison whose {name} is {plan[name]!r}, not {value!r}",
@@ -152,12 +159,12 @@ def make_plan(
                 )
     known = {entry["name"]: entry for entry in plan["entries"]}
     for config in given:
-        said = json.loads(json.dumps(asdict(replace(config, seed=0))))
+        settings = json.loads(json.dumps(asdict(replace(config, seed=0))))
         if config.name not in known:
             evaluation = shared_evaluation(given, out)
-            entry = expected(replace(config, evaluate=evaluation), budget, points, device)
-            plan["entries"].append({"name": config.name, "given": said, **entry})
-        elif known[config.name]["given"] != said:
+            entry = plan_recipe(replace(config, evaluate=evaluation), budget, points, device)
+            plan["entries"].append({"name": config.name, "given": settings, **entry})
+        elif known[config.name]["given"] != settings:
             raise ConfigError(
                 f"`{out}` holds a comparison with other settings of `{config.name}`",
                 "choose another --out, or repeat the settings it was started with",
@@ -168,16 +175,18 @@ def make_plan(
     for entry in plan["entries"]:
         say(
             f"{entry['name']}: {entry['duration']}, about {entry['steps']:,} steps and "
-            f"{clock(entry['expected_seconds'])}; {entry['operations_per_step'] / 1e9:,.1f} GFLOP "
-            f"a step, {entry['steps_per_second']:.1f} steps/s in a trial"
+            f"{duration_text(entry['expected_seconds'])}; "
+            f"{entry['operations_per_step'] / 1e9:,.1f} GFLOP a step, "
+            f"{entry['steps_per_second']:.1f} steps/s in a trial"
         )
     total = sum(entry["expected_seconds"] for entry in plan["entries"]) * len(plan["seeds"])
-    say(f"{len(plan['entries']) * len(plan['seeds'])} runs in `{out}`: about {clock(total)} in all")
+    num_runs = len(plan["entries"]) * len(plan["seeds"])
+    say(f"{num_runs} runs in `{out}`: about {duration_text(total)} in all")
     return plan
 
 
-def expected(config: Config, budget: Budget, points: int, device: str) -> dict[str, Any]:
-    """One recipe's run: its config, and what it is expected to cost.
+def plan_recipe(config: Config, budget: Budget, points: int, device: str) -> dict[str, Any]:
+    """The config of one recipe's runs, and what each of them is expected to cost.
 
     Raises:
         ConfigError: if its networks do not fit the data, or the budget is less than a step.
@@ -214,17 +223,19 @@ def expected(config: Config, budget: Budget, points: int, device: str) -> dict[s
 
 
 def steps_per_second(config: Config, task: Task, device: str) -> float:
-    """From a few steps on noise."""
-    is_cuda = torch.cuda.is_available()
-    here = torch.device({"auto": "cuda" if is_cuda else "cpu"}.get(device, device))
-    batch_size = config.train.batch_size
+    """Training steps per second, from a few on noise."""
+    batch_size, here = config.train.batch_size, torch.device(device)
     return images_per_second(config, task, here, batch_size, TRIAL_SECONDS) / batch_size
 
 
-def run_one(
+def train_one(
     entry: dict[str, Any], seed: int, folder: Path, device: str, say: Callable[[str], None]
 ) -> int | None:
-    """Train one recipe with one seed to its end, and write down how it ended."""
+    """Train one recipe with one seed to its end, and write down how it ended.
+
+    Returns:
+        The number of the signal that stopped it before its end, if one did.
+    """
     config = replace(configs.resolve(configs.parse(entry["config"])), seed=seed)
     outcome: dict[str, Any] = {"status": "finished", "reason": ""}
     try:
@@ -247,17 +258,14 @@ def run_one(
 
 def sample_seconds(folder: Path, images: int = 64) -> float:
     """Seconds per image of the finished generator, in a batch: the best of three."""
-    gan, found = load(folder), []
+    gan, seconds = load(folder), []
     for _ in range(3):
         started = time.perf_counter()
         gan.sample(images)
-        found.append((time.perf_counter() - started) / images)
-    return min(found)
+        seconds.append((time.perf_counter() - started) / images)
+    return min(seconds)
 
 
-def clock(seconds: float) -> str:
-    """A time for people."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+def duration_text(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))

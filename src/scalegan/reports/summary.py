@@ -1,4 +1,4 @@
-"""What a run or snapshot is, in a few lines: sizes, cost, state of training."""
+"""`scalegan info`: a run or a snapshot in a few lines: sizes, cost, checkpoints, last values."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from scalegan.runtime.files import damage, read_json
 from scalegan.runtime.log import read_metrics
 
 
-def describe(path: Path) -> list[str]:
-    """Lines about a run or a snapshot folder.
+def summarize(path: Path) -> list[str]:
+    """Summarize a run or a snapshot folder in lines for people.
 
     Raises:
         CheckpointError: if it is neither.
@@ -34,10 +34,8 @@ def describe(path: Path) -> list[str]:
 
 def _run_lines(run: Path) -> list[str]:
     """Checkpoints and the last numbers of a run."""
-    lines = []
-    for path in sorted((run / "checkpoints").glob("step-*")):
-        state = _state(path)
-        lines.append(f"  checkpoint     {path}: {state}")
+    paths = sorted((run / "checkpoints").glob("step-*"))
+    lines = [f"  checkpoint     {path}: {_state(path)}" for path in paths]
     metrics = read_metrics(run)
     if metrics:
         last = [f"{k} {v:.3g}" for k, v in metrics[-1].items() if "/" in k and v is not None]

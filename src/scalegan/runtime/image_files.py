@@ -1,4 +1,4 @@
-"""Images as files for people: grids and single PNGs."""
+"""Images written as files: grids, single PNGs and arrays."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,25 +18,30 @@ SMALLEST_CELL = 48
 def grid(
     images: UInt8[Tensor, "N 3 P P"], columns: int, gap: int = 1, between: str = "white"
 ) -> Image.Image:
-    """Images row by row in a grid with thin gaps of some color."""
+    """Arrange images row by row in a grid with thin gaps, tiny ones enlarged without smoothing.
+
+    Args:
+        gap: pixels between images.
+        between: color of the gaps and of empty places.
+    """
     side = images.shape[-1]
     scale = max(1, SMALLEST_CELL // side)
     cell = side * scale + gap
     rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * cell - gap, rows * cell - gap), between)
+    canvas = Image.new("RGB", (columns * cell - gap, rows * cell - gap), between)
     for i, image in enumerate(images):
         tile = to_pil(image).resize((side * scale, side * scale), Image.Resampling.NEAREST)
-        sheet.paste(tile, (i % columns * cell, i // columns * cell))
-    return sheet
+        canvas.paste(tile, (i % columns * cell, i // columns * cell))
+    return canvas
 
 
-def write(
+def write_images(
     batches: Iterable[UInt8[Tensor, "_ 3 P P"]], labels: Sequence[int], path: Path, columns: int
 ) -> None:
-    """Write images: NAME.png a grid, NAME.npz arrays, anything else a folder of PNGs.
+    """Write images as NAME.png (a grid), NAME.npz (arrays), or any other name (a folder of PNGs).
 
     An archive has `arr_0`, uint8 (N, P, P, 3), and `arr_1`, the labels. A folder's files are named
-    by position and label and are written as they come, so that their number is no matter.
+    by position and label, and are written as they come, so that there can be any number of them.
     """
     if path.suffix not in (".png", ".npz"):
         path.mkdir(parents=True, exist_ok=True)
@@ -52,10 +57,17 @@ def write(
 
 
 def to_pil(image: UInt8[Tensor, "3 P P"]) -> Image.Image:
-    """One image (3, P, P) as a image."""
+    """One image as a Pillow image."""
     return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
+def resized(images: UInt8[Tensor, "N 3 P P"], side: int) -> UInt8[Tensor, "N 3 R R"]:
+    """Images resampled to another side in pixels by Pillow's Lanczos filter."""
+    small = [to_pil(image).resize((side, side), Image.Resampling.LANCZOS) for image in images]
+    return torch.from_numpy(np.stack([np.asarray(image) for image in small])).permute(0, 3, 1, 2)
+
+
 def save_png(image: Image.Image, path: Path) -> None:
+    """Write an image as a PNG file, which gets its name only once it is complete."""
     with atomic_file(path) as draft:
         image.save(draft, format="PNG")

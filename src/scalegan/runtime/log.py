@@ -1,4 +1,4 @@
-"""What a run says: console, progress bar, metrics.jsonl and a plot of the curves."""
+"""The record of a run: console, log.txt, progress bar, and values by step in metrics.jsonl."""
 
 import json
 import math
@@ -12,12 +12,9 @@ from rich.console import Console
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.progress import Bar
 
-FEW_POINTS = 20
-"""Of a curve: so few are marked one by one."""
-
 
 class Log:
-    """One run's record. Only the first rank's writes and speaks; the others are silent.
+    """The record of one run: the first rank's writes and prints, the others' do nothing.
 
     Args:
         run: the run's folder.
@@ -63,23 +60,17 @@ class Log:
                 file.write(json.dumps(line) + "\n")
 
     def progress(self, total_steps: int | None, step: int, batch_size: int) -> Bar:
-        """A bar of steps, with images per second, losses and the time left."""
+        """A progress bar of steps, with images per second, losses and the time left."""
         return Bar(total_steps, "steps", step, batch_size, self.console, self.is_first)
 
 
-def losses(values: Mapping[str, float]) -> str:
-    """Both adversarial losses in a few letters, to stand beside a bar."""
-    names = ("d/adversarial", "g/adversarial")
-    return "  ".join(f"{name[0].upper()} {values[name]:.3f}" for name in names if name in values)
-
-
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl."""
+    """The lines of a run's metrics.jsonl; none if there is no such file."""
     return read_lines(run / "metrics.jsonl")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Lines of a .jsonl file; a last line that a killed process cut short is left out."""
+    """The lines of a .jsonl file; a last line that a killed process cut short is left out."""
     if not path.is_file():
         return []
     lines = []
@@ -89,53 +80,3 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return lines
-
-
-def plot_curves(run: Path) -> None:
-    """Draw what metrics.jsonl holds into curves.png: losses, logits, penalties, evaluations."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    lines = read_metrics(run)
-    panels = curve_panels(lines)
-    figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(4 * len(panels), 3.4), layout="constrained"
-    )
-    for axis, (title, names) in zip(axes, panels.items(), strict=True):
-        draw_panel(axis, title, names, lines)
-    with atomic_file(run / "curves.png") as draft:
-        figure.savefig(draft, dpi=90)
-    pyplot.close(figure)
-
-
-def curve_panels(lines: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Which names of metrics.jsonl share a plot, by its title."""
-    panels = {
-        "adversarial losses": ["d/adversarial", "g/adversarial"],
-        "logits": ["d/real_logits", "d/fake_logits"],
-        "squared slopes": ["d/r1", "d/r2"],
-        "gradient norms": ["d/grad_norm", "g/grad_norm"],
-    }
-    measured = sorted({name for line in lines for name in line if name.startswith("evaluate/")})
-    if measured:
-        is_distance = {name: name.split("/")[1][:1] in ("f", "k") for name in measured}
-        panels["distances"] = [name for name in measured if is_distance[name]]
-        panels["shares"] = [name for name in measured if not is_distance[name]]
-    return panels
-
-
-def draw_panel(axis: Any, title: str, names: list[str], lines: list[dict[str, Any]]) -> None:
-    """One plot over the images seen."""
-    for name in names:
-        points = [(line["images_seen"], line[name]) for line in lines if line.get(name) is not None]
-        if points:
-            marker = "." if len(points) < FEW_POINTS else ""  # one alone makes no line
-            axis.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=marker)
-    axis.set(title=title, xlabel="images seen")
-    if title in ("squared slopes", "gradient norms") and lines:
-        axis.set_yscale("log")
-    if axis.lines:
-        axis.legend(frameon=False)
-    axis.grid(alpha=0.2)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -29,6 +28,7 @@ from scalegan.interfaces import FeatureNetwork
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.runtime.progress import Bar
 from scalegan.train.build import Built
+from scalegan.train.curves import EVALUATED, metric_kinds
 
 BATCH_SIZE = 64
 BEST = "best"
@@ -156,7 +156,7 @@ class Evaluator:
         state = self.built.state
         values: dict[str, float | str | None] = {}
         for number in numbers:
-            values[f"evaluate/{number.name}"] = number.value
+            values[EVALUATED + number.name] = number.value
         self.log.record(
             state.step, state.images_seen, values | {"fingerprint": numbers[0].fingerprint}
         )
@@ -179,12 +179,14 @@ def is_measured(run: Path, step: int) -> bool:
 def choose_best(run: Path) -> Path | None:
     """Let `snapshots/best` lead to the evaluated snapshot at the smallest distance.
 
-    It follows from the run's folder alone, so that a resumed run chooses alike: numbers of
-    another protocol than the last one's, and steps without a snapshot, do not count.
+    The distance is the first one that was evaluated last. The choice follows from the run's folder
+    alone, so that a resumed run chooses alike: numbers of another protocol than the last one's,
+    and steps without a snapshot, do not count.
     """
-    lines = [line for line in read_metrics(run) if _distance(line) is not None]
+    distance = next((name for name, kind in metric_kinds(run).items() if kind == "distance"), "")
+    lines = [line for line in read_metrics(run) if line.get(distance) is not None]
     candidates = {
-        f"step-{line['step']:08d}": _distance(line)
+        f"step-{line['step']:08d}": line[distance]
         for line in lines
         if line["fingerprint"] == lines[-1]["fingerprint"]
         and (run / "snapshots" / f"step-{line['step']:08d}").is_dir()
@@ -193,17 +195,12 @@ def choose_best(run: Path) -> Path | None:
     if not candidates:
         link.unlink(missing_ok=True)
         return None
-    best = min(candidates, key=lambda name: candidates[name] or 0.0)
+    best = min(candidates, key=lambda name: candidates[name])
     draft = link.with_name(f".{BEST}.{os.getpid()}.draft")
     draft.unlink(missing_ok=True)
     draft.symlink_to(best, target_is_directory=True)
     draft.replace(link)
     return link.with_name(best)
-
-
-def _distance(line: Mapping[str, Any]) -> float | None:
-    names = ("evaluate/fd", "evaluate/fid")
-    return next((line[name] for name in line if name.startswith(names) and line[name]), None)
 
 
 def describe(numbers: list[Number], say: Callable[[str], None]) -> None:

@@ -20,12 +20,13 @@ from scalegan.inference.snapshot import save as save_snapshot
 from scalegan.interfaces import Generator, Teacher
 from scalegan.planning.plan import run_bytes
 from scalegan.runtime import files, image_files
-from scalegan.runtime.log import Log, losses, plot_curves
+from scalegan.runtime.log import Log
 from scalegan.runtime.watchdog import Watchdog, clear
 from scalegan.runtime.world import World, is_restarted, join
 from scalegan.train import checkpoint
 from scalegan.train.build import Built, build, build_loader, count_parameters
 from scalegan.train.clock import Clock, End
+from scalegan.train.curves import plot_curves
 from scalegan.train.evaluation import Evaluator, choose_best, describe, is_measured
 from scalegan.train.guard import BadSteps, Signals, read_attempt, roll_back
 from scalegan.train.guard import newest as newest_checkpoint
@@ -171,7 +172,8 @@ def advance(
 def tell(state: TrainState, report: Report, probe: Probe, health: Health, log: Log) -> str:
     """Write a step's values down, and what is alarming about them; return the losses in short."""
     values = {name: value.item() for name, value in report.items()}
-    note = losses(values)
+    names = ("d/adversarial", "g/adversarial")
+    note = "  ".join(f"{n[0].upper()} {values[n]:.3f}" for n in names if n in values)
     if state.is_finite:
         values |= probe(state)
         health.tell(log, state.step, state.images_seen, values)

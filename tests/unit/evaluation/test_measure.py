@@ -125,7 +125,7 @@ class Pair(NamedTuple):
 
 
 def test_a_new_metric_is_a_function_and_a_line() -> None:
-    table = {"pair": Metric("pair", lambda bank, k=7: Pair(len(bank), k), ("fake.bank",))}
+    table = {"pair": Metric("pair", lambda bank, k=7: Pair(len(bank), k), ("fake.bank",), "score")}
     network = Colors()
     fake = see(images(9), {"bank"}, network)
     one, two = measure(["pair"], table, {"colors": network}, None, fake, Context(0))

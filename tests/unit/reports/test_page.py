@@ -1,4 +1,4 @@
-"""HTML and Markdown of the same blocks; nothing from outside becomes markup."""
+"""HTML and Markdown of the same sections; nothing from outside becomes markup."""
 
 from html.parser import HTMLParser
 
@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalegan.reports.html import html, size_text
-from scalegan.reports.markdown import markdown, plain
 from scalegan.reports.page import (
+    Block,
+    Details,
     Figure,
-    Folded,
     Gallery,
     Notice,
     Page,
@@ -19,6 +18,10 @@ from scalegan.reports.page import (
     Table,
     Text,
     Tiles,
+    escape_markdown,
+    size_text,
+    to_html,
+    to_markdown,
 )
 
 HOSTILE = (
@@ -29,11 +32,15 @@ PNG = b"\x89PNG not really"
 
 def page(text: str) -> Page:
     image, plot = Figure(PNG, "image/png", text, 40), Plot("<svg></svg>", text, "a b.png")
-    blocks = [
-        Text(text), Notice(text), Tiles([(text, text)]), Table(["", text], [(text, text)]),
-        Gallery([image, plot]), Folded(text, text),
-    ]  # fmt: skip
-    return Page(text, text, [Section(text, blocks)], [text])
+    blocks: list[Block] = [
+        Text(text),
+        Notice(text),
+        Tiles([(text, text)]),
+        Table(["", text], [(text, text)]),
+        Gallery([image, plot]),
+        Details(text, text),
+    ]
+    return Page(text, text, [Section(text, blocks)], text)
 
 
 class Reader(HTMLParser):
@@ -64,21 +71,21 @@ PRINTED = st.characters(exclude_categories=["Cs", "Cc"])
 
 @given(st.text(PRINTED, min_size=1) | st.just(HOSTILE))
 def test_text_never_becomes_markup(text: str) -> None:
-    found, expected = read(html(page(text))), read(html(page("harmless")))
+    found, expected = read(to_html(page(text))), read(to_html(page("harmless")))
     assert found.tags == expected.tags
     assert [name for name, _ in found.attributes] == [name for name, _ in expected.attributes]
     assert text in found.text
 
 
 def test_nothing_is_requested() -> None:
-    attributes = read(html(page("text"))).attributes
-    asked = [value for name, value in attributes if name in ("src", "href", "data", "action")]
-    assert asked == ["#part-0", f"data:image/png;base64,{asked[1].split(',')[1]}"]  # type: ignore[union-attr]
-    assert "default-src 'none'" in html(page("text"))
+    attributes = read(to_html(page("text"))).attributes
+    urls = [value for name, value in attributes if name in ("src", "href", "data", "action")]
+    assert urls == ["#part-0", f"data:image/png;base64,{urls[1].split(',')[1]}"]  # type: ignore[union-attr]
+    assert "default-src 'none'" in to_html(page("text"))
 
 
 def test_markdown_keeps_text_text() -> None:
-    text = markdown(page(HOSTILE), "report.html")
+    text = to_markdown(page(HOSTILE), "report.html")
     outside = "".join(text.split("```")[::2])
     assert "<script" not in outside.replace("\\<", "") and "](http" not in outside.replace(
         "\\]", ""
@@ -88,20 +95,28 @@ def test_markdown_keeps_text_text() -> None:
     assert [line.replace("\\|", "").count("|") for line in rows] == [3, 3, 3], rows
 
 
+def test_markdown_paragraphs_stand_apart() -> None:
+    text = to_markdown(page("text"), "report.html")
+    parts = ["# text", "text", "All images: report.html", "## text", "text", "> text",
+             "- text: **text**", "|  | text |\n| --- | --- |\n| text | text |",
+             "![text](<a b.png>)", "text:", "```text\ntext\n```", "text"]  # fmt: skip
+    assert text == "\n\n".join(parts) + "\n"
+
+
 def test_markdown_fences_are_longer_than_what_they_hold() -> None:
-    text = markdown(Page("a", "b", [Section("c", [Folded("d", "x ```` y")])]), "e.html")
+    text = to_markdown(Page("a", "b", [Section("c", [Details("d", "x ```` y")])]), "e.html")
     assert "`````text\nx ```` y\n`````" in text
 
 
 def test_the_page_states_its_size() -> None:
-    text = html(page("text"))
+    text = to_html(page("text"))
     assert f"{size_text(len(text.encode()))} in one file" in text
 
 
-@pytest.mark.parametrize(("count", "said"), [(999, "1 kB"), (412_345, "412 kB"), (3e6, "3.0 MB")])
-def test_sizes(count: float, said: str) -> None:
-    assert size_text(int(count)) == said
+@pytest.mark.parametrize(("count", "words"), [(999, "1 kB"), (412_345, "412 kB"), (3e6, "3.0 MB")])
+def test_sizes(count: float, words: str) -> None:
+    assert size_text(int(count)) == words
 
 
-def test_plain() -> None:
-    assert plain("a_b*c\nd|e") == "a\\_b\\*c d\\|e"
+def test_markdown_is_escaped() -> None:
+    assert escape_markdown("a_b*c\nd|e") == "a\\_b\\*c d\\|e"

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from scalegan.data.sources import npz
-from scalegan.runtime.image_files import grid, write
+from scalegan.runtime.image_files import grid, write_images
 
 IMAGES = torch.randint(0, 256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0))
 IMAGES = IMAGES.to(torch.uint8)
@@ -26,7 +26,7 @@ def test_large_images_keep_their_size() -> None:
 
 
 def test_write_npz_is_a_source(tmp_path: Path) -> None:
-    write(BATCHES, LABELS, tmp_path / "images.npz", columns=3)
+    write_images(BATCHES, LABELS, tmp_path / "images.npz", columns=3)
     with np.load(tmp_path / "images.npz") as archive:
         assert archive["arr_0"].shape == (5, 8, 8, 3) and archive["arr_0"].dtype == np.uint8
         assert archive["arr_1"].tolist() == LABELS and archive["arr_1"].dtype == np.int64
@@ -35,7 +35,7 @@ def test_write_npz_is_a_source(tmp_path: Path) -> None:
 
 
 def test_write_folder_of_pngs(tmp_path: Path) -> None:
-    write(BATCHES, LABELS, tmp_path / "out" / "images", columns=3)
+    write_images(BATCHES, LABELS, tmp_path / "out" / "images", columns=3)
     files = sorted((tmp_path / "out" / "images").iterdir())
     assert [file.name for file in files] == [f"{i:06d}-{k}.png" for i, k in enumerate(LABELS)]
     with Image.open(files[4]) as image:
@@ -43,7 +43,7 @@ def test_write_folder_of_pngs(tmp_path: Path) -> None:
 
 
 def test_write_grid(tmp_path: Path) -> None:
-    write(BATCHES, LABELS, tmp_path / "images.png", columns=5)
+    write_images(BATCHES, LABELS, tmp_path / "images.png", columns=5)
     with Image.open(tmp_path / "images.png") as image:
         assert (np.asarray(image) == np.asarray(grid(IMAGES, 5))).all()
     assert [path.name for path in tmp_path.iterdir()] == ["images.png"]

@@ -10,11 +10,13 @@ import torch
 from scalegan.config.schema import EvaluateConfig
 from scalegan.data.memory import LabeledImages
 from scalegan.errors import ConfigError
+from scalegan.evaluation.evaluate import write_result
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.train.build import Built
 from scalegan.train.checkpoint import state_tensors
 from scalegan.train.evaluation import Evaluator, choose_best
 from tests.support import tiny
+from tests.support.numbers import number
 
 
 def evaluator(run: Path, num_classes: int = 3, **settings: Any) -> Evaluator:
@@ -72,8 +74,9 @@ def write(run: Path, *lines: dict[str, Any]) -> None:
 
 def test_the_best_is_the_nearest_and_follows_from_the_folder_alone(tmp_path: Path) -> None:
     run = tmp_path / "run"
+    write_result(run / "evaluation.json", [number("accuracy", "share"), number("fd", "distance")])
     entries = [
-        {"step": step, "evaluate/fd": value, "fingerprint": "a"}
+        {"step": step, "evaluate/accuracy": 1 / step, "evaluate/fd": value, "fingerprint": "a"}
         for step, value in ((1, 5.0), (2, 3.0), (3, 4.0))
     ]
     write(run, *entries, {"step": 4})

@@ -1,9 +1,10 @@
-"""What a report measures: the numbers of `scalegan evaluate`, for several truncations."""
+"""The metrics of `scalegan evaluate` at several truncations, and the nearest real images."""
 
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,38 +26,42 @@ from scalegan.runtime.world import World
 SWEPT = ["fid", "is", "pr"]
 """Metrics of every truncation."""
 ONCE = ["dc", "accuracy", "per-class", "authenticity", "nearest", "copies"]
-"""Metrics of untruncated images besides."""
-SAMPLES, NEIGHBORS = 8, 3
+"""Further metrics of untruncated images."""
+NUM_SAMPLES, NUM_NEIGHBORS = 8, 3
 """Samples whose nearest real images are shown, and how many of them."""
 
 
-class Step(NamedTuple):
+class SweepStep(NamedTuple):
     """One truncation of the sweep; None = none."""
 
     truncation: float | None
     numbers: list[Number]
 
 
-class Near(NamedTuple):
-    """The real images next to the samples of the first seeds."""
+class NearestImages(NamedTuple):
+    """The real images nearest to the samples of the first seeds."""
 
     images: UInt8[Tensor, "N K 3 P P"]
     distances: Float64[Tensor, "N K"]
 
 
 @dataclass
-class Measured:
-    """All that was measured, and in sentences what could not be."""
+class Measurements:
+    """All that was measured of a generator, and why the rest could not be."""
 
-    steps: list[Step] = field(default_factory=list)
+    truncations: list[float | None] = field(default_factory=lambda: [None])
+    """That images are shown at; None, no truncation, is the last."""
+    sampling_rate: float = 0.0
+    """Images per second; 0 = not measured."""
+    steps: list[SweepStep] = field(default_factory=list)
     numbers: list[Number] = field(default_factory=list)
     """Of untruncated images."""
-    near: Near | None = None
-    lacking: dict[str, str] = field(default_factory=dict)
-    """By metric, or by part of the report."""
+    nearest: NearestImages | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+    """Reasons by metric, or by part of the report; "all" = nothing could be measured."""
 
 
-def ways(gan: GAN, truncations: Sequence[float]) -> list[float | None]:
+def usable_truncations(gan: GAN, truncations: Sequence[float]) -> list[float | None]:
     """The truncations that a generator can be sampled with, most truncated first; None is last.
 
     Style is not truncated at 1; noise is at any threshold.
@@ -68,76 +73,75 @@ def ways(gan: GAN, truncations: Sequence[float]) -> list[float | None]:
     return [*sorted(set(truncations)), None]
 
 
-def images_per_second(gan: GAN, batch_size: int = 32) -> float:
-    """How fast images are drawn, decoding included; the first few are not timed."""
+def measure_sampling_rate(gan: GAN, batch_size: int = 32) -> float:
+    """Images per second, decoding included; the first few are not timed."""
     gan.sample(2, batch_size=2)
     started = time.perf_counter()
     gan.sample(batch_size, batch_size=batch_size)
     return batch_size / (time.perf_counter() - started)
 
 
-def estimate(num: int, steps: int, rate: float) -> str:
-    """What a sweep will take, before it starts."""
-    seconds = round(num * steps / rate)
-    minutes, seconds = divmod(seconds, 60)
+def sweep_estimate(num: int, measured: Measurements) -> str:
+    """What a sweep over `measured.truncations` will take, in a sentence."""
+    steps, rate = len(measured.truncations), measured.sampling_rate
+    times = "once" if steps == 1 else f"at {steps} truncations"
+    drawing = timedelta(seconds=round(num * steps / rate))
     return (
-        f"measuring {num:,} images {'once' if steps == 1 else f'at {steps} truncations'}: about "
-        f"{minutes}:{seconds:02d} to draw them at {rate:,.0f} images/s, and some to look at them"
+        f"measuring {num:,} images {times}: about {drawing} to draw them at {rate:,.0f} images/s, "
+        "and some to extract their features"
     )
 
 
-def measure_all(
+def measure_sweep(
+    measured: Measurements,
     what: str,
-    gan: GAN,
     against: str,
     features: str,
     drawing: Drawing,
-    truncations: Sequence[float | None],
     world: World,
     tell: Callable[[str], None],
-) -> Measured:
-    """Measure a generator at several truncations against one reference, looked at once.
+) -> None:
+    """Measure a generator at `measured.truncations` against one reference, which is read once.
 
-    What cannot be measured is left out and said; the rest is measured.
+    What cannot be measured is left out, and `measured.missing` says why.
 
     Args:
-        what: the run or snapshot that `gan` is of.
+        measured: where the results are added.
+        what: a run or a snapshot.
         against, features: as `scalegan evaluate` has them.
-        truncations: with None, no truncation, at the end.
     """
-    found = Measured()
     try:
         names = [*SWEPT, *ONCE]
         comparison = Comparison(what, against, names, features, drawing, world, True, tell)
         if len(comparison.networks) > 1:
-            raise ConfigError("a report looks through one feature network, not several")
+            raise ConfigError("a report measures in one network's features, not in several")
     except ScaleganError as error:
-        found.lacking["all"] = sentence(error)
-        return found
-    for place, psi in enumerate(truncations, start=1):
-        tell(f"truncation {label(psi)} ({place} of {len(truncations)})")
+        measured.missing["all"] = one_line(error)
+        return
+    for place, psi in enumerate(measured.truncations, start=1):
+        name = f"truncation {truncation_label(psi)}"
+        tell(f"{name} ({place} of {len(measured.truncations)})")
         try:
             fake, context = comparison.look(replace(comparison.drawing, truncation=psi))
         except ScaleganError as error:
-            found.lacking[f"truncation {label(psi)}"] = sentence(error)
+            measured.missing[name] = one_line(error)
             continue
-        numbers = _each(SWEPT, comparison, fake, context, psi is None, found.lacking)
-        found.steps.append(Step(psi, numbers))
+        numbers = _measure_each(SWEPT, comparison, fake, context, psi is None, measured.missing)
+        measured.steps.append(SweepStep(psi, numbers))
         if psi is None:
-            once = _each(ONCE, comparison, fake, context, True, found.lacking)
-            found.numbers = [*numbers, *once]
+            once = _measure_each(ONCE, comparison, fake, context, True, measured.missing)
+            measured.numbers = [*numbers, *once]
             try:
-                found.near = neighbors(comparison, fake)
+                measured.nearest = nearest_images(comparison, fake)
             except ScaleganError as error:
-                found.lacking["neighbors"] = sentence(error)
-    return found
+                measured.missing["neighbors"] = one_line(error)
 
 
-def neighbors(comparison: Comparison, fake: Seen) -> Near:
+def nearest_images(comparison: Comparison, fake: Seen) -> NearestImages:
     """The real images nearest to the first samples, in the features that were compared in.
 
     Raises:
-        ConfigError: if the reference is not of single images that can be looked at again.
+        ConfigError: if the reference does not consist of single images that can be read again.
         DataError: if they can no longer be read.
     """
     (key,) = comparison.networks
@@ -150,40 +154,40 @@ def neighbors(comparison: Comparison, fake: Seen) -> Near:
         )
     samples = fake.sides[key].bank
     assert samples is not None
-    found = nearest(samples[:SAMPLES], bank, min(NEIGHBORS, len(bank)))
-    places = real.positions[found.indices]  # (N, K)
-    only = tuple(places.unique().tolist())
+    neighbors = nearest(samples[:NUM_SAMPLES], bank, min(NUM_NEIGHBORS, len(bank)))
+    positions = real.positions[neighbors.indices]  # (N, K)
+    only = tuple(positions.unique().tolist())
     again = replace(comparison.drawing, num=0, only=only)
     stream = open_stream(comparison.against, again, comparison.world)
-    images = torch.cat([shown.images for shown in stream.batches])
-    rows = [[bisect_left(only, place) for place in line] for line in places.tolist()]
-    return Near(images[torch.tensor(rows)], found.distances)
+    images = torch.cat([batch.images for batch in stream.batches])
+    rows = [[bisect_left(only, position) for position in row] for row in positions.tolist()]
+    return NearestImages(images[torch.tensor(rows)], neighbors.distances)
 
 
-def label(truncation: float | None) -> str:
+def truncation_label(truncation: float | None) -> str:
     """A truncation in a word."""
     return "none" if truncation is None else f"{truncation:g}"
 
 
-def sentence(error: ScaleganError) -> str:
-    """An error as it would be printed, in one line."""
+def one_line(error: ScaleganError) -> str:
+    """An error and its hint in one line."""
     return f"{error}; {error.hint}" if error.hint else str(error)
 
 
-def _each(
+def _measure_each(
     names: list[str],
     comparison: Comparison,
     fake: Seen,
     context: Context,
     with_floor: bool,
-    lacking: dict[str, str],
+    missing: dict[str, str],
 ) -> list[Number]:
     """Every metric that can be measured; of the others, why not."""
     numbers: list[Number] = []
+    networks, real = comparison.networks, comparison.real
     for name in names:
         try:
-            numbers += measure([name], METRICS, comparison.networks, comparison.real, fake,
-                               context, with_floor)  # fmt: skip
+            numbers += measure([name], METRICS, networks, real, fake, context, with_floor)
         except ScaleganError as error:
-            lacking[name] = sentence(error)
+            missing[name] = one_line(error)
     return numbers

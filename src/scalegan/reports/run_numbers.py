@@ -1,0 +1,244 @@
+"""The sections of a run's page that hold numbers: overview, curves, metrics, cost, config."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from scalegan.config import reading as configs
+from scalegan.evaluation.evaluate import SPREADS, figure, side_of
+from scalegan.evaluation.measure import Number
+from scalegan.planning.cost import Task, costs, count
+from scalegan.reports.page import (
+    Block,
+    Details,
+    Gallery,
+    Notice,
+    Plot,
+    Section,
+    Table,
+    Text,
+    Tiles,
+)
+from scalegan.reports.plots import LabeledPoint, trade_off, training_curves
+from scalegan.reports.run_data import RunData
+from scalegan.reports.truncation_sweep import Measurements, SweepStep, truncation_label
+from scalegan.train.curves import metric_kinds
+
+HEADLINES = ("fid", "pr", "accuracy")
+"""Metrics that the overview shows."""
+
+
+def overview_section(data: RunData, measured: Measurements) -> Section:
+    """The few most important numbers, and how far the run is."""
+    numbers = measured.numbers or data.recorded
+    tiles = [(figure(n.value), n.title) for n in numbers if n.metric in HEADLINES]
+    step, total = data.step, data.total_steps
+    tiles.append((f"{step:,}", f"of {total:,} steps" if total else "steps"))
+    if data.gan:
+        tiles.append((f"{len(data.gan.card.class_names):,}", "classes"))
+        tiles.append((f"{measured.sampling_rate:,.0f}", f"images/s on {data.device}"))
+    blocks: list[Block] = [Tiles(tiles)]
+    if data.unfinished:
+        text = (
+            f"The run has not reached its end: {data.unfinished}. It is still training, "
+            "or was stopped; the same command goes on."
+        )
+        blocks.append(Notice(text))
+    if data.config is None:
+        blocks.append(Notice("A snapshot alone: its run's settings and curves are not here."))
+    elif data.gan and data.gan.card.step < step:
+        text = (
+            f"Images and numbers are of the newest snapshot, step {data.gan.card.step:,}; the "
+            f"curves go on to step {step:,}."
+        )
+        blocks.append(Notice(text))
+    if "all" in measured.missing:
+        blocks.append(Notice(f"Nothing was measured: {measured.missing['all']}."))
+    return Section("Overview", blocks)
+
+
+def curves_section(data: RunData, measured: Measurements) -> Section:
+    """Plots of what metrics.jsonl holds."""
+    plots = training_curves(data.metrics, metric_kinds(data.path))
+    if not plots:
+        return Section("Curves", [Notice("There are none: metrics.jsonl has no value twice.")])
+    file = data.link(data.path / "curves.png")
+    first = Plot(plots[0].svg, plots[0].caption, file)  # the file has all of them
+    return Section("Curves", [Gallery([first, *plots[1:]])])
+
+
+def metrics_section(data: RunData, measured: Measurements) -> Section:
+    """Numbers with their protocol: what was measured now, and what the run has recorded."""
+    blocks: list[Block] = []
+    if measured.numbers:
+        text = (
+            "Measured for this report, without truncation. Real images: the same of two "
+            "random halves of the real images (accuracy: of images that the classifier has not "
+            "seen); no generator needs to be better. Numbers compare only where the "
+            "fingerprint is equal."
+        )
+        blocks += [Text(text), *number_blocks(measured.numbers)]
+    if data.recorded:
+        steps = [n.protocol["samples"].get("step") for n in data.recorded]
+        step = next((step for step in steps if step is not None), None)
+        when = "" if step is None else f" at step {step:,}"
+        text = f"Recorded by the run{when} (evaluation.json):"
+        blocks += [Text(text), *number_blocks(data.recorded)]
+    elif data.config is not None:
+        blocks.append(Notice("The run has recorded no evaluation of its own (evaluation.json)."))
+    for name, reason in measured.missing.items():
+        what = "Nothing was measured" if name == "all" else f"Not measured, {name}"
+        blocks.append(Notice(f"{what}: {reason}."))
+    if not measured.numbers and not measured.missing:
+        blocks.append(Notice("Nothing was measured for this report (--num 0, or no snapshot)."))
+    return Section("Metrics", blocks)
+
+
+def number_blocks(numbers: Sequence[Number]) -> list[Block]:
+    """A table of numbers, what is odd about them, and their protocols."""
+    rows = []
+    for number in numbers:
+        known = [(number.spread[key], name) for key, name in SPREADS if key in number.spread]
+        row = [
+            number.title,
+            figure(number.value),
+            figure(number.floor),
+            f"{figure(known[0][0])} {known[0][1]}" if known else "-",
+            f"{number.num_real:,}" if number.num_real else "-",
+            f"{number.num_fake:,}",
+            number.fingerprint,
+        ]
+        rows.append(row)
+    head = ["", "value", "real images", "spread", "N real", "N generated", "fingerprint"]
+    marks = dict.fromkeys(mark for number in numbers for mark in number.marks)
+    return [Table(head, rows), *map(Notice, marks), Details("Protocol", protocol_text(numbers))]
+
+
+def protocol_text(numbers: Sequence[Number]) -> str:
+    """All that decides the numbers as JSON; what several share is written once."""
+    shared: dict[str, list[str]] = {}
+    for number in numbers:
+        parts = ("features", "reference", "samples")
+        values = {part: _without_names(number.protocol[part]) for part in parts}
+        text = json.dumps(values, indent=2, sort_keys=True, default=str)
+        variant = json.dumps(number.protocol["variant"], sort_keys=True)
+        shared.setdefault(text, []).append(f"{number.title}: {variant}")
+    return "\n\n".join("\n".join([*titles, text]) for text, titles in shared.items())
+
+
+def _without_names(values: Mapping[str, object]) -> dict[str, object]:
+    """Lists of class names, which can be thousands long, become their length."""
+    return {
+        key: f"{len(value):,} names" if isinstance(value, list) and "class" in key else value
+        for key, value in values.items()
+    }
+
+
+def truncation_section(data: RunData, measured: Measurements) -> Section:
+    """What truncation gives and takes."""
+    title, steps = "Truncation", measured.steps
+    if data.gan is None or not steps:
+        return Section(title, [Notice("No sweep: nothing was measured.")])
+    if len(steps) == 1:
+        kind = type(data.gan.generator).__name__
+        text = f"No sweep: {kind} has no truncation, or none was asked for."
+        return Section(title, [Notice(text)])
+    titles = {number.name: number.title for step in steps for number in step.numbers}
+    distances = [n.name for step in steps for n in step.numbers if n.kind == "distance"]
+    distance = distances[0] if distances else ""
+    rows = []
+    for step in steps:
+        numbers = {number.name: number for number in step.numbers}
+        values = [figure(numbers[name].value) if name in numbers else "-" for name in titles]
+        fingerprint = numbers[distance].fingerprint if distance in numbers else "-"
+        rows.append([truncation_label(step.truncation), *values, fingerprint])
+    num = steps[-1].numbers[0].num_fake if steps[-1].numbers else 0
+    text = (
+        "More truncation makes typical images and less variety: precision rises, recall "
+        f"falls. {num:,} images at each, of the same seeds and classes; the last row has none."
+    )
+    plots = trade_off_plots(steps, [("is", distance), ("recall", "precision")], titles)
+    head = ["truncation", *titles.values(), "fingerprint of the first"]
+    return Section(title, [Text(text), Gallery(plots), Table(head, rows)])
+
+
+def trade_off_plots(
+    steps: Sequence[SweepStep], pairs: Sequence[tuple[str, str]], titles: Mapping[str, str]
+) -> list[Plot]:
+    """A plot for each pair of metrics that was measured at two truncations or more.
+
+    Args:
+        pairs: names of metrics, across and up.
+        titles: of metrics by their names.
+    """
+    plots = []
+    for across, up in pairs:
+        points = []
+        for step in steps:
+            values = {number.name: number.value for number in step.numbers}
+            x, y = values.get(across), values.get(up)
+            if x is not None and y is not None:
+                points.append(LabeledPoint(x, y, truncation_label(step.truncation)))
+        if len(points) > 1:
+            caption = f"{titles[up]} against {titles[across]}, by truncation"
+            plots.append(trade_off(points, titles[across], titles[up], caption))
+    return plots
+
+
+def cost_section(data: RunData, measured: Measurements) -> Section:
+    """Parameters, operations, speed and time."""
+    rows = generator_costs(data, measured) if data.gan and data.snapshot else []
+    if data.seconds:
+        text = f"{timedelta(seconds=round(data.seconds))} of training"
+        if data.images_per_second:
+            text += f", {data.images_per_second:,.0f} images/s"
+        text += ", without what was evaluated and saved"
+        if len(data.starts) > 1:
+            text += f"; {len(data.starts)} starts"
+        rows.append(("time", text))
+    if data.starts:
+        last, names = data.starts[-1], ("device", "threads", "ranks", "torch", "python")
+        known = [f"{name} {last[name]}" for name in names if name in last]
+        rows.append(("trained on", ", ".join(known)))
+    if not rows:
+        return Section("Cost", [Notice("Not known: there is neither a snapshot nor a record.")])
+    return Section("Cost", [Table(["", ""], rows)])
+
+
+def generator_costs(data: RunData, measured: Measurements) -> list[tuple[str, str]]:
+    """Rows about the snapshot's networks: parameters, operations and speed."""
+    assert data.gan is not None and data.snapshot is not None
+    card, rows = data.gan.card, []
+    has_discriminator = (data.snapshot / "discriminator.safetensors").is_file()
+    for name, cost in costs(card, has_discriminator).items():
+        size, gflop = f"{cost.parameters:,} parameters", cost.flops / 1e9
+        rows.append((name, f"{size}, {gflop:.3g} GFLOP per image forward"))
+    if data.config:
+        task = Task(card.shape, len(card.class_names), 0, side_of(data.snapshot))
+        step, seen = count(data.config, task).step, card.images_seen
+        total = f"{step * seen / 1e15:.3g} PFLOP for {seen:,} images seen"
+        rows.append(("training", f"{step / 1e9:.3g} GFLOP per image, {total}"))
+    speed = f"{measured.sampling_rate:,.1f} images/s on {data.device}"
+    return [*rows, ("sampling", f"{speed}, in batches of 32, decoding included")]
+
+
+def config_section(data: RunData, measured: Measurements) -> Section:
+    """The settings that matter most, and the whole config."""
+    config = data.config
+    if config is None:
+        details = [Details("Model", str(data.gan.card.model))] if data.gan else []
+        return Section("Config", [Notice("There is no config.toml: this is a snapshot."), *details])
+    train, optim = config.train, config.optim
+    classes = "with classes" if config.data.conditional else "without classes"
+    width = f" at width {optim.base_width}" if optim.base_width else ""
+    rows = [
+        ("architecture", config.model.architecture),
+        ("data", f"{config.data.shards or config.data.source}, {classes}"),
+        ("autoencoder", f"{config.autoencoder.kind} {config.autoencoder.path}".strip()),
+        ("duration", f"{train.duration}, batches of {train.batch_size}"),
+        ("learning rate", f"{optim.learning_rate:g}{width}"),
+        ("objective", config.objective.adversarial),
+        ("average", f"decay {train.ema_decay:g}"),
+        ("seed", str(config.seed)),
+    ]
+    return Section("Config", [Table(["", ""], rows), Details("config.toml", configs.write(config))])
