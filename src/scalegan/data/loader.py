@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from scalegan.data.memory import Readable
+from scalegan.data.memory import ReadsRows
 from scalegan.interfaces import Batch
 from scalegan.runtime.rng import stream
 
@@ -39,7 +39,7 @@ def order(num_rows: int, seed: int, attempt: int, first: int, count: int) -> Int
 
 
 def share(
-    rows: Readable,
+    rows: ReadsRows,
     seed: int,
     attempt: int,
     first: int,
@@ -72,7 +72,7 @@ class Loader(AbstractContextManager["Loader"]):
 
     def __init__(
         self,
-        rows: Readable,
+        rows: ReadsRows,
         seed: int,
         batch_size: int,
         parts: tuple[int, int, int],

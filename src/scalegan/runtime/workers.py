@@ -71,8 +71,8 @@ class Workers(AbstractContextManager["Workers[Task, Result]"], Generic[Task, Res
                 yield first, future.result()
         except BrokenProcessPool:
             raise DataError(
-                "a worker process was ended from outside; the machine may have run out of memory",
-                "run the same command again, perhaps with fewer workers: what is complete is kept",
+                "a worker process ended early, by lack of memory or a crash in a decoder",
+                "run the same command again with fewer --workers; complete shards are kept",
             ) from None
 
 
