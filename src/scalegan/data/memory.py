@@ -51,10 +51,6 @@ class Dataset(ReadsRows, Protocol):
         """Whether reading needs no threads, because nothing is read from the disk."""
         ...
 
-    def select(self, indices: Tensor) -> "Dataset":
-        """A data set of these rows alone."""
-        ...
-
     def to(self, device: torch.device) -> "Dataset":
         """The same rows; on the device if they are in memory, where they lie if not."""
         ...
@@ -152,11 +148,6 @@ class Rows:
         images = None if self.images is None else self.images[indices]
         return Batch(self.stored[indices], self.labels[indices], images)
 
-    def select(self, indices: Tensor) -> "Rows":
-        """A data set of copies of these rows."""
-        batch = self.read(indices)
-        return replace(self, stored=batch.stored, labels=batch.labels, images=batch.images)
-
     def to(self, device: torch.device) -> "Rows":
         """The same rows on a device: small data lives where the networks do."""
         images = None if self.images is None else self.images.to(device)
@@ -173,7 +164,7 @@ def encode_rows(images: LabeledImages, autoencoder: Autoencoder, keep_images: bo
 
 @dataclass(frozen=True)
 class Subset:
-    """Some rows of a larger data set, which are read from it."""
+    """Some rows of another data set, which are read from there."""
 
     whole: Dataset
     indices: Tensor
@@ -205,10 +196,6 @@ class Subset:
         """Read the rows of these indices into the subset, in this order."""
         return self.whole.read(self.indices[indices])
 
-    def select(self, indices: Tensor) -> "Subset":
-        """A data set of these rows of the subset alone."""
-        return Subset(self.whole, self.indices[indices])
-
     def to(self, device: torch.device) -> "Subset":
         """The same rows of the whole on the device, if it is in memory."""
         return Subset(self.whole.to(device), self.indices)
@@ -233,4 +220,4 @@ def hold_out(rows: Dataset, count: int, seed: int) -> tuple[Dataset, Batch]:
         )
     drawn = torch.randperm(num_images, generator=stream(seed, "held out"))
     rest = drawn[count:].sort().values[:, None] * copies + torch.arange(copies)
-    return rows.select(rest.flatten()), rows.read(drawn[:count] * copies)
+    return Subset(rows, rest.flatten()), rows.read(drawn[:count] * copies)

@@ -35,7 +35,6 @@ from torch import Tensor
 
 from scalegan.data.images import decode_png
 from scalegan.data.manifest import AGAIN, check_manifest, read_manifest, short
-from scalegan.data.memory import Subset
 from scalegan.data.sources import SourceImage
 from scalegan.errors import DataError
 from scalegan.interfaces import Batch, Images, Labels
@@ -295,10 +294,6 @@ class Shards:
             stored[i] = self.stored[shard][row]
         images = self._decode(places) if self.with_images else None
         return Batch(torch.from_numpy(stored), self.labels[indices], images)
-
-    def select(self, indices: Tensor) -> Subset:
-        """A data set of these rows; nothing is read."""
-        return Subset(self, indices)
 
     def to(self, device: torch.device) -> "Shards":
         """The same rows: they stay on the disk, and the loader moves what it has read."""

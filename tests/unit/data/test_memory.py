@@ -6,7 +6,7 @@ import torch
 
 from scalegan.autoencoders.pixels import Identity
 from scalegan.data.images import Problem, encode_png
-from scalegan.data.memory import collect, encode_rows
+from scalegan.data.memory import Subset, collect, encode_rows
 from scalegan.data.sources import Source, SourceImage, class_notices
 from scalegan.errors import DataError
 from tests.support import tiny
@@ -113,17 +113,21 @@ def test_read_keeps_image_label_and_image_of_a_row_together() -> None:
     assert torch.equal(batch.images, rows.images[[4, 1, 4]])
 
 
-def test_rows_in_memory_move_and_select_with_all_that_belongs_to_them() -> None:
+def test_rows_move_with_all_that_belongs_to_them() -> None:
     rows = replace(tiny.rows(6, with_images=True), fingerprint="abc", copies=2)
-    for other, places in (
-        (rows.to(tiny.CPU), range(6)),
-        (rows.select(torch.tensor([4, 1])), [4, 1]),
-    ):
-        assert torch.equal(other.stored, rows.stored[list(places)])
-        assert torch.equal(other.labels, rows.labels[list(places)])
-        assert torch.equal(other.images, rows.images[list(places)])
-        assert (other.fingerprint, other.copies) == ("abc", 2)
+    moved = rows.to(tiny.CPU)
+    assert torch.equal(moved.stored, rows.stored) and torch.equal(moved.labels, rows.labels)
+    assert torch.equal(moved.images, rows.images)
+    assert (moved.fingerprint, moved.copies, moved.is_in_memory) == ("abc", 2, True)
     assert tiny.rows(4).to(tiny.CPU).images is None
+
+
+def test_a_subset_reads_its_rows_from_the_whole() -> None:
+    rows = replace(tiny.rows(6), fingerprint="abc", copies=2)
+    subset = Subset(rows, torch.tensor([5, 0, 3])).to(tiny.CPU)
+    assert len(subset) == 3 and subset.labels.tolist() == rows.labels[[5, 0, 3]].tolist()
+    assert torch.equal(subset.read(torch.tensor([2, 0])).stored, rows.stored[[3, 5]])
+    assert (subset.fingerprint, subset.copies, subset.is_in_memory) == ("abc", 2, True)
 
 
 def test_the_fingerprint_is_that_of_images_and_labels() -> None:
