@@ -120,7 +120,7 @@ def check_source(
 
 
 def workers_for(source: Source) -> int:
-    """A process per CPU, or this one where starting them would take longer than the work."""
+    """Choose a process per CPU, or this one where starting them would take longer than the work."""
     is_long = source.num_images is None or source.num_images > 2000
     return (os.cpu_count() or 1) if is_long else 1
 
@@ -254,7 +254,7 @@ def _shares(counter: Counter[str], most: int = 6) -> str:
 
 
 def _disk(report: SourceReport, out: Path) -> str:
-    """What shards would take: a PNG and a latent a image, against what is free."""
+    """What shards would take, a PNG and a latent per image, against what is free."""
     folder = next(p for p in [out, *out.absolute().parents] if p.exists())
     free = shutil.disk_usage(folder).free
     images = report.num_good * report.png_bytes

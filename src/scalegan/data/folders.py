@@ -150,7 +150,7 @@ class Walk:
         self.problems = problems
 
     def files(self, below: Entry | None = None) -> Iterator[Entry]:
-        """Files below the root, or below one of its folders."""
+        """Yield the files below the root, or below one of its folders."""
         start = below or Entry("", str(self.root), True)
         for entry in self.entries(start.path, f"{start.name}/" if start.name else ""):
             if entry.is_dir:
@@ -159,7 +159,7 @@ class Walk:
                 yield entry
 
     def entries(self, path: str, prefix: str = "") -> Iterator[Entry]:
-        """What a folder holds; what is neither a file nor a folder becomes a problem."""
+        """Yield what a folder holds; what is neither a file nor a folder becomes a problem."""
         try:
             found = sorted(os.scandir(path), key=lambda entry: entry.name)
         except OSError as error:

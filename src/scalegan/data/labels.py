@@ -17,7 +17,7 @@ WHOLE_NUMBER = re.compile(r"-?\d{1,18}(\.0*)?")  # tables write 3 as "3.0" besid
 
 
 class BadLabel(BadImage):
-    """A label that cannot be used; the message is the reason."""
+    """An image whose label cannot be used; the message is the reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, "no usable label")
@@ -52,7 +52,7 @@ class Classes:
         self.indices = {name: i for i, name in enumerate(self.names)}
 
     def index(self, label: Any) -> int:
-        """The class index of a label as written.
+        """Turn a label as written into its class index.
 
         Raises:
             BadLabel: if it is missing, out of range or unknown.

@@ -136,12 +136,12 @@ def json_line(value: Any) -> str:
 
 
 def read_keys(shard: Path) -> list[str]:
-    """The keys of a shard's rows."""
+    """Read the keys of a shard's rows."""
     return (shard / "keys.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def read_left_out(shard: Path) -> list[dict[str, Any]]:
-    """What was left out of a shard: key, label and reason of each image."""
+    """Read what was left out of a shard: key, label and reason of each image."""
     return [json.loads(line) for line in (shard / QUARANTINE).read_text().splitlines()]
 
 
@@ -231,10 +231,10 @@ class _Rows:
 
 
 class Shards:
-    """The rows of a prepared folder, a data set that is read from the disk.
+    """A data set that is read from the disk: the rows of a folder of shards.
 
     Attributes:
-        manifest: what the folder says of itself.
+        manifest: of the folder.
         labels: of all rows; they are few bytes and stay in memory.
         copies: rows per image: 2 where its mirror image follows it.
 
@@ -278,7 +278,7 @@ class Shards:
         return len(self.labels)
 
     def read(self, indices: Tensor) -> Batch:
-        """The rows of these indices, in this order, as new tensors.
+        """Copy the rows of these indices, in this order, and decode their images if wanted.
 
         Raises:
             DataError: if a kept image cannot be decoded.

@@ -94,7 +94,7 @@ def open_source(text: str, table: Mapping[str, Callable[[str], Source]]) -> Sour
 
 
 def guess_kind(path: Path) -> str:
-    """The name of the kind of source that a file or folder is, from its name or its contents."""
+    """Find which kind of source a file or folder is, from its name or its contents."""
     if not path.is_dir():
         if path.suffix.lower() not in BY_SUFFIX:
             raise DataError(
@@ -111,7 +111,7 @@ def guess_kind(path: Path) -> str:
 
 
 def escape(name: str) -> str:
-    """A file's name as one line of valid UTF-8; different names stay different.
+    """Write a file's name as one line of valid UTF-8; different names stay different.
 
     Control characters, line breaks, lone surrogates and the backslash become escapes of Python.
     """
@@ -147,7 +147,7 @@ def decode_each(
 
 
 def unique(images: Iterable[SourceImage], problems: list[Problem]) -> Iterator[SourceImage]:
-    """Images whose key comes for the first time; the others become problems."""
+    """Yield the images whose key comes for the first time; the others become problems."""
     seen: set[str] = set()
     for image in images:
         if image.key in seen:
@@ -175,7 +175,7 @@ def class_notices(class_names: Sequence[str], labels: Iterable[int]) -> list[str
 
 
 def digits(_: str = "") -> Source:
-    """The 1,797 handwritten 8x8 digits that scikit-learn ships (UCI, Alpaydin and Kaynak 1998)."""
+    """Read the 1,797 digits of 8x8 that scikit-learn ships (UCI, Alpaydin and Kaynak 1998)."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -194,7 +194,7 @@ def digits(_: str = "") -> Source:
 
 
 def npz(path: str) -> Source:
-    """A NumPy archive: `arr_0` uint8 (N, H, W[, 3 or 1]) and `arr_1` class indices (N,).
+    """Read a NumPy archive: `arr_0` uint8 (N, H, W[, 3 or 1]) and `arr_1` class indices (N,).
 
     This is what `scalegan sample --out NAME.npz` writes.
 

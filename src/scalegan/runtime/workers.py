@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Workers(AbstractContextManager["Workers[Task, Result]"], Generic[Task, Result]):
-    """Spreads work over processes. They import the main module anew, and end with this one.
+    """Spreads work over processes, which import the main module anew and end with this one.
 
     Each computes on one thread, also if there is but one: on more, sums are added up in another
     order, and the last bits of a result would depend on the number of cores.
@@ -50,7 +50,7 @@ class Workers(AbstractContextManager["Workers[Task, Result]"], Generic[Task, Res
             torch.set_num_threads(self.threads)
 
     def map(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Result]]:
-        """Tasks with their results, in order; tasks are drawn a bounded number ahead.
+        """Yield tasks with their results, in order; tasks are drawn a bounded number ahead.
 
         Raises:
             DataError: if a process was ended from outside.
