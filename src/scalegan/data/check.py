@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from scalegan.data.images import SUFFIXES, Problem, crop
+from scalegan.data.images import SUFFIXES, Decoded, Problem, crop
 from scalegan.data.sources import Source, SourceImage, class_notices, decode_each
 from scalegan.runtime.progress import follow
 from scalegan.runtime.workers import Workers
@@ -91,8 +91,9 @@ def check_source(
     seen: dict[bytes, str] = {}
     copies: list[tuple[str, str]] = []
     measured: list[int] = []
-    with Workers(partial(Examiner, side, allow_upscaling), max(1, workers)) as pool:
-        results = pool.map(_batches(source))
+    every = max(1, (source.num_images or 0) // NUM_MEASURED)
+    with Workers(partial(Examiner, side, allow_upscaling, every), max(1, workers)) as pool:
+        results = pool.map(_batches(iter(source)))
         found = (about for _, batch in results for about in batch)
         for about in follow(found, source.num_images, "images", is_shown):
             if isinstance(about, Problem):
@@ -131,49 +132,44 @@ class Examiner:
     Args:
         side: what images are to be cropped to; 0: any size is accepted.
         allow_upscaling: whether smaller ones are enlarged.
+        measure_every: one of so many images is also encoded as the shards would hold it.
     """
 
-    def __init__(self, side: int, allow_upscaling: bool) -> None:
+    def __init__(self, side: int, allow_upscaling: bool, measure_every: int) -> None:
         self.side, self.allow_upscaling = side, allow_upscaling
+        self.measure_every = measure_every
 
-    def __call__(self, batch: "_Batch") -> list[ImageFacts | Problem]:
-        found: list[ImageFacts | Problem] = []
-        images = decode_each(batch.images, self.side, self.allow_upscaling, must_be_square=False)
-        for number, (image, decoded) in enumerate(images, start=batch.first):
-            if isinstance(decoded, Problem):
-                found.append(decoded)
-                continue
-            notes, data, png_bytes = decoded.notes, image.image, 0
-            suffix = os.path.splitext(image.key)[1].lower()
-            if isinstance(data, bytes) and SUFFIXES.get(suffix, decoded.format) != decoded.format:
-                notes = [*notes, f"is {decoded.format}, whatever its name says"]
-            data = data if isinstance(data, bytes) else data.tobytes()
-            if number % batch.measure_every == 0:
-                png_bytes = _png_bytes(decoded.image, self.side)
-            digest = hashlib.blake2b(data, digest_size=16).digest()
-            found.append(
-                ImageFacts(
-                    image.key, image.label, notes, decoded.format, decoded.mode,
-                    decoded.image.size, len(data), digest, png_bytes,
-                )
-            )  # fmt: skip
-        return found
+    def __call__(self, images: list[SourceImage]) -> list[ImageFacts | Problem]:
+        found = decode_each(images, self.side, self.allow_upscaling, must_be_square=False)
+        return [
+            decoded if isinstance(decoded, Problem) else self._facts(image, decoded)
+            for image, decoded in found
+        ]
 
-
-class _Batch(NamedTuple):
-    first: int
-    """Number of the first image in the source."""
-    images: list[SourceImage]
-    measure_every: int
+    def _facts(self, image: SourceImage, decoded: Decoded) -> ImageFacts:
+        notes, data = list(decoded.notes), image.image
+        suffix = os.path.splitext(image.key)[1].lower()
+        if isinstance(data, bytes) and SUFFIXES.get(suffix, decoded.format) != decoded.format:
+            notes.append(f"is {decoded.format}, whatever its name says")
+        data = data if isinstance(data, bytes) else data.tobytes()
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        is_measured = int.from_bytes(digest) % self.measure_every == 0  # as good as a draw
+        return ImageFacts(
+            key=image.key,
+            label=image.label,
+            notes=notes,
+            format=decoded.format,
+            mode=decoded.mode,
+            size=decoded.image.size,
+            num_bytes=len(data),
+            digest=digest,
+            png_bytes=_png_bytes(decoded.image, self.side) if is_measured else 0,
+        )
 
 
-def _batches(source: Source) -> Iterator[_Batch]:
-    every = max(1, (source.num_images or 0) // NUM_MEASURED)
-    images = iter(source)
-    for first in count(0, BATCH_SIZE):
-        if not (batch := list(islice(images, BATCH_SIZE))):
-            return
-        yield _Batch(first, batch, every)
+def _batches(images: Iterator[SourceImage]) -> Iterator[list[SourceImage]]:
+    while batch := list(islice(images, BATCH_SIZE)):
+        yield batch
 
 
 def _png_bytes(image: Image.Image, side: int) -> int:
@@ -184,8 +180,7 @@ def _png_bytes(image: Image.Image, side: int) -> int:
 
 def _notices(report: SourceReport) -> list[str]:
     """Sentences on the class table, keys used twice, and sizes."""
-    labels = (label for label, count in report.classes.items() for _ in range(min(count, 1)))
-    notices = class_notices(report.class_names, labels)
+    notices = class_notices(report.class_names, report.classes)
     twice = [p.key for p in report.bad if p.kind == "used twice"]
     if twice:
         notices.append(f"{len(twice):,} keys are used twice, such as `{twice[0]}`")
