@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,8 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
-
-import torch
 
 from scalegan.errors import DataError
 
@@ -32,10 +31,9 @@ class Workers(AbstractContextManager["Workers[Task, Result]"], Generic[Task, Res
     """
 
     def __init__(self, make: Callable[[], Callable[[Task], Result]], count: int) -> None:
-        self.threads = torch.get_num_threads()
         self.pool = None
         if count == 1:
-            torch.set_num_threads(1)
+            self.num_threads = _use_threads(1)
             self.function = make()
         else:
             context = multiprocessing.get_context("spawn")  # forks of threaded processes may hang
@@ -47,7 +45,7 @@ class Workers(AbstractContextManager["Workers[Task, Result]"], Generic[Task, Res
         if self.pool:
             self.pool.shutdown(cancel_futures=True)
         else:
-            torch.set_num_threads(self.threads)
+            _use_threads(self.num_threads)
 
     def map(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Result]]:
         """Yield tasks with their results, in order; tasks are drawn a bounded number ahead.
@@ -83,8 +81,19 @@ _functions: list[Callable[[Any], Any]] = []
 def _start(make: Callable[[], Callable[[Any], Any]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    _use_threads(1)
     _functions.append(make())
+
+
+def _use_threads(count: int) -> int:
+    """Have PyTorch compute on so many threads; return how many there were before."""
+    if "torch" not in sys.modules:  # importing it takes seconds, and nothing computes with it
+        return count
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    return before
 
 
 def _end_with_parent() -> None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -103,3 +105,8 @@ class Deadly(bytes):
         import os
 
         return os._exit, (1,)
+
+
+def test_checking_does_not_wait_for_pytorch() -> None:
+    code = "import sys, scalegan.data.check, scalegan.data.tables; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

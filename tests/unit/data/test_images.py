@@ -54,7 +54,7 @@ def test_halving_averages_boxes() -> None:
     assert load(blocks, 2)[0].tolist() == [[0, 100], [200, 40]]
 
 
-def test_a_image_of_the_right_size_is_left_as_it_is() -> None:
+def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
     expected = SQUARE.transpose(2, 0, 1)
     assert np.array_equal(load(SQUARE, 24), expected)
     assert np.array_equal(load(encoded(SQUARE), 24), expected)
@@ -228,7 +228,7 @@ def test_crop_always_fits(width: int, height: int, side: int) -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from([JPEG, PNG, encoded(SQUARE, "GIF"), encoded(SQUARE, "TIFF"),
                         encoded(SQUARE, "WEBP"), encoded(SQUARE, "BMP")]), st.data())  # fmt: skip
-def test_damaged_bytes_give_a_image_or_a_reason(whole: bytes, data: st.DataObject) -> None:
+def test_damaged_bytes_give_an_image_or_a_reason(whole: bytes, data: st.DataObject) -> None:
     damaged = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
     for _ in range(data.draw(st.integers(0, 8)) if damaged else 0):
         damaged[data.draw(st.integers(0, min(len(damaged), 80) - 1))] = data.draw(

@@ -213,7 +213,7 @@ def test_shards_without_images_are_refused_where_a_teacher_looks(tmp_path: Path)
     assert caught.value.hint == "prepare with --keep-images"
 
 
-def test_a_image_that_breaks_while_training_is_named(tmp_path: Path) -> None:
+def test_an_image_that_breaks_while_training_is_named(tmp_path: Path) -> None:
     out = write(tmp_path, keep_images=True)
     flip(out / FIRST / "images.bin", 3)
     with pytest.raises(DataError, match=r"^the image of row 0 of shard `shard-00000`") as caught:
