@@ -1,15 +1,16 @@
-"""The way of latents from the disk to the step, against one `.npy` file per image.
+"""The way of latents from the disk to the step, against `np.memmap` and one file per image.
 
-Rows of shards (4x32x32 float16, random batches through `Shards.read`) against what the authors'
-code does with its data set: `np.load` of a file per image. The two take turns; warm with all files
-in the page cache, cold after they were dropped from it (`posix_fadvise`, DONTNEED; the names and
-sizes of files stay cached, to the advantage of files). Then encoding: images per second of
-`scalegan prepare` by number of workers.
+Rows of shards (4x32x32 float16, random batches through `Shards.read`) against a plain `np.memmap`
+of the same files, and against what the authors' code does with its data set: `np.load` of a file
+per image. They take turns; warm with all files in the page cache, cold after they were dropped from
+it (`posix_fadvise`, DONTNEED; the names and sizes of files stay cached, to the advantage of files).
+Then encoding: images per second of `scalegan prepare` by number of workers.
 
     python -m benchmarks.data_path --out benchmarks/results/data_path.json
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -89,18 +90,20 @@ def reading(folder: Path, count: int, pairs: int) -> dict[str, Any]:
         rates: dict[str, list[float]] = {}
         shards: Shards | None = None
         for pair in range(pairs + 1):  # the first one warms up and does not count
-            for kind, number in (("shards", batches[0]), ("files", batches[1])):
+            turns = {"shards": batches[0], "memmap": batches[0], "files": batches[1]}
+            for kind, number in turns.items():
                 indices = rng.integers(0, count, (number, BATCH_SIZE))
                 if state == "cold":
                     shards = None  # mapped pages cannot be dropped
                     drop(folder, names, indices)
                 shards = shards or Shards(folder / "shards")
                 before = disk_bytes()
-                wall, cpu = (
-                    timed(partial(read_shards, shards, indices))
-                    if kind == "shards"
-                    else timed(partial(read_files, names, indices))
-                )
+                read = {
+                    "shards": partial(read_shards, shards, indices),
+                    "memmap": partial(read_memmap, folder / "shards", indices),
+                    "files": partial(read_files, names, indices),
+                }
+                wall, cpu = timed(read[kind])
                 from_disk = disk_bytes() - before
                 if pair:
                     rates.setdefault(kind, []).append(indices.size / wall)
@@ -108,9 +111,9 @@ def reading(folder: Path, count: int, pairs: int) -> dict[str, Any]:
                     rates.setdefault(f"{kind}, KiB from disk per row", []).append(
                         from_disk / indices.size / 2**10
                     )
-        for suffix in ("", ", cpu"):
-            both = zip(rates[f"shards{suffix}"], rates[f"files{suffix}"], strict=True)
-            rates[f"ratio{suffix}"] = [a / b for a, b in both]
+        for other, suffix in itertools.product(("memmap", "files"), ("", ", cpu")):
+            both = zip(rates[f"shards{suffix}"], rates[f"{other}{suffix}"], strict=True)
+            rates[f"ratio to {other}{suffix}"] = [a / b for a, b in both]
         result[state] = {name: spread(values) for name, values in rates.items()}
     shards = Shards(folder / "shards")
     result["loader"] = {
@@ -123,6 +126,14 @@ def reading(folder: Path, count: int, pairs: int) -> dict[str, Any]:
 def read_shards(shards: Shards, indices: np.ndarray) -> None:
     for batch in indices:
         shards.read(torch.from_numpy(batch))
+
+
+def read_memmap(folder: Path, indices: np.ndarray) -> None:
+    """As one does who maps the same files and leaves the rest to the kernel."""
+    maps = [np.load(path, mmap_mode="r") for path in sorted(folder.rglob("stored.npy"))]
+    for batch in indices:
+        rows = [maps[shard][row] for shard, row in zip(*divmod(batch, SHARD_ROWS), strict=True)]
+        torch.from_numpy(np.stack(rows))
 
 
 def read_files(names: list[str], indices: np.ndarray) -> None:

@@ -149,18 +149,18 @@ def check_command(arguments: list[str]) -> int:
     if parsed.size < 0:
         raise ConfigError(f"`--size` is {parsed.size}; expected the side of a image, or 0")
 
-    from scalegan.data.check import check, report, workers_for
+    from scalegan.data.check import check_source, report_lines, workers_for
     from scalegan.data.sources import open_source
     from scalegan.data.tables import SOURCES
 
     source = open_source(text, SOURCES)
     workers = workers_for(source) if parsed.workers < 0 else parsed.workers
-    findings = check(source, parsed.size, parsed.allow_upscaling, workers)
-    print("\n".join(report(findings, parsed.out)))
-    if not findings.num_good:
+    report = check_source(source, parsed.size, parsed.allow_upscaling, workers)
+    print("\n".join(report_lines(report, parsed.out)))
+    if not report.num_good:
         raise DataError(f"`{text}` holds no image that can be used")
-    if parsed.strict and findings.bad:
-        raise DataError(f"{len(findings.bad):,} images or labels cannot be used (--strict)")
+    if parsed.strict and report.bad:
+        raise DataError(f"{len(report.bad):,} images or labels cannot be used (--strict)")
     return 0
 
 

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from scalegan.data.folders import is_named_image
-from scalegan.data.images import MAX_BYTES
-from scalegan.data.labels import LABEL_COLUMNS, BadLabel, Classes, parse_json_labels
-from scalegan.data.sources import Item, Problem, Source, escape, unique
+from scalegan.data.images import BadImage, Problem, check_bytes
+from scalegan.data.labels import LABEL_COLUMNS, Classes, parse_json_labels
+from scalegan.data.sources import Source, SourceImage, escape, unique
 from scalegan.errors import DataError
 
 # What reading a damaged member raises, of either kind of archive.
@@ -23,7 +23,7 @@ NAME_FILES = ("class_names.txt", "classnames.txt")
 
 
 def zipped(where: str) -> Source:
-    """A zip of images, as StyleGAN's `dataset_tool.py` makes it.
+    """Read a zip of images, as StyleGAN's `dataset_tool.py` makes it.
 
     Labels are in `dataset.json`: {"labels": [[file, number], ...]}, or null for one class. A zip
     without that file is read like a folder per class.
@@ -50,24 +50,24 @@ def zipped(where: str) -> Source:
         classes = Classes(names=["all"])
         labels = {member.filename: 0 for member in members}
     for name in sorted(labels.keys() - {member.filename for member in members}):
-        problems.append(Problem(escape(name), "has a label but is not in the archive"))
+        reason = "has a label but is not in the archive"
+        problems.append(Problem(escape(name), reason, "cannot be read"))
 
-    def items() -> Iterator[Item]:
+    def read() -> Iterator[SourceImage]:
         for member in members:
             key = escape(member.filename)
             try:
                 label = classes.index(labels.get(member.filename))
-                if member.file_size > MAX_BYTES:
-                    raise BadLabel(
-                        f"has {member.file_size:,} bytes; at most {MAX_BYTES:,} are read"
-                    )
-                yield Item(key, archive.read(member), label)
-            except BadLabel as error:
-                problems.append(Problem(key, str(error)))
+                check_bytes(member.file_size)
+                data = archive.read(member)
+            except BadImage as error:
+                problems.append(error.problem(key))
             except DAMAGE as error:
-                problems.append(Problem(key, f"cannot be read: {error}"))
+                problems.append(Problem(key, f"cannot be read: {error}", "cannot be read"))
+            else:
+                yield SourceImage(key, data, label)
 
-    return Source(unique(items(), problems), classes.names, len(members), problems, notes)
+    return Source(lambda: unique(read(), problems), classes.names, len(members), problems, notes)
 
 
 def _zip_labels(
@@ -91,7 +91,7 @@ def _zip_labels(
 
 
 def webdataset(where: str) -> Source:
-    """WebDataset tar shards: members of one base name are a sample.
+    """Read WebDataset tar shards, where members of one base name are a sample.
 
     A sample's image ends in .jpg, .png and so on; its label is in `.cls` (a number or name) or in
     `.json` under `label`, `cls` or the like. A file `class_names.txt` or `classnames.txt` beside
@@ -132,22 +132,22 @@ def webdataset(where: str) -> Source:
         names = ["all"]
     classes = Classes(labels, names)
 
-    def items() -> Iterator[Item]:
+    def read() -> Iterator[SourceImage]:
         for shard in shards:
             for sample in _samples(shard, problems, with_images=True):
                 try:
                     label = classes.index(sample.label if has_labels else 0)
-                except BadLabel as error:
-                    problems.append(Problem(sample.key, str(error)))
-                    continue
-                yield Item(sample.key, sample.image, label)
+                except BadImage as error:
+                    problems.append(error.problem(sample.key))
+                else:
+                    yield SourceImage(sample.key, sample.image, label)
 
     count = len(labels) or None
-    return Source(unique(items(), problems), classes.names, count, problems, notes)
+    return Source(lambda: unique(read(), problems), classes.names, count, problems, notes)
 
 
 class Sample(NamedTuple):
-    """One sample of a shard."""
+    """One sample of a WebDataset shard: an encoded image and its label as written."""
 
     key: str
     image: bytes
@@ -155,7 +155,7 @@ class Sample(NamedTuple):
 
 
 def _samples(shard: Path, problems: list[Problem], with_images: bool) -> Iterator[Sample]:
-    """Samples of a shard that have a image; damage in its middle ends this shard alone."""
+    """Samples of a shard that have an image; damage in its middle ends this shard alone."""
     key, image, label = "", None, None
     try:
         with tarfile.open(shard, "r:*") as archive:
@@ -168,13 +168,14 @@ def _samples(shard: Path, problems: list[Problem], with_images: bool) -> Iterato
                 if member.isdir() or not _is_wanted(member.name, (".cls", ".json")):
                     continue
                 if not member.isreg():
-                    problems.append(Problem(key, f"`{escape(member.name)}` is not a regular file"))
+                    reason = f"`{escape(member.name)}` is not a regular file"
+                    problems.append(Problem(key, reason, "not a file"))
                 elif is_named_image(member.name):
-                    if member.size > MAX_BYTES:
-                        reason = f"has {member.size:,} bytes; at most {MAX_BYTES:,} are read"
-                        problems.append(Problem(key, reason))
-                        continue
-                    image = _read(archive, member) if with_images else b""
+                    try:
+                        check_bytes(member.size)
+                        image = _read(archive, member) if with_images else b""
+                    except BadImage as error:
+                        problems.append(error.problem(key))
                 elif member.size <= MAX_LABEL_BYTES:
                     label = _label(_read(archive, member), suffix, label)
             end = archive.offset
@@ -184,7 +185,7 @@ def _samples(shard: Path, problems: list[Problem], with_images: bool) -> Iterato
             raise EOFError("no end mark follows; it may be cut short")
     except DAMAGE as error:
         reason = f"cannot be read beyond `{key}`: {error}" if key else f"cannot be read: {error}"
-        problems.append(Problem(shard.name, reason))
+        problems.append(Problem(shard.name, reason, "cannot be read"))
 
 
 def _has_end_mark(shard: Path, end: int) -> bool:

@@ -20,14 +20,14 @@ DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError
 
 
 class Header(NamedTuple):
-    """What an array in an archive is, before it is read."""
+    """Shape and type of an array in an .npz file, before it is read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
 
 def headers(path: Path) -> dict[str, Header]:
-    """The arrays of an archive by name.
+    """Read the shapes and types of the arrays in an .npz file, by name.
 
     Raises:
         DataError: if it is not an archive of plain arrays.
@@ -46,7 +46,7 @@ def headers(path: Path) -> dict[str, Header]:
 
 
 def read_images(path: Path, count: int) -> Iterator[Images]:
-    """Images of `arr_0`, in batches of `count`.
+    """Read the images of an .npz file, its `arr_0`, in batches of `count`.
 
     Raises:
         DataError: if it is missing, not of images, or damaged.
@@ -76,7 +76,7 @@ def read_images(path: Path, count: int) -> Iterator[Images]:
 
 
 def read_labels(path: Path, count: int) -> Labels | None:
-    """Labels of `arr_1`, one per image; None if there are none.
+    """Read the labels of an .npz file, its `arr_1`, one per image; None if there are none.
 
     Raises:
         DataError: if they are not whole numbers from 0, one per image.
@@ -94,11 +94,11 @@ def read_labels(path: Path, count: int) -> Labels | None:
 
 
 class ArrayWriter:
-    """Writes `arr_0` as it comes, then `arr_1`; the number of images is known before.
+    """Writes images to an .npz file as they come (`arr_0`), then their labels (`arr_1`).
 
     Args:
         path: of the archive.
-        count: images that will come.
+        count: images that will come; the file says it first.
         side: of an image.
     """
 
@@ -110,16 +110,21 @@ class ArrayWriter:
         np.lib.format.write_array_header_1_0(self.file, about)
 
     def append(self, images: Images) -> None:
+        """Write the next images."""
         self.left -= len(images)
         self.file.write(images.permute(0, 2, 3, 1).contiguous().numpy().data)
 
     def close(self, labels: Labels) -> None:
-        """Raises: DataError: if not as many images came as were announced."""
+        """Write the labels and end the file.
+
+        Raises:
+            DataError: if not as many images came as were announced.
+        """
         self.file.close()
         with self.archive, self.archive.open(f"{LABELS}.npy", "w") as file:
             np.lib.format.write_array(file, labels.numpy())
         if self.left:
-            raise DataError(f"{self.left:,} images fewer came than were to be kept")
+            raise DataError(f"{self.left:,} images fewer came than were announced")
 
 
 def _header(file: Any) -> Header:

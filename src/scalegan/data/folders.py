@@ -3,15 +3,23 @@
 import os
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from scalegan.data.images import MAX_BYTES, SUFFIXES, is_image
-from scalegan.data.labels import BadLabel, Classes, read_labels
-from scalegan.data.sources import DEFAULT_LABELS, Item, Problem, Source, escape
+from scalegan.data.images import (
+    SUFFIXES,
+    BadImage,
+    Problem,
+    ProblemKind,
+    check_bytes,
+    is_image,
+)
+from scalegan.data.labels import Classes, read_label_file
+from scalegan.data.sources import DEFAULT_LABELS, Source, SourceImage, escape
 from scalegan.errors import DataError
 
-# Images by their names, of kinds that we do not read: said, not passed over.
+# Images by their names, of kinds that are not read: listed as problems, not passed over.
 UNREAD = {".heic", ".heif", ".svg", ".psd", ".eps", ".tga", ".exr", ".hdr", ".dng", ".cr2", ".nef",
           ".arw", ".raw", ".jxl", ".ico"}  # fmt: skip
 
@@ -19,7 +27,7 @@ SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 
 
 class File(NamedTuple):
-    """A regular file below a root."""
+    """A file that is read as an image of a class."""
 
     name: str
     """Relative to the root, with slashes."""
@@ -28,7 +36,7 @@ class File(NamedTuple):
 
 
 def folder(where: str) -> Source:
-    """A folder per class: its name is the class, everything below it is of that class.
+    """Read a folder per class: its name is the class, everything below it is of that class.
 
     Classes are in sorted order. Without class folders all images are one class. Links to
     images, and to folders outside, are followed. Hidden files and those that are images neither
@@ -37,7 +45,9 @@ def folder(where: str) -> Source:
     Raises:
         DataError: if it is not a folder or holds nothing.
     """
-    root = require_folder(where)
+    root = Path(where)
+    if not root.is_dir():
+        raise DataError(f"there is no folder `{where}`")
     problems: list[Problem] = []
     notes: list[str] = []
     walk = Walk(root, problems)
@@ -50,7 +60,9 @@ def folder(where: str) -> Source:
             files += [File(f.name, f.path, label) for f in walk.files(entry)]
         for entry in loose:
             if is_named_image(entry.name):
-                problems.append(Problem(escape(entry.name), "lies in no class folder"))
+                problems.append(
+                    Problem(escape(entry.name), "lies in no class folder", "no usable label")
+                )
     else:
         files = [File(entry.name, entry.path, 0) for entry in loose]
         notes.append(f"`{root}` has no class folders: all images are one class")
@@ -59,14 +71,15 @@ def folder(where: str) -> Source:
             f"the folders of `{root}` are named like splits, not classes: name one of them"
         )
     names = [escape(entry.name) for entry in classes] or [escape(root.absolute().name) or "all"]
-    return Source(_read(files, problems, notes), names, len(files), problems, notes)
+    read = partial(_read, files, problems, notes)
+    return Source(read, names, len(files), problems, notes)
 
 
 def flat(where: str) -> Source:
-    """Images in one folder (or below it) and a file that names their classes.
+    """Read images in one folder (or below it) and a file that names their classes.
 
     Args:
-        where: the file of labels (see `labels.read_labels`), or a folder that holds one called
+        where: the file of labels (see `labels.read_label_file`), or a folder that holds one called
             `labels.csv`, `labels.json`, `metadata.jsonl`, `dataset.json` or the like.
 
     Raises:
@@ -80,7 +93,7 @@ def flat(where: str) -> Source:
                 f"`{path}` holds no file of labels", f"expected one of {', '.join(DEFAULT_LABELS)}"
             )
         path = found[0]
-    labels, names = read_labels(path)
+    labels, names = read_label_file(path)
     root, problems, notes = path.parent, list[Problem](), list[str]()
     try:
         classes = Classes((label for _, label in labels), names)
@@ -90,30 +103,27 @@ def flat(where: str) -> Source:
     seen: set[str] = set()
     for name, label in labels:
         relative = os.path.normpath(name) if name else name
+        key = escape(name) or "(no name)"
         if "\0" in name or not name:
-            problems.append(Problem(escape(name) or "(no name)", "is not the name of a file"))
+            problems.append(Problem(key, "is not the name of a file", "not a file"))
         elif relative in seen:
-            problems.append(Problem(escape(name), "is listed twice; the first one is kept"))
+            problems.append(Problem(key, "is listed twice; the first one is kept", "used twice"))
         else:
             try:
                 files.append(File(relative, str(root / name), classes.index(label)))
-            except BadLabel as error:
-                problems.append(Problem(escape(name), str(error)))
+            except BadImage as error:
+                problems.append(error.problem(key))
         seen.add(relative)
     for entry in Walk(root, problems).files():
         if is_named_image(entry.name) and os.path.normpath(entry.name) not in seen:
-            problems.append(Problem(escape(entry.name), f"has no label in `{path.name}`"))
-    return Source(_read(files, problems, notes), classes.names, len(files), problems, notes)
-
-
-def require_folder(where: str) -> Path:
-    root = Path(where)
-    if not root.is_dir():
-        raise DataError(f"there is no folder `{where}`")
-    return root
+            reason = f"has no label in `{path.name}`"
+            problems.append(Problem(escape(entry.name), reason, "no usable label"))
+    read = partial(_read, files, problems, notes)
+    return Source(read, classes.names, len(files), problems, notes)
 
 
 def is_named_image(name: str) -> bool:
+    """Whether a name ends like that of an image, also of a kind that is not read."""
     suffix = os.path.splitext(name)[1].lower()
     return suffix in SUFFIXES or suffix in UNREAD
 
@@ -127,7 +137,7 @@ class Entry(NamedTuple):
 
 
 class Walk:
-    """All regular files below a root in sorted order; links never lead in circles.
+    """Walks all regular files below a root in sorted order; links never lead in circles.
 
     A link to a folder inside the root is not followed, for its files come anyway; a folder outside
     is walked once.
@@ -140,7 +150,7 @@ class Walk:
         self.problems = problems
 
     def files(self, below: Entry | None = None) -> Iterator[Entry]:
-        """Files below the root, or below one of its folders."""
+        """Yield the files below the root, or below one of its folders."""
         start = below or Entry("", str(self.root), True)
         for entry in self.entries(start.path, f"{start.name}/" if start.name else ""):
             if entry.is_dir:
@@ -149,11 +159,11 @@ class Walk:
                 yield entry
 
     def entries(self, path: str, prefix: str = "") -> Iterator[Entry]:
-        """What a folder holds; what is neither a file nor a folder becomes a problem."""
+        """Yield what a folder holds; what is neither a file nor a folder becomes a problem."""
         try:
             found = sorted(os.scandir(path), key=lambda entry: entry.name)
         except OSError as error:
-            self.problems.append(Problem(escape(prefix or path), _reason(error)))
+            self._leave_out(prefix or path, _reason(error), "cannot be read")
             return
         for entry in found:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
@@ -162,17 +172,20 @@ class Walk:
             try:
                 mode = entry.stat().st_mode
             except OSError as error:
-                self.problems.append(Problem(escape(name), _reason(error)))
+                self._leave_out(name, _reason(error), "cannot be read")
                 continue
             if stat.S_ISREG(mode):
                 yield Entry(name, entry.path, False)
             elif not stat.S_ISDIR(mode):
-                self.problems.append(Problem(escape(name), "is not a regular file"))
+                self._leave_out(name, "is not a regular file", "not a file")
             elif self._is_new(entry.path, entry.is_symlink()):
                 yield Entry(name, entry.path, True)
             else:
                 reason = "a link to a folder that is part of the source already"
-                self.problems.append(Problem(escape(name), reason))
+                self._leave_out(name, reason, "not a file")
+
+    def _leave_out(self, name: str, reason: str, kind: ProblemKind) -> None:
+        self.problems.append(Problem(escape(name), reason, kind))
 
     def _is_new(self, path: str, is_link: bool) -> bool:
         real = os.path.realpath(path)
@@ -184,30 +197,21 @@ class Walk:
         return is_new
 
 
-def _read(files: list[File], problems: list[Problem], notes: list[str]) -> Iterator[Item]:
+def _read(files: list[File], problems: list[Problem], notes: list[str]) -> Iterator[SourceImage]:
     """Read file by file; what cannot be read becomes a problem."""
     passed_over: list[str] = []
     for name, path, label in files:
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix in UNREAD:
-            problems.append(Problem(escape(name), f"images of kind {suffix} are not read"))
-            continue
         try:
-            # A pipe in the place of a image would be waited for without end.
-            if not stat.S_ISREG((status := os.stat(path)).st_mode):
-                raise OSError("is not a regular file")
-            if status.st_size > MAX_BYTES:
-                raise OSError(f"has {status.st_size:,} bytes; at most {MAX_BYTES:,} are read")
-            with open(path, "rb") as file:
-                if suffix not in SUFFIXES and not is_image(file.read(16)):
-                    passed_over.append(name)
-                    continue
-                file.seek(0)
-                data = file.read()
+            data = _read_file(path)
+        except BadImage as error:
+            problems.append(error.problem(escape(name)))
         except (OSError, ValueError) as error:
-            problems.append(Problem(escape(name), _reason(error)))
-            continue
-        yield Item(escape(name), data, label)
+            problems.append(Problem(escape(name), _reason(error), "cannot be read"))
+        else:
+            if data is None:
+                passed_over.append(name)
+            else:
+                yield SourceImage(escape(name), data, label)
     if passed_over:
         notes.append(
             f"{len(passed_over):,} files are no images by name and content and were passed over, "
@@ -215,6 +219,21 @@ def _read(files: list[File], problems: list[Problem], notes: list[str]) -> Itera
         )
 
 
+def _read_file(path: str) -> bytes | None:
+    """An image's bytes; None if it is none by name and content."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in UNREAD:
+        raise BadImage(f"images of kind {suffix} are not read", "not an image")
+    # A pipe in the place of an image would be waited for without end.
+    if not stat.S_ISREG((status := os.stat(path)).st_mode):
+        raise BadImage("is not a regular file", "not a file")
+    check_bytes(status.st_size)
+    with open(path, "rb") as file:
+        if suffix not in SUFFIXES and not is_image(file.read(16)):
+            return None
+        file.seek(0)
+        return file.read()
+
+
 def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return text if text.startswith(("is ", "has ")) else f"cannot be read: {text}"
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -1,4 +1,4 @@
-"""One encoded image becomes uint8 (3, P, P): decoded within limits, turned upright, cropped.
+"""Decoding images into uint8 (3, P, P): within limits, upright, cropped at the center.
 
 The rule for color, so that every image has three channels of eight bits:
 
@@ -16,9 +16,10 @@ Not found: flipped bits inside the data of a JPEG, which carries no checksum.
 """
 
 import io
-import threading
 import warnings
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -54,60 +55,46 @@ UPRIGHT = {  # EXIF orientation -> what turns the image upright (TIFF 6.0, tag 2
 }
 
 
+ProblemKind = Literal[
+    "cannot be read",
+    "not a file",
+    "not an image",
+    "cannot be decoded",
+    "too large",
+    "wrong size",
+    "no usable label",
+    "used twice",
+    "odd",
+]
+"""What problems are grouped by; "odd" is all that does not keep an image from being used."""
+
+
+class Problem(NamedTuple):
+    """An image or label that is left out or odd, and why."""
+
+    key: str
+    reason: str
+    kind: ProblemKind
+
+
 class BadImage(DataError):
-    """A image that cannot be used; the message is the reason, without the image's name."""
+    """An image that cannot be used; the message is the reason, without the image's name."""
+
+    def __init__(self, reason: str, kind: ProblemKind = "cannot be decoded") -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+    def problem(self, key: str) -> Problem:
+        """The same about the image of this key."""
+        return Problem(key, str(self), self.kind)
 
 
 class NotSquare(BadImage):
-    """A image that would have to be cropped and no size was given."""
-
-
-class _Complaints:
-    """Counts Pillow's warnings, for each thread its own, instead of showing or raising them.
-
-    `warnings.catch_warnings` swaps the filters of the whole process: threads that decode at a time
-    would put back each other's, and leave warnings off for good. So the first that comes swaps
-    them, for Pillow's modules alone, and the last that leaves puts them back.
-    """
-
-    def __init__(self) -> None:
-        self.lock, self.inside = threading.Lock(), 0
-        self.own = threading.local()
-
-    def __enter__(self) -> None:
-        with self.lock:
-            self.inside += 1
-            self.own.count = 0
-            if self.inside == 1:
-                self.swapped = warnings.catch_warnings()
-                self.swapped.__enter__()
-                warnings.filterwarnings("always", module=r"PIL\.")
-                self.show, warnings.showwarning = warnings.showwarning, self._note
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            del self.own.count
-            if self.inside == 0:
-                self.swapped.__exit__(None, None, None)
-
-    def count(self) -> int:
-        """Warnings of this thread since it came in."""
-        found: int = self.own.count
-        return found
-
-    def _note(self, *about: Any, **more: Any) -> None:
-        if hasattr(self.own, "count"):
-            self.own.count += 1
-        else:  # of a thread that does not decode
-            self.show(*about, **more)
-
-
-_COMPLAINTS = _Complaints()
+    """An image that would have to be cropped and no size was given."""
 
 
 class Decoded(NamedTuple):
-    """An upright image of mode RGB, and what it was."""
+    """An upright image of mode RGB, and what it was as a file."""
 
     image: Image.Image
     format: str
@@ -116,28 +103,35 @@ class Decoded(NamedTuple):
     notes: list[str]
     """What was odd about it and did not matter."""
 
+    def pixels(self, side: int | None = None) -> UInt8[np.ndarray, "3 P P"]:
+        """The image as an array, cropped to a side of P if one is given."""
+        image = crop(self.image, side) if side else self.image
+        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
 
 def load(
-    image: bytes | np.ndarray, side: int | None, allow_upscaling: bool = False
+    image: bytes | np.ndarray, side: int | None = None, allow_upscaling: bool = False
 ) -> UInt8[np.ndarray, "3 P P"]:
-    """Decode a image and crop its center.
+    """Decode an image and crop its center.
 
     Args:
         image: an encoded file, or uint8 (H, W) or (H, W, 3).
-        side: P; None: the image must be square and is left as it is.
-        allow_upscaling: whether a image whose short side is below `side` is enlarged.
+        side: P; None or 0: the image must be square and is left as it is.
+        allow_upscaling: whether an image whose short side is below `side` is enlarged.
 
     Raises:
         BadImage: if it cannot be decoded, exceeds the limits, or is too small or not square.
     """
-    decoded = decode(image).image
-    check_size(decoded.size, side, allow_upscaling)
-    decoded = decoded if side is None else crop(decoded, side)
-    return np.ascontiguousarray(np.asarray(decoded).transpose(2, 0, 1))
+    decoded = decode(image)
+    check_size(decoded.image.size, side, allow_upscaling)
+    return decoded.pixels(side)
 
 
 def decode(image: bytes | np.ndarray) -> Decoded:
-    """Decode a whole image; its size is looked at before any pixel is.
+    """Decode a whole image; its size is checked before any pixel is decoded.
+
+    One thread at a time: Pillow's warnings are caught, and Python's filters of warnings belong to
+    the process.
 
     Raises:
         BadImage: if it is damaged, too large or of a kind that is not read.
@@ -146,26 +140,28 @@ def decode(image: bytes | np.ndarray) -> Decoded:
         return _from_array(image)
     if not image:
         raise BadImage("the file is empty")
-    with _COMPLAINTS:  # what Pillow warns of becomes a reason or a note
-        try:
-            return _from_bytes(image)
-        except BadImage:
-            raise
-        except Image.UnidentifiedImageError:
-            if is_image(image[:16]):
-                raise BadImage("cannot be decoded: its header is damaged") from None
-            raise BadImage(f"not a image: it begins with {bytes(image[:8])!r}") from None
-        except Image.DecompressionBombError:
-            raise BadImage(f"more than {MAX_PIXELS:,} pixels") from None
-        except Exception as error:  # Pillow's readers raise many kinds on damaged bytes
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BadImage(f"cannot be decoded: {reason}") from None
+    with warnings.catch_warnings(record=True) as caught, _reasons(image):
+        warnings.simplefilter("always")
+        return _from_bytes(image, caught)
+
+
+def is_gray_by_header(image: bytes | np.ndarray) -> bool:
+    """Whether an image is gray for certain, from its header; one in RGB may still turn out gray."""
+    if isinstance(image, np.ndarray):
+        return image.ndim == 2
+    try:
+        with warnings.catch_warnings(), _reasons(image):
+            warnings.simplefilter("ignore")
+            mode = _open(image).mode
+            return mode in ("1", "L", "LA", "F") or mode.startswith("I")
+    except BadImage:
+        return False
 
 
 def crop(image: Image.Image, side: int) -> Image.Image:
     """ADM's crop: halve by box averages while twice too large, resize by bicubic, cut the center.
 
-    A image of exactly this size comes back unchanged.
+    An image of exactly this size comes back unchanged.
     """
     while min(image.size) >= 2 * side:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
@@ -177,24 +173,24 @@ def crop(image: Image.Image, side: int) -> Image.Image:
 
 
 def check_size(size: tuple[int, int], side: int | None, allow_upscaling: bool = False) -> None:
-    """Whether a image of this (width, height) can be cropped to a side.
+    """Refuse an image of a (width, height) that cannot be cropped to a side.
 
     Raises:
         BadImage: if it is too small, or without a side, not square.
     """
-    width, height = size
-    if side is None:
-        if width != height:
-            raise NotSquare(f"is {width}x{height}; expected a square, for no size was given")
+    shape = f"is {size[0]}x{size[1]}"
+    if not side:
+        if size[0] != size[1]:
+            raise NotSquare(f"{shape}; expected a square, for no size was given", "wrong size")
         return
     if min(size) < side and not allow_upscaling:
-        raise BadImage(f"is {width}x{height}, smaller than {side}; upscaling is not allowed")
+        raise BadImage(f"{shape}, smaller than {side}; upscaling is not allowed", "wrong size")
     if min(size) < side and side * side * max(size) > MAX_PIXELS * min(size):
-        raise BadImage(f"is {width}x{height}, too long to enlarge its short side to {side}")
+        raise BadImage(f"{shape}, too long to enlarge its short side to {side}", "wrong size")
 
 
 def encode_png(array: UInt8[np.ndarray, "3 P P"]) -> bytes:
-    """The image as PNG; one whose three channels are equal is stored with one."""
+    """Encode an image as PNG; one whose three channels are equal is stored with one."""
     is_gray = bool((array == array[:1]).all())
     pixels = array[0] if is_gray else np.ascontiguousarray(array.transpose(1, 2, 0))
     out = io.BytesIO()
@@ -202,8 +198,34 @@ def encode_png(array: UInt8[np.ndarray, "3 P P"]) -> bytes:
     return out.getvalue()
 
 
+def decode_png(data: bytes, side: int) -> UInt8[np.ndarray, "3 P P"]:
+    """Decode what `encode_png` made; unlike `decode`, several threads may do so at a time.
+
+    Raises:
+        BadImage: if it is damaged or not of this side.
+    """
+    with _reasons(data):
+        image = _open(data, ("PNG",))
+        if image.size != (side, side):
+            size = f"{image.width}x{image.height}"
+            raise BadImage(f"is {size}; expected {side}x{side}", "wrong size")
+        image.load()
+        return Decoded(_to_rgb(image), "PNG", image.mode, []).pixels()
+
+
+def check_bytes(num_bytes: int) -> None:
+    """Refuse a file that is too large to be read.
+
+    Raises:
+        BadImage: if it is.
+    """
+    if num_bytes > MAX_BYTES:
+        reason = f"has {num_bytes:,} bytes; at most {MAX_BYTES:,} are read"
+        raise BadImage(reason, "too large")
+
+
 def is_image(start: bytes) -> bool:
-    """Whether a file that begins with these bytes (16 suffice) looks like a image."""
+    """Whether a file that begins with these bytes (16 suffice) looks like an image."""
     is_ppm = start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace()
     is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     return start.startswith(MAGIC) or is_ppm or is_webp or start[4:12] == b"ftypavif"
@@ -218,31 +240,59 @@ def _from_array(array: np.ndarray) -> Decoded:
     return Decoded(image.convert("RGB"), "array", image.mode, [])
 
 
-def _from_bytes(data: bytes) -> Decoded:
+@contextmanager
+def _reasons(data: bytes) -> Iterator[None]:
+    """Turn what Pillow raises on damaged bytes into BadImage."""
+    try:
+        yield
+    except BadImage:
+        raise
+    except Image.UnidentifiedImageError:
+        if is_image(data[:16]):
+            raise BadImage("cannot be decoded: its header is damaged") from None
+        start = f"it begins with {bytes(data[:8])!r}"
+        raise BadImage(f"not an image: {start}", "not an image") from None
+    except Image.DecompressionBombError:
+        raise BadImage(f"more than {MAX_PIXELS:,} pixels", "too large") from None
+    except Exception as error:  # Pillow's readers raise many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadImage(f"cannot be decoded: {reason}") from None
+
+
+def _open(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """Read an image's header, and check what decoding does not: its size, and a PNG's checksums."""
     Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
+    formats = tuple(name for name in formats if name in Image.OPEN)
     image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise BadImage(f"is {width}x{height}; at most {MAX_PIXELS:,} pixels are decoded")
-    # Some names differ for one thing: a phone's JPEG with a second view inside is an MPO.
-    kind = "JPEG" if image.format == "MPO" else image.format or ""
-    if kind == "PNG":  # decoding does not look at the checksums, nor for the end
+        limit = f"at most {MAX_PIXELS:,} pixels are decoded"
+        raise BadImage(f"is {width}x{height}; {limit}", "too large")
+    if image.format == "PNG":  # decoding looks neither at the checksums nor for the end
         image.verify()
         image = Image.open(io.BytesIO(data), formats=formats)
+    return image
+
+
+def _from_bytes(data: bytes, caught: list[warnings.WarningMessage]) -> Decoded:
+    image = _open(data)
+    # Some names differ for one thing: a phone's JPEG with a second view inside is an MPO.
+    kind = "JPEG" if image.format == "MPO" else image.format or ""
     mode = image.mode
     image.load()
     notes: list[str] = []
-    turn = _turn(image, notes)
+    turn = _turn(image, notes, caught)
     image = _to_rgb(image)
     return Decoded(image if turn is None else image.transpose(turn), kind, mode, notes)
 
 
-def _turn(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
-    """What turns a image upright; damaged EXIF data makes a note and turns nothing."""
+def _turn(
+    image: Image.Image, notes: list[str], caught: list[warnings.WarningMessage]
+) -> Image.Transpose | None:
+    """What turns an image upright; damaged EXIF data makes a note and turns nothing."""
     # Not `getexif` at once: after a failure inside `open` it is silent and empty.
     exif, data = Image.Exif(), image.info.get("exif")
-    before = _COMPLAINTS.count()
+    num_before = len(caught)
     try:
         if data:
             exif.load(data)
@@ -252,7 +302,7 @@ def _turn(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
     except Exception:  # as above: any kind of error, and the image itself is whole
         notes.append("EXIF data cannot be read; shown as stored")
         return None
-    if _COMPLAINTS.count() > before:
+    if len(caught) > num_before:
         notes.append("EXIF data is damaged")
     if orientation not in range(1, 9):
         notes.append(f"EXIF orientation {orientation!r} does not exist; shown as stored")
@@ -260,7 +310,7 @@ def _turn(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """The rule for color at the head of this file."""
+    """Apply the rule for color at the head of this file."""
     if image.mode == "F":
         raise BadImage("has floating-point values, which have no agreed range")
     if image.mode.startswith("I"):  # 16 bits, or 32 that hold no more than 16

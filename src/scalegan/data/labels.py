@@ -7,20 +7,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scalegan.data.images import BadImage
 from scalegan.data.sources import MAX_CLASSES, escape
 from scalegan.errors import DataError
 
-FILE_COLUMNS = ("file", "file_name", "filename", "path", "image", "image_path", "image", "key")
+FILE_COLUMNS = ("file", "file_name", "filename", "path", "image", "image_path", "key")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "cls")
 WHOLE_NUMBER = re.compile(r"-?\d{1,18}(\.0*)?")  # tables write 3 as "3.0" beside a gap
 
 
-class BadLabel(ValueError):
-    """A label that cannot be used; the message is the reason."""
+class BadLabel(BadImage):
+    """An image whose label cannot be used; the message is the reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, "no usable label")
 
 
 class Classes:
-    """The classes of a source and the way from a label as written to its index.
+    """The table of a source's classes, which turns labels as written into class indices.
 
     Args:
         labels: all labels as written; decides what the classes are if no names are given: the
@@ -48,7 +52,7 @@ class Classes:
         self.indices = {name: i for i, name in enumerate(self.names)}
 
     def index(self, label: Any) -> int:
-        """The class index of a label as written.
+        """Turn a label as written into its class index.
 
         Raises:
             BadLabel: if it is missing, out of range or unknown.
@@ -69,16 +73,16 @@ class Classes:
         return number
 
 
-class Labels(NamedTuple):
-    """What a file of labels says."""
+class LabelFile(NamedTuple):
+    """The contents of a file of labels."""
 
     labels: list[tuple[str, Any]]
     """(name of the image, label as written), in the order of the file."""
     class_names: list[str] | None
 
 
-def read_labels(path: Path) -> Labels:
-    """Read a file of labels.
+def read_label_file(path: Path) -> LabelFile:
+    """Read a file of labels in CSV, TSV, JSON or JSONL.
 
     CSV or TSV with a header that names a column for the file and one for the label, or without one:
     file, label. JSON: {"labels": [[file, label], ...]} as StyleGAN has it, a list of such pairs or
@@ -93,32 +97,32 @@ def read_labels(path: Path) -> Labels:
     except FileNotFoundError:
         raise DataError(f"there is no file of labels `{path}`") from None
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        return Labels(_read_csv(text, path), None)
+        return LabelFile(_read_csv(text, path), None)
     if path.suffix.lower() == ".jsonl":
         lines = [line for line in text.splitlines() if line.strip()]
-        return Labels([_pair(_parse_json(line, path), path) for line in lines], None)
+        return LabelFile([_pair(_parse_json(line, path), path) for line in lines], None)
     return parse_json_labels(text, path)
 
 
-def parse_json_labels(text: str, path: Path) -> Labels:
-    """Labels in one JSON value; see `read_labels`."""
-    value = _parse_json(text, path)
-    names = None
+def parse_json_labels(text: str, path: Path) -> LabelFile:
+    """Read labels from one JSON value; `read_label_file` lists the forms."""
+    value, names = _parse_json(text, path), None
     if isinstance(value, dict):
-        names = value.get("class_names", value.get("classes"))
-        if "labels" in value and not isinstance(value["labels"], str | int):
+        given = [value.pop(key) for key in ("class_names", "classes") if key in value]
+        names = given[0] if given else None
+        if not isinstance(value.get("labels", ""), str | int):  # else a file of that name
             value = value["labels"]
         if isinstance(value, dict):
-            value = [pair for pair in value.items() if pair[0] not in ("class_names", "classes")]
+            value = [list(pair) for pair in value.items()]
     if names is not None and not (
         isinstance(names, list) and names and all(isinstance(name, str) for name in names)
     ):
         raise DataError(f"`class_names` of `{path}` is not a list of names")
     if value is None:  # StyleGAN's way to say: no labels
-        return Labels([], names)
+        return LabelFile([], names)
     if not isinstance(value, list):
         raise DataError(f"`{path}` holds no list of pairs of a file and its label")
-    return Labels([_pair(entry, path) for entry in value], names)
+    return LabelFile([_pair(entry, path) for entry in value], names)
 
 
 def _parse_json(text: str, path: Path) -> Any:
@@ -128,13 +132,16 @@ def _parse_json(text: str, path: Path) -> Any:
         raise DataError(f"`{path}` is not JSON: {error}") from None
 
 
+def _column(names: tuple[str, ...], columns: Iterable[str]) -> str:
+    """The first of the names that is a column; empty if none is."""
+    return next((name for name in names if name in columns), "")
+
+
 def _pair(entry: Any, path: Path) -> tuple[str, Any]:
     """(file, label) of a pair or an object."""
     if isinstance(entry, dict):
-        file = next((entry[name] for name in FILE_COLUMNS if name in entry), None)
-        label = next((entry[name] for name in LABEL_COLUMNS if name in entry), None)
-        entry = (file, label)
-    if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[0], str):
+        entry = [entry.get(_column(names, entry)) for names in (FILE_COLUMNS, LABEL_COLUMNS)]
+    if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
         raise DataError(f"`{path}` holds {str(entry)[:60]!r}; expected a file and its label")
     return entry[0], entry[1]
 
@@ -147,12 +154,12 @@ def _read_csv(text: str, path: Path) -> list[tuple[str, str]]:
     except csv.Error as error:
         raise DataError(f"`{path}` is not CSV: {error}") from None
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    file = next((header.index(name) for name in FILE_COLUMNS if name in header), None)
-    label = next((header.index(name) for name in LABEL_COLUMNS if name in header), None)
-    if file is not None and label is not None:
+    file, label = _column(FILE_COLUMNS, header), _column(LABEL_COLUMNS, header)
+    if file and label:
+        places = header.index(file), header.index(label)
         rows = rows[1:]
     elif len(header) == 2:
-        file, label = 0, 1
+        places = 0, 1
     else:
         raise DataError(
             f"`{path}` has no columns for file and label: {', '.join(header[:8]) or 'it is empty'}",
@@ -160,7 +167,7 @@ def _read_csv(text: str, path: Path) -> list[tuple[str, str]]:
             f"{', '.join(LABEL_COLUMNS)}",
         )
     cells = [[*row, *[""] * len(header)] for row in rows]  # a short row has no label
-    return [(row[file], row[label]) for row in cells]
+    return [(row[places[0]], row[places[1]]) for row in cells]
 
 
 def _text(label: Any) -> str:

@@ -1,4 +1,4 @@
-"""The endless order of rows: a pure function of (seed, attempt, epoch, position).
+"""Reading a data set in an endless order, a pure function of (seed, attempt, epoch, position).
 
 The position is the number of images seen. Nothing about the order is ever saved: a resumed run
 reads on where it stopped, also across the end of an epoch, and the ranks of a run read disjoint
@@ -15,20 +15,20 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from scalegan.data.memory import Readable
+from scalegan.data.memory import ReadsRows
 from scalegan.interfaces import Batch
 from scalegan.runtime.rng import stream
 
 
 @lru_cache(maxsize=2)
 def permutation(num_rows: int, seed: int, attempt: int, epoch: int) -> Int64[Tensor, " M"]:
-    """The order of one epoch; the last two stay in memory."""
+    """Draw the order of the rows in one epoch; the last two drawn stay in memory."""
     rng = stream(seed, attempt, "order", epoch)
     return torch.randperm(num_rows, generator=rng)
 
 
 def order(num_rows: int, seed: int, attempt: int, first: int, count: int) -> Int64[Tensor, " N"]:
-    """Rows at the positions first, ..., first + count - 1 of the endless order."""
+    """Find the rows at the positions first, ..., first + count - 1 of the endless order."""
     positions = torch.arange(first, first + count)
     epochs, places = positions // num_rows, positions % num_rows
     rows = torch.empty_like(positions)
@@ -39,14 +39,14 @@ def order(num_rows: int, seed: int, attempt: int, first: int, count: int) -> Int
 
 
 def share(
-    rows: Readable,
+    rows: ReadsRows,
     seed: int,
     attempt: int,
     first: int,
     batch_size: int,
     parts: tuple[int, int, int],
 ) -> list[Batch]:
-    """One rank's micro-batches of the global batch that starts at position `first`.
+    """Read one rank's micro-batches of the global batch that starts at position `first`.
 
     Args:
         batch_size: over all ranks.
@@ -58,7 +58,7 @@ def share(
 
 
 class Loader(AbstractContextManager["Loader"]):
-    """One rank's shares, read ahead by threads and handed out on the device.
+    """Reads one rank's shares of the data ahead by threads and hands them out on the device.
 
     Args:
         rows: what is read; from several threads at once, if there are any.
@@ -72,7 +72,7 @@ class Loader(AbstractContextManager["Loader"]):
 
     def __init__(
         self,
-        rows: Readable,
+        rows: ReadsRows,
         seed: int,
         batch_size: int,
         parts: tuple[int, int, int],
@@ -90,7 +90,7 @@ class Loader(AbstractContextManager["Loader"]):
             self.pool.shutdown(cancel_futures=True)
 
     def share(self, attempt: int, first: int) -> list[Batch]:
-        """The micro-batches of the global batch that starts at position `first`.
+        """Hand out the micro-batches of the global batch that starts at position `first`.
 
         Raises:
             DataError: if they cannot be read, also if that was noticed in a thread.

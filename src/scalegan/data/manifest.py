@@ -1,4 +1,4 @@
-"""Checks of what a folder of shards says of itself: it may come from anybody."""
+"""Reading and checking the manifest of a folder of shards, which may come from anybody."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +12,13 @@ AGAIN = "run the same `scalegan prepare` again: sound shards are kept, others ar
 
 
 def short(value: Any) -> str:
-    """A value to show in a message."""
+    """Shorten a value to be shown in a message."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What a folder of shards says of itself.
+    """Read the manifest of a folder of shards, unchecked but for its format.
 
     Raises:
         DataError: if there is none, or it cannot be read.

@@ -1,14 +1,15 @@
-"""A data set in memory: what a run of up to some ten thousand small images trains on."""
+"""Data sets in memory: what a run of up to some ten thousand small images trains on."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.data.images import BadImage, NotSquare, load
-from scalegan.data.sources import Problem, Source, class_notices
+from scalegan.data.images import Problem
+from scalegan.data.sources import Source, class_notices, decode_each
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, Batch, Images, Labels
 from scalegan.runtime.progress import follow
@@ -16,23 +17,42 @@ from scalegan.runtime.rng import stream
 
 
 @runtime_checkable
-class Readable(Protocol):
-    """Rows to train on, wherever they lie."""
+class ReadsRows(Protocol):
+    """Rows that are read by their indices: all that a loader needs."""
 
     def __len__(self) -> int: ...
 
     def read(self, indices: Tensor) -> Batch:
-        """The rows of these indices, in this order."""
+        """Read the rows of these indices, in this order."""
         ...
 
 
 @runtime_checkable
-class Labeled(Readable, Protocol):
-    """Rows whose labels are known without reading them."""
+class Dataset(ReadsRows, Protocol):
+    """Encoded images with their labels, wherever they lie: what a run trains on."""
 
     @property
     def labels(self) -> Labels:
-        """Of all rows."""
+        """Of all rows, without reading them."""
+        ...
+
+    @property
+    def copies(self) -> int:
+        """Rows per image: 2 where its mirror image follows it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the images and labels that it was made of."""
+        ...
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether reading needs no threads, because nothing is read from the disk."""
+        ...
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The same rows; on the device if they are in memory, where they lie if not."""
         ...
 
 
@@ -46,6 +66,14 @@ class LabeledImages(NamedTuple):
     notes: tuple[str, ...] = ()
     """What was left out or assumed."""
 
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the decoded images and their labels."""
+        found = hashlib.sha256()
+        for tensor in (self.images, self.labels):
+            found.update(tensor.contiguous().numpy().tobytes())
+        return found.hexdigest()
+
 
 def collect(
     source: Source, size: int = 0, is_shown: bool = True, hint: str = "--data.size 64"
@@ -58,26 +86,26 @@ def collect(
         hint: what the caller's size looks like.
 
     Raises:
-        DataError: if nothing can be read, or a image is of another size and none is given.
+        DataError: if nothing can be read, or an image is of another size and none is given.
     """
     arrays: list[np.ndarray] = []
     labels: list[int] = []
     bad: list[Problem] = []
     hint = f"all images must be square and of one size; a size such as {hint} crops them"
-    for item in follow(source.items, source.num_items, "images", is_shown):
-        try:
-            array = load(item.image, size or None)
-        except NotSquare as error:
-            raise DataError(f"image `{item.key}` {error}", hint) from None
-        except BadImage as error:
-            bad.append(Problem(item.key, str(error)))
+    images = follow(source, source.num_images, "images", is_shown)
+    for image, found in decode_each(images, size):
+        if isinstance(found, Problem):
+            if found.kind == "wrong size" and not size:
+                raise DataError(f"image `{image.key}` {found.reason}", hint)
+            bad.append(found)
             continue
+        array = found.pixels(size)
         if arrays and array.shape != arrays[0].shape:
             side, expected = array.shape[-1], arrays[0].shape[-1]
-            message = f"image `{item.key}` is {side}x{side}; expected {expected}x{expected}"
+            message = f"image `{image.key}` is {side}x{side}; expected {expected}x{expected}"
             raise DataError(message, hint)
         arrays.append(array)
-        labels.append(item.label)
+        labels.append(image.label)
     bad = [*source.problems, *bad]
     if not arrays:
         first = f"; the first of {len(bad):,} that were left out: {bad[0].reason}" if bad else ""
@@ -89,45 +117,56 @@ def collect(
             f"`{bad[0].key}`: {bad[0].reason}; `scalegan check` lists them all"
         )
     notes += class_notices(source.class_names, labels)
-    images = np.stack(arrays)  # (N, 3, P, P)
+    stacked = np.stack(arrays)  # (N, 3, P, P)
     return LabeledImages(
-        torch.from_numpy(images),
+        torch.from_numpy(stacked),
         torch.tensor(labels),
         source.class_names,
-        is_gray=bool((images == images[:, :1]).all()),
+        is_gray=bool((stacked == stacked[:, :1]).all()),
         notes=tuple(notes),
     )
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded images, one a row."""
+    """Encoded images in memory, one a row."""
 
     stored: Tensor
     labels: Labels
     images: Images | None
-    """Only where a teacher looks at them."""
+    """Only where a teacher needs them."""
+    fingerprint: str = ""
+    """Of the decoded images and their labels."""
+    copies: int = 1
+    is_in_memory = True
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, indices: Tensor) -> Batch:
-        """The rows of these indices, in this order."""
+        """Copy the rows of these indices, in this order."""
         images = None if self.images is None else self.images[indices]
         return Batch(self.stored[indices], self.labels[indices], images)
 
+    def to(self, device: torch.device) -> "Rows":
+        """The same rows on a device: small data lives where the networks do."""
+        images = None if self.images is None else self.images.to(device)
+        stored, labels = self.stored.to(device), self.labels.to(device)
+        return replace(self, stored=stored, labels=labels, images=images)
 
-def encode(images: LabeledImages, autoencoder: Autoencoder, keep_images: bool) -> Rows:
+
+def encode_rows(images: LabeledImages, autoencoder: Autoencoder, keep_images: bool) -> Rows:
     """Encode all images at once."""
     stored = autoencoder.encode(images.images)
-    return Rows(stored, images.labels, images.images if keep_images else None)
+    kept = images.images if keep_images else None
+    return Rows(stored, images.labels, kept, images.fingerprint)
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some rows of others."""
+class Subset:
+    """Some rows of another data set, which are read from there."""
 
-    rows: Labeled
+    whole: Dataset
     indices: Tensor
 
     def __len__(self) -> int:
@@ -135,30 +174,50 @@ class Part:
 
     @property
     def labels(self) -> Labels:
-        return self.rows.labels[self.indices]
+        """Of the rows of the subset."""
+        return self.whole.labels[self.indices]
+
+    @property
+    def copies(self) -> int:
+        """Rows per image of the whole."""
+        return self.whole.copies
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the whole."""
+        return self.whole.fingerprint
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the whole is in memory."""
+        return self.whole.is_in_memory
 
     def read(self, indices: Tensor) -> Batch:
-        return self.rows.read(self.indices[indices])
+        """Read the rows of these indices into the subset, in this order."""
+        return self.whole.read(self.indices[indices])
+
+    def to(self, device: torch.device) -> "Subset":
+        """The same rows of the whole on the device, if it is in memory."""
+        return Subset(self.whole.to(device), self.indices)
 
 
-def hold_out(rows: Labeled, count: int, seed: int) -> tuple[Labeled, Batch]:
-    """Rows to train on, and some images drawn from (seed, "held out") that are not among them.
+def hold_out(rows: Dataset, count: int, seed: int) -> tuple[Dataset, Batch]:
+    """Split off some images, drawn from (seed, "held out"), and leave the other rows to train on.
 
     A mirror image is held out with its image.
+
+    Returns:
+        The rows to train on, and the first row of each image that is held out.
 
     Raises:
         ConfigError: if nothing is left to train on.
     """
-    copies = getattr(rows, "copies", 1)
+    copies = rows.copies
     num_images = len(rows) // copies
     if count >= num_images:
         raise ConfigError(
             f"`data.held_out` is {count} of {num_images} images", "hold out fewer of them"
         )
     drawn = torch.randperm(num_images, generator=stream(seed, "held out"))
-    kept = drawn[count:].sort().values[:, None] * copies + torch.arange(copies)
-    held_out = rows.read(drawn[:count] * copies)
-    if isinstance(rows, Rows):
-        batch = rows.read(kept.flatten())
-        return Rows(batch.stored, batch.labels, batch.images), held_out
-    return Part(rows, kept.flatten()), held_out
+    rest = drawn[count:].sort().values[:, None] * copies + torch.arange(copies)
+    return Subset(rows, rest.flatten()), rows.read(drawn[:count] * copies)

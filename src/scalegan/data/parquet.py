@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalegan.data.images import MAX_BYTES
-from scalegan.data.labels import LABEL_COLUMNS, BadLabel, Classes
-from scalegan.data.sources import Item, Problem, Source, escape
+from scalegan.data.images import BadImage, Problem, check_bytes
+from scalegan.data.labels import LABEL_COLUMNS, Classes
+from scalegan.data.sources import Source, SourceImage, escape
 from scalegan.errors import DataError
 
 ROWS_AT_ONCE = 64
@@ -23,7 +23,7 @@ class Columns(NamedTuple):
 
 
 def parquet(where: str) -> Source:
-    """Parquet files with a column of encoded images and one of labels.
+    """Read parquet files with a column of encoded images and one of labels.
 
     The image column is a struct with `bytes` (or plain binary), the label column the one that the
     schema's metadata calls a ClassLabel, else one of a usual name. Class names come from that
@@ -47,7 +47,7 @@ def parquet(where: str) -> Source:
         try:
             files.append((path, arrow.parquet.ParquetFile(path)))
         except (arrow.ArrowException, OSError) as error:
-            problems.append(Problem(escape(path.name), f"cannot be read: {_first_line(error)}"))
+            problems.append(_unreadable(path, error))
     if not files:
         raise DataError(f"`{where}` is not a readable parquet file: {problems[0].reason}")
     columns = _columns(files[0][1].schema_arrow, files[0][0], wanted)
@@ -56,7 +56,7 @@ def parquet(where: str) -> Source:
     stems = [path.stem for path in paths]
     is_clear = len(set(stems)) == len(stems)
 
-    def items() -> Iterator[Item]:
+    def read() -> Iterator[SourceImage]:
         for path, file in files:
             prefix = escape(path.stem if is_clear else str(path.with_suffix("")))
             row = 0
@@ -65,14 +65,20 @@ def parquet(where: str) -> Source:
                     key = f"{prefix}/{row:08d}"
                     row += 1
                     try:
-                        yield Item(key, _image(image), classes.index(label))
-                    except BadLabel as error:
-                        problems.append(Problem(key, str(error)))
+                        found = SourceImage(key, _image(image), classes.index(label))
+                    except BadImage as error:
+                        problems.append(error.problem(key))
+                    else:
+                        yield found
             except (arrow.ArrowException, OSError, KeyError) as error:
-                reason = f"cannot be read beyond row {row:,}: {_first_line(error)}"
-                problems.append(Problem(escape(path.name), reason))
+                problems.append(_unreadable(path, error, f" beyond row {row:,}"))
 
-    return Source(items(), classes.names, count, problems, notes)
+    return Source(read, classes.names, count, problems, notes)
+
+
+def _unreadable(path: Path, error: Exception, where: str = "") -> Problem:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return Problem(escape(path.name), f"cannot be read{where}: {reason}", "cannot be read")
 
 
 def _pyarrow() -> Any:
@@ -174,7 +180,7 @@ def _classes(
         try:
             labels += file.read(columns=[columns.label])[columns.label].unique().to_pylist()
         except (arrow.ArrowException, OSError, KeyError) as error:
-            problems.append(Problem(escape(path.name), f"cannot be read: {_first_line(error)}"))
+            problems.append(_unreadable(path, error))
     return Classes(labels)
 
 
@@ -192,11 +198,7 @@ def _image(value: Any) -> bytes:
     """The bytes of one cell."""
     buffer = value.as_buffer() if value.is_valid else None
     if buffer is None:
-        raise BadLabel("has no bytes; a image outside the file is not looked for")
-    if buffer.size > MAX_BYTES:
-        raise BadLabel(f"has {buffer.size:,} bytes; at most {MAX_BYTES:,} are read")
+        reason = "has no bytes; an image outside the file is not looked for"
+        raise BadImage(reason, "cannot be read")
+    check_bytes(buffer.size)
     return bytes(buffer)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

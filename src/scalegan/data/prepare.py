@@ -1,4 +1,4 @@
-"""From a source of images to shards: decoded, cropped, encoded, written; by several processes.
+"""Preparing a data set: images of a source are decoded, cropped, encoded and written as shards.
 
 What is written depends on the source and the settings alone, not on the number of processes nor on
 how often the work was interrupted: shard k holds images k * M to (k + 1) * M - 1 of the source's
@@ -9,23 +9,31 @@ import itertools
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import PIL
 import torch
 
-from scalegan.autoencoders.tables import AUTOENCODERS
 from scalegan.config.schema import AutoencoderConfig
-from scalegan.data import images, shards
+from scalegan.data import shards
+from scalegan.data.encoding import (
+    BATCH_SIZE,
+    EncodedBatch,
+    ImageBatch,
+    RowSettings,
+    Worker,
+    encode_on,
+    measure_images,
+)
 from scalegan.data.manifest import FORMAT
 from scalegan.data.shards import Writer, shard_name
-from scalegan.data.sources import Item, Source, class_notices, open_source
+from scalegan.data.sources import Source, class_notices, open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import DataError
 from scalegan.runtime.files import (
@@ -40,50 +48,11 @@ from scalegan.runtime.progress import Bar
 from scalegan.runtime.workers import Workers
 
 CROP = "center crop as in ADM (arXiv 2105.05233): halved by boxes, then bicubic"
-BATCH_SIZE = 16
-"""Images that a worker is handed at a time."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a image becomes a row: all that a worker needs to know."""
-
-    autoencoder: AutoencoderConfig
-    size: int
-    """Side to crop to; 0 = images are square and of one size already."""
-    allow_upscaling: bool
-    mirror: bool
-    keep_images: bool
-    channels: int = 0
-    side: int = 0
-
-    @property
-    def copies(self) -> int:
-        """Rows per image."""
-        return 2 if self.mirror else 1
-
-
-class Task(NamedTuple):
-    """Images of one shard to encode together."""
-
-    shard: int
-    items: list[Item]
-
-
-class Encoded(NamedTuple):
-    """What became of a task's images, those that could be read."""
-
-    stored: np.ndarray
-    """(copies * images, ...): a image, its mirror image, the next image ...; the images
-    themselves where they are encoded elsewhere."""
-    images: list[bytes]
-    reasons: list[str]
-    """Per image of the task, why it was left out; empty if it was not."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a preparation did."""
+    """Counts of a complete preparation."""
 
     rows: int
     left_out: int
@@ -107,7 +76,7 @@ def prepare(
     strict: bool = False,
     tell: Callable[[str], None] = print,
 ) -> Summary:
-    """Prepare a source, or go on where an earlier call stopped.
+    """Write a source's images as shards, or go on where an earlier call stopped.
 
     Worker processes import the main module anew: a script that calls this needs the usual
     `if __name__ == "__main__":`.
@@ -123,83 +92,88 @@ def prepare(
         shard_rows: rows of a shard, less those left out.
         workers: processes; 0 = one per usable core; 1 = this one alone.
         device: where images are encoded: "cpu" (by the workers) or "cuda" (by this process).
-        strict: whether a image that cannot be used ends the work.
-        tell: where sentences go.
+        strict: whether an image that cannot be used ends the work.
+        tell: where sentences for the user go.
 
     Raises:
-        ConfigError: if the autoencoder is not to be had, or the images do not fit it.
+        ConfigError: if the autoencoder is not available, or the images do not fit it.
         DataError: if the source cannot be read, `out` holds another preparation, the disk is too
-            small or, under `strict`, a image is bad.
+            small or, under `strict`, an image is bad.
     """
-    recipe = Recipe(autoencoder or AutoencoderConfig(), size, allow_upscaling, mirror, keep_images)
+    autoencoder = autoencoder or AutoencoderConfig()
+    settings = RowSettings(autoencoder, size, allow_upscaling, mirror, keep_images)
     opened = open_source(source, SOURCES)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing"):
         clear_drafts(out)
-        recipe, header, png_bytes = describe(source, out, opened, recipe, shard_rows, tell)
-        kept = shards.find_sound(out, tell)
-        if header["complete"] and len(kept) == len(header["shards"]):
-            tell(f"`{out}` is complete: {header['rows']:,} rows in {len(kept)} shards")
-            return Summary(header["rows"], header["left_out"], len(kept), 0)
-        if kept:
-            tell(f"going on: {len(kept)} complete shards are kept")
-        estimate_disk(out, header, png_bytes, opened.num_items, tell)
+        settings, header, png_bytes = begin(source, out, opened, settings, shard_rows, tell)
+        complete = shards.find_sound(out, tell)
+        if header["complete"] and len(complete) == len(header["shards"]):
+            tell(f"`{out}` is complete: {header['rows']:,} rows in {len(complete)} shards")
+            return Summary(header["rows"], header["left_out"], len(complete), 0)
+        if complete:
+            tell(f"going on: {len(complete)} complete shards are kept")
+        estimate_disk(out, header, png_bytes, opened.num_images, tell)
         is_apart = device != "cpu"
         workers = workers or len(os.sched_getaffinity(0))
         num_made = 0
         with (
-            Workers(partial(Worker, recipe, encodes=not is_apart), workers) as pool,
-            Bar(opened.num_items, "images") as progress,
+            Workers(partial(Worker, settings, encodes=not is_apart), workers) as pool,
+            Bar(opened.num_images, "images") as progress,
         ):
-            results = pool.map(cut(out, opened, header, kept, progress.skip))
+            results = pool.map(pending_batches(out, opened, header, complete, progress.skip))
             if is_apart:
-                results = encode_on(device, recipe, results)
+                results = encode_on(device, settings, results)
             for shard, part in itertools.groupby(results, key=lambda result: result[0].shard):
                 write_shard(out / shard_name(shard), header, part, strict, progress.advance)
                 num_made += 1
-        return conclude(out, opened, header, num_made, strict, tell)
+        return complete_manifest(out, opened, header, num_made, strict, tell)
 
 
-def describe(
+def begin(
     source: str,
     out: Path,
     opened: Source,
-    recipe: Recipe,
+    settings: RowSettings,
     shard_rows: int,
     tell: Callable[[str], None],
-) -> tuple[Recipe, dict[str, Any], float]:
-    """Find out what the images are; write it into `out`, or compare it with what is there.
+) -> tuple[RowSettings, dict[str, Any], float]:
+    """Write the manifest of a new preparation, or take up that of an earlier call.
 
     Returns:
-        The recipe with channels and side; the manifest; bytes of a image as PNG.
+        The settings with channels and side; the manifest; the mean size of a PNG in bytes, if
+        images are kept.
+
+    Raises:
+        DataError: if `out` holds something else.
     """
     before = shards.read_manifest(out) if (out / MANIFEST).is_file() else None
     if before is None and any(out.iterdir()):
         raise DataError(
             f"`{out}` is not empty and holds no preparation", "choose a new or an empty folder"
         )
-    is_same = before is not None and (before["source"], before["size"]) == (source, recipe.size)
-    known = before["channels"] if before is not None and is_same else 0
-    channels, side, png_bytes = look(open_source(source, SOURCES), recipe, known)
-    recipe = replace(recipe, channels=channels, side=side)
-    encoder = AUTOENCODERS[recipe.autoencoder.kind](recipe.autoencoder, channels, side)
-    stored = encoder.encode(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+    if before and (before["source"], before["size"]) == (source, settings.size):
+        settings = replace(settings, channels=before["channels"], side=before["side"])
+    settings, png_bytes = measure_images(opened, settings)
+    autoencoder = settings.make_autoencoder()
+    blank = torch.zeros(1, 3, settings.side, settings.side, dtype=torch.uint8)
+    stored = autoencoder.encode(blank)
     header = {
         "format": FORMAT,
         "complete": False,
         "source": source,
-        "size": recipe.size,
-        "allow_upscaling": recipe.allow_upscaling,
-        "crop": CROP if recipe.size else "none",
-        "channels": channels,
-        "side": side,
-        "mirror": recipe.mirror,
-        "keep_images": recipe.keep_images,
-        "shard_images": max(1, shard_rows // recipe.copies),
+        "size": settings.size,
+        "allow_upscaling": settings.allow_upscaling,
+        "crop": CROP if settings.size else "none",
+        "channels": settings.channels,
+        "side": settings.side,
+        "mirror": settings.mirror,
+        "keep_images": settings.keep_images,
+        "shard_images": max(1, shard_rows // settings.copies),
         "autoencoder": {
-            "config": asdict(recipe.autoencoder),
-            "identity": encoder.identity(),
-            "shape": list(encoder.shape),
+            "config": asdict(settings.autoencoder),
+            "identity": autoencoder.identity(),
+            "shape": list(autoencoder.shape),
         },
         "row": {"shape": list(stored.shape[1:]), "dtype": str(stored.cpu().numpy().dtype)},
         "class_names": opened.class_names,
@@ -207,40 +181,16 @@ def describe(
     }
     if before is None:
         write_manifest(out, header)
-        return recipe, header, png_bytes
-    shards.refuse_other(out, before, header)
+        return settings, header, png_bytes
+    shards.refuse_other_preparation(out, before, header)
     for name, now in versions().items():
         if now != before["versions"].get(name):
             tell(f"notice: begun with {name} {before['versions'].get(name)}, going on with {now}")
-    return recipe, before, png_bytes
-
-
-def look(source: Source, recipe: Recipe, channels: int) -> tuple[int, int, float]:
-    """Channels (1 if all images are gray), side, and bytes of a image as PNG.
-
-    A set with color in it shows at the first colored image; a gray one is read to its end.
-    """
-    sizes: list[int] = []
-    side = recipe.size
-    for item in source.items:
-        try:
-            image = images.load(item.image, recipe.size or None, recipe.allow_upscaling)
-        except images.BadImage:
-            continue
-        side = side or image.shape[-1]
-        if recipe.keep_images and len(sizes) < BATCH_SIZE:
-            sizes.append(len(images.encode_png(image)))
-        if not channels and (image != image[:1]).any():
-            channels = 3
-        if channels and (len(sizes) == BATCH_SIZE or not recipe.keep_images):
-            break
-    if not side:
-        raise DataError("the source holds no image that can be used")
-    return channels or 1, side, float(np.mean(sizes)) if sizes else 0.0
+    return settings, before, png_bytes
 
 
 def versions() -> dict[str, str]:
-    """What may decide the last bit of a row."""
+    """The versions and the machine that may decide the last bit of a row."""
     return {
         "scalegan": version("scalegan"),
         "torch": torch.__version__,
@@ -251,6 +201,7 @@ def versions() -> dict[str, str]:
 
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest at once, or leave the one that is there."""
     with atomic_file(out / MANIFEST) as draft:
         write_json(draft, manifest)
 
@@ -262,7 +213,11 @@ def estimate_disk(
     count: int | None,
     tell: Callable[[str], None],
 ) -> None:
-    """Say how much will be written, and refuse what cannot fit."""
+    """Say how much will be written, and refuse it where the disk is too small.
+
+    Raises:
+        DataError: if it is.
+    """
     row, copies = header["row"], 2 if header["mirror"] else 1
     per_image = copies * int(np.prod(row["shape"])) * np.dtype(row["dtype"]).itemsize + png_bytes
     free = shutil.disk_usage(out).free
@@ -282,90 +237,39 @@ def estimate_disk(
         )
 
 
-def cut(
+def pending_batches(
     out: Path,
     opened: Source,
     header: dict[str, Any],
-    kept: Sequence[int],
+    complete: Collection[int],
     skip: Callable[[int], None],
-) -> Iterator[Task]:
-    """The work that is left, in order; images of shards that are there are only compared.
+) -> Iterator[ImageBatch]:
+    """Yield the batches that are still to be encoded, in order.
+
+    Images of shards that are complete are only compared with them.
 
     Raises:
-        DataError: if the source is not what the shards that are there were made of.
+        DataError: if the source is not what the complete shards were made of.
     """
-    items = iter(opened.items)
+    images = iter(opened)
     for shard in itertools.count():
-        part = itertools.islice(items, header["shard_images"])
-        if shard in kept:
-            skip(shards.compare(out / shard_name(shard), part, header["mirror"]))
+        part = itertools.islice(images, header["shard_images"])
+        if shard in complete:
+            path = out / shard_name(shard)
+            skip(shards.refuse_changed_source(path, part, header["mirror"]))
             continue
         num_images = 0
         while batch := list(itertools.islice(part, BATCH_SIZE)):
             num_images += len(batch)
-            yield Task(shard, batch)
-        if num_images < header["shard_images"] and shard >= max(kept, default=-1):
+            yield ImageBatch(shard, batch)
+        if num_images < header["shard_images"] and shard >= max(complete, default=-1):
             return
-
-
-class Worker:
-    """Decodes, crops and encodes images; where a GPU encodes, it leaves that to others."""
-
-    def __init__(self, recipe: Recipe, encodes: bool) -> None:
-        self.recipe = recipe
-        make = AUTOENCODERS[recipe.autoencoder.kind]
-        config = recipe.autoencoder
-        self.autoencoder = make(config, recipe.channels, recipe.side) if encodes else None
-
-    def __call__(self, task: Task) -> Encoded:
-        recipe, good, reasons = self.recipe, [], []
-        for item in task.items:
-            try:
-                good.append(self._load(item))
-                reasons.append("")
-            except images.BadImage as error:
-                reasons.append(str(error))
-        if not good:
-            return Encoded(np.empty(0), [], reasons)
-        files = [images.encode_png(image) for image in good] if recipe.keep_images else []
-        if recipe.mirror:
-            good = [copy for image in good for copy in (image, image[..., ::-1])]
-        stored = np.stack(good)  # (N, 3, P, P)
-        if self.autoencoder is not None:
-            stored = self.autoencoder.encode(torch.from_numpy(stored)).numpy()
-        return Encoded(stored, files, reasons)
-
-    def _load(self, item: Item) -> np.ndarray:
-        recipe = self.recipe
-        image = images.load(item.image, recipe.size or None, recipe.allow_upscaling)
-        side = image.shape[-1]
-        if side != recipe.side:
-            raise images.BadImage(
-                f"is {side}x{side} where the first one is {recipe.side}x{recipe.side}; a size "
-                "such as --size 64 crops them"
-            )
-        if recipe.channels == 1 and (image != image[:1]).any():
-            raise images.BadImage("has color, which no image had when the work began")
-        return image
-
-
-def encode_on(
-    device: str, recipe: Recipe, results: Iterator[tuple[Task, Encoded]]
-) -> Iterator[tuple[Task, Encoded]]:
-    """Encode on a GPU what the workers have decoded."""
-    make = AUTOENCODERS[recipe.autoencoder.kind]
-    autoencoder = make(recipe.autoencoder, recipe.channels, recipe.side)
-    for task, encoded in results:
-        if len(encoded.stored):
-            stored = autoencoder.encode(torch.from_numpy(encoded.stored).to(device))
-            encoded = encoded._replace(stored=stored.cpu().numpy())
-        yield task, encoded
 
 
 def write_shard(
     path: Path,
     header: dict[str, Any],
-    results: Iterator[tuple[Task, Encoded]],
+    results: Iterator[tuple[ImageBatch, EncodedBatch]],
     strict: bool,
     advance: Callable[[int], None],
 ) -> None:
@@ -377,24 +281,23 @@ def write_shard(
     row, mirror, keep = header["row"], header["mirror"], header["keep_images"]
     copies = 2 if mirror else 1
     with Writer(path, row["shape"], row["dtype"], mirror, keep) as writer:
-        for task, encoded in results:
+        for batch, encoded in results:
             place = 0
-            for item, reason in zip(task.items, encoded.reasons, strict=True):
+            for image, reason in zip(batch.images, encoded.reasons, strict=True):
                 if reason and strict:
                     raise DataError(
-                        f"image `{item.key}`: {reason}", "without --strict it would be left out"
+                        f"image `{image.key}`: {reason}", "without --strict it would be left out"
                     )
                 if reason:
-                    writer.leave_out(item.key, item.label, reason)
+                    writer.leave_out(image.key, image.label, reason)
                     continue
                 stored = encoded.stored[place * copies : (place + 1) * copies]
-                image = encoded.images[place] if keep else b""
-                writer.append(item.key, item.label, stored, image)
+                writer.append(image.key, image.label, stored, encoded.png[place] if keep else b"")
                 place += 1
-            advance(len(task.items))
+            advance(len(batch.images))
 
 
-def conclude(
+def complete_manifest(
     out: Path,
     opened: Source,
     header: dict[str, Any],
@@ -402,13 +305,13 @@ def conclude(
     strict: bool,
     tell: Callable[[str], None],
 ) -> Summary:
-    """Write the manifest and the list of what was left out; say what is remarkable.
+    """Write the manifest and the list of what was left out, and say what is remarkable.
 
     Raises:
         DataError: if there is no row, or under `strict`, one was left out.
     """
     # What the source itself could not read comes first: it has no place in the order.
-    left_out: list[dict[str, Any]] = [{"key": k, "reason": reason} for k, reason in opened.problems]
+    left_out: list[dict[str, Any]] = [{"key": p.key, "reason": p.reason} for p in opened.problems]
     about: list[dict[str, Any]] = []
     labels: list[int] = []
     for path in sorted(out.glob("shard-*")):

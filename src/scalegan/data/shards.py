@@ -1,4 +1,4 @@
-"""Prepared images on disk: a few large files, memory-mapped; everything of a image in one row.
+"""Shards, prepared images on disk: a few large memory-mapped files, all of an image in one row.
 
     OUT/manifest.json       origin, crop, autoencoder, classes; rows and digests of every shard
     OUT/quarantine.jsonl    images that were left out, each with its reason
@@ -18,8 +18,8 @@ the image's bytes in `images.bin`. A shard gets its name only once it is complet
 import hashlib
 import io
 import json
+import math
 import mmap
-import resource
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -33,9 +33,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.data import images
+from scalegan.data.images import decode_png
 from scalegan.data.manifest import AGAIN, check_manifest, read_manifest, short
-from scalegan.data.sources import Item
+from scalegan.data.sources import SourceImage
 from scalegan.errors import DataError
 from scalegan.interfaces import Batch, Images, Labels
 from scalegan.runtime.files import atomic_folder, damage, digest
@@ -49,6 +49,7 @@ HEADER = ("source", "size", "allow_upscaling", "mirror", "keep_images", "shard_i
 
 
 def shard_name(index: int) -> str:
+    """The name of the folder that holds a shard."""
     return f"shard-{index:05d}"
 
 
@@ -85,7 +86,7 @@ class Writer:
         return self
 
     def append(self, key: str, label: int, stored: np.ndarray, image: bytes = b"") -> None:
-        """Add a image: its row, or its row and that of its mirror image.
+        """Add an image: its row, or its row and that of its mirror image.
 
         Args:
             stored: (1 or 2, ...).
@@ -100,7 +101,7 @@ class Writer:
             self.offsets.append(self.offsets[-1] + len(image))
 
     def leave_out(self, key: str, label: int, reason: str) -> None:
-        """Note a image that cannot be used."""
+        """Note an image that cannot be used."""
         self.left_out.append({"key": key, "label": label, "reason": reason})
 
     def __exit__(self, *error: Any) -> None:
@@ -135,17 +136,17 @@ def json_line(value: Any) -> str:
 
 
 def read_keys(shard: Path) -> list[str]:
-    """The keys of a shard's rows."""
+    """Read the keys of a shard's rows."""
     return (shard / "keys.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def read_left_out(shard: Path) -> list[dict[str, Any]]:
-    """What was left out of a shard: key, label and reason of each image."""
+    """Read what was left out of a shard: key, label and reason of each image."""
     return [json.loads(line) for line in (shard / QUARANTINE).read_text().splitlines()]
 
 
-def refuse_other(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Compare two manifests of one folder by what decides its rows.
+def refuse_other_preparation(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on in a folder whose manifest differs in what decides its rows.
 
     Raises:
         DataError: if they differ.
@@ -168,7 +169,7 @@ def _comparable(value: Any) -> Any:
 
 
 def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
-    """Numbers of the shards that match their digests; damaged ones are removed, aloud."""
+    """Find the numbers of the shards that match their digests; remove the others, with a notice."""
     sound = []
     for path in sorted(out.glob("shard-*")):
         if problem := damage(path):
@@ -179,7 +180,7 @@ def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
     return sound
 
 
-def compare(shard: Path, items: Iterable[Item], mirror: bool) -> int:
+def refuse_changed_source(shard: Path, images: Iterable[SourceImage], mirror: bool) -> int:
     """Check by keys and labels that a shard was made of these images; return their number.
 
     Raises:
@@ -191,60 +192,51 @@ def compare(shard: Path, items: Iterable[Item], mirror: bool) -> int:
     left_out = deque((line["key"], line["label"]) for line in read_left_out(shard))
     hint = "choose another folder, or delete that one"
     count = 0
-    for item in items:
+    changed = f"the source has changed since `{shard}` was made"
+    for image in images:
         count += 1
         for expected in (rows, left_out):
-            if expected and expected[0] == (item.key, item.label):
+            if expected and expected[0] == (image.key, image.label):
                 expected.popleft()
                 break
         else:
-            raise DataError(
-                f"the source has changed since `{shard}` was made: image `{item.key}` of class "
-                f"{item.label} was not there",
-                hint,
-            )
+            what = f"image `{image.key}` of class {image.label} was not there"
+            raise DataError(f"{changed}: {what}", hint)
     for key, _ in [*rows, *left_out]:
-        raise DataError(
-            f"the source has changed since `{shard}` was made: image `{key}` is gone", hint
-        )
+        raise DataError(f"{changed}: image `{key}` is gone", hint)
     return count
 
 
-class _Map:
-    """An .npy file in memory: its pages are read when they are looked at.
+class _Rows:
+    """The rows of an .npy file in memory: its pages are read when they are touched.
 
-    Rows of a page and more are hinted before they are copied. Without, the kernel fetches a row
-    when its first page is touched, one at a time and with 128 KiB around it; with hints it fetches
-    the rows of a batch together and nothing else (measured: benchmarks/results/data_path.json).
+    Rows of a page and more are announced before they are copied. Without, the kernel fetches a row
+    only when it is touched, one at a time and with 128 KiB around it; with, it fetches the rows of
+    a batch together and nothing else (measured: docs/experiments.md).
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            self.offset, count = file.tell(), int(np.prod(shape))
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.memory = memory
-        self.rows = np.frombuffer(memory, dtype, count, self.offset).reshape(shape)
-        self.row_bytes = self.rows[:1].nbytes
-        self.is_hinted = self.row_bytes >= mmap.PAGESIZE
-        if self.is_hinted:
-            memory.madvise(mmap.MADV_RANDOM)
+        mapped = _map(path)
+        self.memory: Any = mapped.base  # the `mmap` below the array
+        self.offset = mapped.offset % mmap.ALLOCATIONGRANULARITY
+        self.rows = np.asarray(mapped)
+        self.row_bytes = mapped.dtype.itemsize * math.prod(mapped.shape[1:])
 
-    def hint(self, row: int) -> None:
+    def announce(self, row: int) -> None:
         """Have a row fetched from the disk without waiting for it."""
-        if self.is_hinted:
+        if self.row_bytes >= mmap.PAGESIZE:
             start = self.offset + row * self.row_bytes
             page = start - start % mmap.PAGESIZE
             self.memory.madvise(mmap.MADV_WILLNEED, page, start - page + self.row_bytes)
 
 
 class Shards:
-    """The rows of a prepared folder, read where they lie.
+    """A data set that is read from the disk: the rows of a folder of shards.
 
     Attributes:
-        manifest: what the folder says of itself.
+        manifest: of the folder.
         labels: of all rows; they are few bytes and stay in memory.
+        copies: rows per image: 2 where its mirror image follows it.
 
     Args:
         path: what `scalegan prepare` wrote.
@@ -254,6 +246,8 @@ class Shards:
         DataError: if it is incomplete, or a file is missing or not of the size it should have.
             A flipped bit is found by `verify` alone.
     """
+
+    is_in_memory = False
 
     def __init__(self, path: Path, with_images: bool = False) -> None:
         self.path = path
@@ -278,14 +272,13 @@ class Shards:
         self.images = [shard[2] for shard in opened]
         self.offsets = [shard[3] for shard in opened]
         self.labels: Labels = torch.from_numpy(np.concatenate([shard[1] for shard in opened]))
-        self.from_disk = -1
         self.ends = np.cumsum([len(stored) for stored in self.stored])
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, indices: Tensor) -> Batch:
-        """The rows of these indices, in this order, as new tensors.
+        """Copy the rows of these indices, in this order, and decode their images if wanted.
 
         Raises:
             DataError: if a kept image cannot be decoded.
@@ -294,14 +287,17 @@ class Shards:
         starts = self.ends[shards] - [len(self.stored[shard]) for shard in shards]
         places = list(zip(shards.tolist(), (indices.numpy() - starts).tolist(), strict=True))
         stored = np.empty((len(places), *self.shape), self.dtype)
-        if self._is_cold():
-            for shard, row in places:
-                self.maps[shard].hint(row)
+        for shard, row in places:
+            self.maps[shard].announce(row)
         # Row by row is as fast as grouping by shard: a row is far larger than a turn of this loop.
         for i, (shard, row) in enumerate(places):
             stored[i] = self.stored[shard][row]
         images = self._decode(places) if self.with_images else None
         return Batch(torch.from_numpy(stored), self.labels[indices], images)
+
+    def to(self, device: torch.device) -> "Shards":
+        """The same rows: they stay on the disk, and the loader moves what it has read."""
+        return self
 
     @property
     def fingerprint(self) -> str:
@@ -338,12 +334,6 @@ class Shards:
                         AGAIN,
                     )
 
-    def _is_cold(self) -> bool:
-        """Whether this process had anything read from the disk since it was last asked."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        before, self.from_disk = self.from_disk, usage.ru_inblock + usage.ru_majflt
-        return before != self.from_disk
-
     def _decode(self, places: list[tuple[int, int]]) -> Images:
         side = self.manifest["side"]
         decoded = np.empty((len(places), 3, side, side), np.uint8)
@@ -351,9 +341,9 @@ class Shards:
             number, is_mirrored = divmod(row, self.copies)
             start, end = self.offsets[shard][number : number + 2].tolist()
             try:
-                image = images.load(self.images[shard][start:end].tobytes(), None)
+                image = decode_png(self.images[shard][start:end].tobytes(), side)
                 decoded[i] = image[..., ::-1] if is_mirrored else image
-            except (DataError, ValueError) as error:
+            except DataError as error:
                 name = self.manifest["shards"][shard]["name"]
                 raise DataError(
                     f"the image of row {row} of shard `{name}` in `{self.path}` cannot be read: "
@@ -362,17 +352,17 @@ class Shards:
                 ) from None
         return torch.from_numpy(decoded)
 
-    def _open(self, about: dict[str, Any]) -> tuple[_Map, np.ndarray, np.ndarray, np.ndarray]:
+    def _open(self, about: dict[str, Any]) -> tuple[_Rows, np.ndarray, np.ndarray, np.ndarray]:
         """Map one shard: stored, labels, images, offsets; the last two may be empty."""
         name, num_rows = about["name"], about["rows"]
         folder = self.path / name
         nothing = np.empty(0, np.uint8)
         try:
-            mapped, labels = _Map(folder / "stored.npy"), _load(folder / "labels.npy")
+            mapped, labels = _Rows(folder / "stored.npy"), np.array(_map(folder / "labels.npy"))
             stored = mapped.rows
             images = offsets = nothing
             if self.with_images:
-                offsets = _load(folder / "offsets.npy")
+                offsets = np.array(_map(folder / "offsets.npy"))
                 has_bytes = (folder / "images.bin").stat().st_size > 0
                 images = (
                     np.asarray(np.memmap(folder / "images.bin", mode="r")) if has_bytes else nothing
@@ -406,18 +396,20 @@ class Shards:
         return DataError(f"shard `{name}` in `{self.path}` is not usable: {what}", AGAIN)
 
 
-def _load(path: Path) -> np.ndarray:
-    """A plain array; its header is believed only as far as the file reaches.
+def _map(path: Path) -> np.memmap:
+    """A plain array in memory; its header is believed only as far as the file reaches.
 
     Raises:
         ValueError: if it is none.
     """
     with np.errstate(over="ignore"):  # of the size that a header claims
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(found, np.ndarray):
+    if not isinstance(found, np.memmap):
         found.close()
         raise ValueError("an archive, not an array")
-    return np.array(found)
+    if not found.ndim:
+        raise ValueError("a number, not an array")
+    return found
 
 
 def _digest(path: Path) -> str:

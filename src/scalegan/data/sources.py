@@ -1,9 +1,9 @@
-"""Where labelled images come from: each source yields (key, image, label).
+"""Sources of labeled images: folders, archives and tables, each read as (key, image, class).
 
 A source is a function of what follows its name and a colon (`npz:PATH`); keys are unique and the
 order is stable. What cannot be read is listed with its reason and never ends the reading; what
-makes the whole source meaningless is an error at once. `folders`, `archives` and `tables` hold the
-other sources.
+makes the whole source meaningless is an error at once. `folders`, `archives` and `parquet` hold the
+other sources, `tables` their names.
 """
 
 import re
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scalegan.data.images import BadImage, Decoded, Problem, check_size, decode
 from scalegan.errors import DataError
 
 DEFAULT_LABELS = ("labels.csv", "labels.json", "labels.jsonl", "labels.tsv", "metadata.csv",
@@ -30,8 +31,8 @@ BY_SUFFIX = {
 }  # fmt: skip
 
 
-class Item(NamedTuple):
-    """One labelled image."""
+class SourceImage(NamedTuple):
+    """A labeled image as its source holds it, before it is decoded."""
 
     key: str
     """Unique in its source, one line of printable text."""
@@ -41,32 +42,34 @@ class Item(NamedTuple):
     """Index into the class names."""
 
 
-class Problem(NamedTuple):
-    """Something that is left out, and why."""
-
-    key: str
-    reason: str
-
-
-@dataclass(frozen=True)
+@dataclass
 class Source:
-    """Labelled images and the names of their classes.
+    """Labeled images and the names of their classes; each iteration reads from the first image on.
 
-    `problems` and `notes` fill while `items` is read; `items` can be read once.
+    `problems` and `notes` are complete once all images were read.
     """
 
-    items: Iterator[Item]
+    read: Callable[[], Iterable[SourceImage]]
+    """Starts a reading, which may add to `problems` and `notes`."""
     class_names: list[str]
-    num_items: int | None = None
+    num_images: int | None = None
     """About how many there are, where that is known before reading them."""
     problems: list[Problem] = field(default_factory=list)
     """Images and labels that could not be read."""
     notes: list[str] = field(default_factory=list)
     """What was assumed about the source as a whole."""
 
+    def __post_init__(self) -> None:
+        self._num_at_opening = len(self.problems), len(self.notes)
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        num_problems, num_notes = self._num_at_opening
+        del self.problems[num_problems:], self.notes[num_notes:]  # of an earlier reading
+        return iter(self.read())
+
 
 def open_source(text: str, table: Mapping[str, Callable[[str], Source]]) -> Source:
-    """The source that `NAME:WHERE`, `NAME` or a plain path stands for.
+    """Open the source that `NAME:WHERE`, `NAME` or a plain path stands for.
 
     A plain path is a folder with a folder per class, unless it ends in, or holds, something else:
     a labels file, parquet files, tar shards, a zip or an npz file.
@@ -91,7 +94,7 @@ def open_source(text: str, table: Mapping[str, Callable[[str], Source]]) -> Sour
 
 
 def guess_kind(path: Path) -> str:
-    """The name of the source that reads a file or folder."""
+    """Find which kind of source a file or folder is, from its name or its contents."""
     if not path.is_dir():
         if path.suffix.lower() not in BY_SUFFIX:
             raise DataError(
@@ -108,7 +111,10 @@ def guess_kind(path: Path) -> str:
 
 
 def escape(name: str) -> str:
-    """A file's name as one line of valid UTF-8; different names stay different."""
+    """Write a file's name as one line of valid UTF-8; different names stay different.
+
+    Control characters, line breaks, lone surrogates and the backslash become escapes of Python.
+    """
     return re.sub(
         r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]",
         lambda match: match[0].encode("unicode_escape").decode("ascii"),
@@ -116,19 +122,48 @@ def escape(name: str) -> str:
     )
 
 
-def unique(items: Iterable[Item], problems: list[Problem]) -> Iterator[Item]:
-    """Items whose key comes for the first time; the others become problems."""
+def decode_each(
+    images: Iterable[SourceImage],
+    side: int = 0,
+    allow_upscaling: bool = False,
+    must_be_square: bool = True,
+) -> Iterator[tuple[SourceImage, Decoded | Problem]]:
+    """Decode one image of a source after the other; those that cannot be used become problems.
+
+    Args:
+        side: P, that images are to be cropped to; 0 = they are left as they are.
+        allow_upscaling: whether images whose short side is below `side` can be used.
+        must_be_square: whether images of other shapes are problems where `side` is 0.
+    """
+    for image in images:
+        found: Decoded | Problem
+        try:
+            found = decode(image.image)
+            if side or must_be_square:
+                check_size(found.image.size, side, allow_upscaling)
+        except BadImage as error:
+            found = error.problem(image.key)
+        yield image, found
+
+
+def unique(images: Iterable[SourceImage], problems: list[Problem]) -> Iterator[SourceImage]:
+    """Yield the images whose key comes for the first time; the others become problems."""
     seen: set[str] = set()
-    for item in items:
-        if item.key in seen:
-            problems.append(Problem(item.key, "the key is used twice; the first one is kept"))
+    for image in images:
+        if image.key in seen:
+            reason = "the key is used twice; the first one is kept"
+            problems.append(Problem(image.key, reason, "used twice"))
             continue
-        seen.add(item.key)
-        yield item
+        seen.add(image.key)
+        yield image
 
 
 def class_notices(class_names: Sequence[str], labels: Iterable[int]) -> list[str]:
-    """What is odd about a class table and its images: one class, or classes without any."""
+    """Sentences on classes that training can make little of: a single one, or ones without images.
+
+    Args:
+        labels: of all images; each index may also come once only.
+    """
     if len(class_names) == 1:
         return ["there is only one class: a class-conditional network has nothing to learn from it"]
     counts = Counter(labels)
@@ -140,7 +175,7 @@ def class_notices(class_names: Sequence[str], labels: Iterable[int]) -> list[str
 
 
 def digits(_: str = "") -> Source:
-    """The 1,797 handwritten 8x8 digits that scikit-learn ships (UCI, Alpaydin and Kaynak 1998)."""
+    """Read the 1,797 digits of 8x8 that scikit-learn ships (UCI, Alpaydin and Kaynak 1998)."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -150,15 +185,16 @@ def digits(_: str = "") -> Source:
         ) from None
     data = load_digits()
     images = np.rint(data.images * (255 / 16)).astype(np.uint8)  # stored as 0..16
-    items = (
-        Item(f"{i:04d}", image, int(label))
-        for i, (image, label) in enumerate(zip(images, data.target, strict=True))
-    )
-    return Source(items, [str(name) for name in data.target_names], len(images))
+
+    def read() -> Iterator[SourceImage]:
+        for i, (image, label) in enumerate(zip(images, data.target, strict=True)):
+            yield SourceImage(f"{i:04d}", image, int(label))
+
+    return Source(read, [str(name) for name in data.target_names], len(images))
 
 
 def npz(path: str) -> Source:
-    """A NumPy archive: `arr_0` uint8 (N, H, W[, 3 or 1]) and `arr_1` class indices (N,).
+    """Read a NumPy archive: `arr_0` uint8 (N, H, W[, 3 or 1]) and `arr_1` class indices (N,).
 
     This is what `scalegan sample --out NAME.npz` writes.
 
@@ -187,8 +223,12 @@ def npz(path: str) -> Source:
             "number the classes anew, as in numpy.unique(labels, return_inverse=True)[1]",
         )
     images = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
-    items = (Item(f"{i:08d}", images[i], int(labels[i])) for i in range(len(images)))
-    return Source(items, [str(label) for label in range(largest + 1)], len(images))
+
+    def read() -> Iterator[SourceImage]:
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            yield SourceImage(f"{i:08d}", image, int(label))
+
+    return Source(read, [str(label) for label in range(largest + 1)], len(images))
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -244,7 +244,7 @@ def _archive(path: Path, drawing: Drawing, world: World) -> Stream:
 
 def _source(text: str, drawing: Drawing, world: World) -> Stream:
     source = open_source(text, SOURCES)
-    known = source.num_items if source.num_items and source.num_items < MOST_HELD else None
+    known = source.num_images if source.num_images and source.num_images < MOST_HELD else None
     chosen = None if known is None and not drawing.only else _choose(known or 0, drawing)
     notes: list[str] = []
     if known is None and drawing.num:
@@ -274,7 +274,7 @@ def _decoded(
     wanted = None if chosen is None else set(chosen.tolist())
     rows: list[_Row] = []
     num_bad, num_taken = 0, 0
-    for position, item in enumerate(source.items):
+    for position, item in enumerate(source):
         if wanted is not None and position not in wanted:
             continue
         if wanted is None and drawing.num and num_taken == drawing.num:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,8 +13,6 @@ from contextlib import AbstractContextManager
 from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
 
-import torch
-
 from scalegan.errors import DataError
 
 Task = TypeVar("Task")
@@ -21,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class Workers(AbstractContextManager["Workers[Task, Result]"], Generic[Task, Result]):
-    """Spreads work over processes. They import the main module anew, and end with this one.
+    """Spreads work over processes, which import the main module anew and end with this one.
 
     Each computes on one thread, also if there is but one: on more, sums are added up in another
     order, and the last bits of a result would depend on the number of cores.
@@ -32,10 +31,9 @@ class Workers(AbstractContextManager["Workers[Task, Result]"], Generic[Task, Res
     """
 
     def __init__(self, make: Callable[[], Callable[[Task], Result]], count: int) -> None:
-        self.threads = torch.get_num_threads()
         self.pool = None
         if count == 1:
-            torch.set_num_threads(1)
+            self.num_threads = _use_threads(1)
             self.function = make()
         else:
             context = multiprocessing.get_context("spawn")  # forks of threaded processes may hang
@@ -47,10 +45,10 @@ class Workers(AbstractContextManager["Workers[Task, Result]"], Generic[Task, Res
         if self.pool:
             self.pool.shutdown(cancel_futures=True)
         else:
-            torch.set_num_threads(self.threads)
+            _use_threads(self.num_threads)
 
     def map(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Result]]:
-        """Tasks with their results, in order; tasks are drawn a bounded number ahead.
+        """Yield tasks with their results, in order; tasks are drawn a bounded number ahead.
 
         Raises:
             DataError: if a process was ended from outside.
@@ -71,8 +69,8 @@ class Workers(AbstractContextManager["Workers[Task, Result]"], Generic[Task, Res
                 yield first, future.result()
         except BrokenProcessPool:
             raise DataError(
-                "a worker process was ended from outside; the machine may have run out of memory",
-                "run the same command again, perhaps with fewer workers: what is complete is kept",
+                "a worker process ended early, by lack of memory or a crash in a decoder",
+                "run the same command again with fewer --workers; complete shards are kept",
             ) from None
 
 
@@ -83,8 +81,19 @@ _functions: list[Callable[[Any], Any]] = []
 def _start(make: Callable[[], Callable[[Any], Any]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    _use_threads(1)
     _functions.append(make())
+
+
+def _use_threads(count: int) -> int:
+    """Have PyTorch compute on so many threads; return how many there were before."""
+    if "torch" not in sys.modules:  # importing it takes seconds, and nothing computes with it
+        return count
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    return before
 
 
 def _end_with_parent() -> None:

@@ -22,7 +22,7 @@ from scalegan.autoencoders.lpips import LPIPS
 from scalegan.config.reading import count_steps
 from scalegan.config.schema import FitConfig
 from scalegan.data.loader import Loader
-from scalegan.data.memory import Readable, Rows, collect
+from scalegan.data.memory import Dataset, Rows, collect
 from scalegan.data.shards import Shards, read_manifest
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
@@ -67,7 +67,7 @@ class Outcome(NamedTuple):
 class Opened(NamedTuple):
     """A data set of images."""
 
-    rows: Readable
+    rows: Dataset
     copies: int
     """Rows of a image: 2 where its mirror image follows it."""
     side: int
@@ -81,7 +81,7 @@ class Opened(NamedTuple):
 class Album:
     """Some of the images; a batch's `stored` are the images themselves."""
 
-    rows: Readable
+    rows: Dataset
     chosen: Int64[Tensor, " M"]
 
     def __len__(self) -> int:
@@ -206,7 +206,7 @@ def advance(out: Path, fit: Fit, album: Album, every: int, about: dict[str, Any]
     """
     batch_size = fit.config.batch_size
     parts, device = (0, 1, 1), torch.device(fit.device)
-    threads = 2 if isinstance(album.rows, Shards) else 0
+    threads = 0 if album.rows.is_in_memory else 2
     loader = Loader(album, fit.config.seed, batch_size, parts, device, threads)
     bar, note = Bar(fit.num_steps, "steps", fit.step, images_per_unit=batch_size), ""
     with Signals() as signals, loader, bar:

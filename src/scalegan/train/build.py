@@ -1,7 +1,6 @@
 """A config becomes a train state and the rows it trains on."""
 
 import copy
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from torch import nn
 from scalegan.autoencoders.tables import AUTOENCODERS
 from scalegan.config.schema import AlignmentConfig, Config
 from scalegan.data.loader import Loader, order
-from scalegan.data.memory import Labeled, LabeledImages, Rows, collect, encode, hold_out
+from scalegan.data.memory import Dataset, LabeledImages, Rows, collect, encode_rows, hold_out
 from scalegan.data.shards import Shards
 from scalegan.data.sources import class_notices, open_source
 from scalegan.data.tables import SOURCES
@@ -41,7 +40,7 @@ class Built(NamedTuple):
     """A run before its first step."""
 
     state: TrainState
-    rows: Labeled
+    rows: Dataset
     images: LabeledImages
     """Of shards: only where they are judged by, and then no more than JUDGED."""
     held_out: Batch | None = None
@@ -72,9 +71,8 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
             f"choose a multiple of {parts}",
         )
     read = from_shards if config.data.shards else from_source
-    rows: Labeled
+    rows: Dataset
     autoencoder, rows, images = read(config, world, with_images=teacher is not None)
-    data_fingerprint = rows.fingerprint if isinstance(rows, Shards) else fingerprint(images)
     held_out = None
     if config.data.held_out:
         rows, held_out = hold_out(rows, config.data.held_out, config.seed)
@@ -85,7 +83,7 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
         )
     num_classes = len(images.class_names) if config.data.conditional else 0
     state = build_state(config, world, autoencoder, num_classes, teacher)
-    state.shards = data_fingerprint
+    state.shards = rows.fingerprint
     return Built(state, rows, images, held_out)
 
 
@@ -132,7 +130,7 @@ def from_source(
     channels = 1 if images.is_gray else 3
     make = AUTOENCODERS[config.autoencoder.kind]
     autoencoder = make(config.autoencoder, channels, images.images.shape[-1])
-    return autoencoder, encode(images, autoencoder, with_images), images
+    return autoencoder, encode_rows(images, autoencoder, with_images), images
 
 
 def from_shards(
@@ -168,14 +166,6 @@ def from_shards(
     return autoencoder, shards, images_to_measure(shards, autoencoder, wanted)
 
 
-def fingerprint(images: LabeledImages) -> str:
-    """A digest of decoded images and their labels."""
-    found = hashlib.sha256()
-    for tensor in (images.images, images.labels):
-        found.update(tensor.contiguous().numpy().tobytes())
-    return found.hexdigest()
-
-
 def images_to_measure(shards: Shards, autoencoder: Autoencoder, count: int) -> LabeledImages:
     """So many images of shards, the same ones every time."""
     rows = order(len(shards), 0, 0, 0, count) if count else torch.empty(0, dtype=torch.int64)
@@ -199,10 +189,9 @@ def images_to_measure(shards: Shards, autoencoder: Autoencoder, count: int) -> L
 
 def build_loader(built: Built) -> Loader:
     """The endless batches of a run; what is in memory moves to the device and needs no threads."""
-    config, world, rows = built.state.config, built.state.world, built.rows
-    num_threads = config.train.workers
-    if isinstance(rows, Rows):
-        rows, num_threads = to_device(rows, world.device), 0
+    config, world = built.state.config, built.state.world
+    rows = built.rows.to(world.device)
+    num_threads = 0 if rows.is_in_memory else config.train.workers
     parts = (world.rank, world.size, config.train.micro_batches)
     return Loader(rows, config.seed, config.train.batch_size, parts, world.device, num_threads)
 
@@ -288,9 +277,3 @@ def check_abilities(config: Config, generator: Generator, discriminator: Discrim
 
 def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def to_device(rows: Rows, device: torch.device) -> Rows:
-    """Small data lives where the networks do."""
-    images = None if rows.images is None else rows.images.to(device)
-    return Rows(rows.stored.to(device), rows.labels.to(device), images)

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from scalegan.data.memory import Labeled
+from scalegan.data.memory import Dataset
 from scalegan.inference.sampling import noise_for
 from scalegan.interfaces import Batch, Labels, Levels
 from scalegan.runtime.log import Log
@@ -174,7 +174,7 @@ Probe = Callable[[TrainState], dict[str, float]]
 
 
 def build_probe(
-    state: TrainState, rows: Labeled, held_out: Batch | None, class_names: list[str]
+    state: TrainState, rows: Dataset, held_out: Batch | None, class_names: list[str]
 ) -> Probe:
     """What is measured for the record besides the losses: a fixed batch of noise, and logits.
 

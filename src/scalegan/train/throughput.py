@@ -14,7 +14,7 @@ from scalegan.interfaces import Teacher
 from scalegan.planning.cost import Task
 from scalegan.planning.plan import DEVICES, describe, make_plan, this_machine
 from scalegan.runtime.world import World
-from scalegan.train.build import build_state, to_device
+from scalegan.train.build import build_state
 from scalegan.train.step import train_step
 
 
@@ -80,7 +80,7 @@ def images_per_second(
     rows = Rows(
         stored, torch.arange(images) % max(1, task.num_classes), teacher_images if teacher else None
     )
-    shares = [[to_device(rows, device).read(torch.arange(images))]] * train.discriminator_turns
+    shares = [[rows.to(device).read(torch.arange(images))]] * train.discriminator_turns
     train_step(state, shares)
     start, steps = time.perf_counter(), 0
     while steps < 2 or time.perf_counter() - start < seconds:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scalegan.data import archives
+from scalegan.data import archives, images
 from scalegan.data.archives import webdataset, zipped
 from scalegan.errors import DataError
 from tests.support.hostile import encode, noise
@@ -87,7 +87,7 @@ def test_damaged_members_are_listed_and_the_others_read(tmp_path: Path) -> None:
 def test_a_member_that_unfolds_too_far_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "MAX_BYTES", 1000)
+    monkeypatch.setattr(images, "MAX_BYTES", 1000)
     source = zipped(make_zip(tmp_path / "x.zip", {"c/a.png": PNG, "c/b.png": b"\0" * 1001}))
     assert list(read(source)) == ["c/a.png"]
     assert reasons(source) == {"c/b.png": "has 1,001 bytes; at most 1,000 are read"}
@@ -109,7 +109,7 @@ def test_webdataset(tmp_path: Path) -> None:
     ])  # fmt: skip
     make_tar(tmp_path / "a-000.tar.gz", [("001.jpg", OTHER), ("001.cls", b"2")], "w:gz")
     source = webdataset(str(tmp_path))
-    assert source.class_names == ["0", "1", "2"] and source.num_items == 6
+    assert source.class_names == ["0", "1", "2"] and source.num_images == 6
     assert list(read(source).items()) == [
         ("a-000.tar/001", "2"), ("b-000/001", "1"), ("b-000/dir/002", "0")
     ]  # fmt: skip
@@ -137,7 +137,7 @@ def test_webdataset_is_read_once_where_its_classes_are_named(
     assert read(webdataset(path)) == {"x/1": "1"} and len(opened) == 2
     (tmp_path / "class_names.txt").write_text("cat\ndog\n")
     source = webdataset(path)
-    assert source.num_items is None and len(opened) == 2
+    assert source.num_images is None and len(opened) == 2
     assert read(source) == {"x/1": "dog"} and len(opened) == 3
     assert reasons(source) == {"x/2": "has no label"}
 

@@ -15,7 +15,7 @@ PNG = encode(noise(0, 4, 4))
 
 def read(source: Source) -> dict[str, str]:
     """Class name by key, in order; keys must be unique."""
-    items = list(source.items)
+    items = list(source)
     found = {item.key: source.class_names[item.label] for item in items}
     assert len(found) == len(items) and all(isinstance(item.image, bytes) for item in items)
     return found
@@ -30,7 +30,7 @@ def test_folder_per_class(tmp_path: Path) -> None:
         write((tmp_path / name).parent, Path(name).name, PNG if "txt" not in name else b"hi")
     (tmp_path / "empty").mkdir()
     source = folder(str(tmp_path))
-    assert source.class_names == ["cat", "dog", "empty"] and source.num_items == 5
+    assert source.class_names == ["cat", "dog", "empty"] and source.num_images == 5
     expected = {"cat/deep/er/c.webp": "cat", "cat/no-suffix": "cat",
                 "dog/a.JPG": "dog", "dog/b.png": "dog"}  # fmt: skip
     assert list(read(source).items()) == list(expected.items())

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scalegan.data import images
-from scalegan.data.images import BadImage, decode, encode_png, is_image, load
+from scalegan.data.images import (
+    BadImage,
+    decode,
+    decode_png,
+    encode_png,
+    is_gray_by_header,
+    is_image,
+    load,
+)
 from tests.support.hostile import TIFF_HEADER, png
 from tests.support.hostile import encode as encoded
 
@@ -46,7 +54,7 @@ def test_halving_averages_boxes() -> None:
     assert load(blocks, 2)[0].tolist() == [[0, 100], [200, 40]]
 
 
-def test_a_image_of_the_right_size_is_left_as_it_is() -> None:
+def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
     expected = SQUARE.transpose(2, 0, 1)
     assert np.array_equal(load(SQUARE, 24), expected)
     assert np.array_equal(load(encoded(SQUARE), 24), expected)
@@ -154,8 +162,8 @@ JPEG, PNG = encoded(SQUARE, "JPEG"), encoded(SQUARE)
 FLIPPED = PNG[:-30] + bytes([PNG[-30] ^ 1]) + PNG[-29:]
 BAD = {
     "empty": (b"", "the file is empty"),
-    "text": (b"hello, world\n", "not a image: it begins with b'hello, w'"),
-    "html": (b"<html>404</html>", "not a image"),
+    "text": (b"hello, world\n", "not an image: it begins with b'hello, w'"),
+    "html": (b"<html>404</html>", "not an image"),
     "bomb": (png(9_999, 10_002, b""), "is 9999x10002; at most 100,000,000 pixels are decoded"),
     "large bomb": (png(2**31 - 1, 2**31 - 1, b""), "more than 100,000,000 pixels"),
     "short jpeg": (JPEG[: len(JPEG) // 2], "cannot be decoded: "),
@@ -164,7 +172,7 @@ BAD = {
     "png without its end": (PNG[:-12], "cannot be decoded: "),
     "flipped bit": (FLIPPED, "cannot be decoded: "),
     "png without rows": (png(24, 24, b""), "cannot be decoded: "),
-    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not a image"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not an image"),
 }
 
 
@@ -220,7 +228,7 @@ def test_crop_always_fits(width: int, height: int, side: int) -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from([JPEG, PNG, encoded(SQUARE, "GIF"), encoded(SQUARE, "TIFF"),
                         encoded(SQUARE, "WEBP"), encoded(SQUARE, "BMP")]), st.data())  # fmt: skip
-def test_damaged_bytes_give_a_image_or_a_reason(whole: bytes, data: st.DataObject) -> None:
+def test_damaged_bytes_give_an_image_or_a_reason(whole: bytes, data: st.DataObject) -> None:
     damaged = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
     for _ in range(data.draw(st.integers(0, 8)) if damaged else 0):
         damaged[data.draw(st.integers(0, min(len(damaged), 80) - 1))] = data.draw(
@@ -232,14 +240,52 @@ def test_damaged_bytes_give_a_image_or_a_reason(whole: bytes, data: st.DataObjec
         assert str(error)
 
 
-def test_threads_decode_at_once_and_keep_their_warnings_apart() -> None:
-    """Loader threads decode; the filters of warnings belong to the whole process."""
+def test_warnings_of_pillow_become_notes_and_are_not_shown() -> None:
     cut = b"Exif\0\0" + TIFF_HEADER + struct.pack("<HHHII", 1, 0x010F, 2, 900, 26) + bytes(4)
     files = [encoded(SQUARE, "JPEG", exif=cut), encoded(SQUARE, "JPEG")]
     before, shown = list(warnings.filters), warnings.showwarning
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda i: decode(files[i % 2]).notes, range(400)))
-    assert found == [["EXIF data is damaged"], []] * 200
+    assert [decode(files[i % 2]).notes for i in range(4)] == [["EXIF data is damaged"], []] * 2
     assert warnings.filters == before and warnings.showwarning is shown
-    with images._COMPLAINTS, pytest.warns(UserWarning, match="of another thread"):
-        ThreadPoolExecutor(1).submit(warnings.warn, "of another thread", stacklevel=1).result()
+
+
+def test_threads_decode_kept_images_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filters of warnings belong to the whole process: loader threads leave them alone."""
+    array = np.ascontiguousarray(SQUARE.transpose(2, 0, 1))
+    data = encode_png(array)
+    with monkeypatch.context() as patch:
+        patch.setattr(warnings, "catch_warnings", None)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: decode_png(data, 24), range(100)))
+    assert all(np.array_equal(image, array) for image in found)
+    with pytest.raises(BadImage, match=r"^is 24x24; expected 8x8$"):
+        decode_png(data, 8)
+    with pytest.raises(BadImage, match=r"^cannot be decoded: "):
+        decode_png(FLIPPED, 24)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "expected"),
+    [
+        ("1", "PNG", True),
+        ("L", "PNG", True),
+        ("L", "JPEG", True),
+        ("LA", "PNG", True),
+        ("I;16", "PNG", True),
+        ("P", "PNG", False),
+        ("RGB", "PNG", False),
+        ("RGBA", "PNG", False),
+        ("CMYK", "JPEG", False),
+        ("LAB", "TIFF", False),
+        ("L", "WEBP", False),  # which knows no gray
+    ],
+)
+def test_a_header_tells_gray_where_it_can(mode: str, kind: str, expected: bool) -> None:
+    data = encoded(Image.new(mode, (8, 8)), kind)
+    assert is_gray_by_header(data) == expected
+    pixels = load(data, None)
+    assert not expected or (pixels == pixels[:1]).all()
+
+
+def test_a_header_that_is_damaged_tells_nothing() -> None:
+    assert not is_gray_by_header(JPEG[:20])
+    assert is_gray_by_header(SQUARE[..., 0]) and not is_gray_by_header(SQUARE)

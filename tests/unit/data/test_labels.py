@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from scalegan.data.labels import BadLabel, Classes, read_labels
+from scalegan.data.labels import BadLabel, Classes, read_label_file
 from scalegan.errors import DataError
 
 
@@ -69,7 +69,7 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_kinds_of_files(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(FILES[name], encoding="utf-8")
-    labels, names = read_labels(tmp_path / name)
+    labels, names = read_label_file(tmp_path / name)
     assert [(file, int(label)) for file, label in labels] == [("a.png", 1), ("b.png", 0)]
     assert names is None
 
@@ -77,11 +77,11 @@ def test_kinds_of_files(name: str, tmp_path: Path) -> None:
 def test_names_of_classes_and_missing_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text('{"labels": {"a.png": 1}, "class_names": ["cat", "dog"]}')
-    assert read_labels(path) == ([("a.png", 1)], ["cat", "dog"])
+    assert read_label_file(path) == ([("a.png", 1)], ["cat", "dog"])
     path.write_text('{"labels": null}')
-    assert read_labels(path) == ([], None)
+    assert read_label_file(path) == ([], None)
     (tmp_path / "short.csv").write_text("file,label\na.png\n")
-    assert read_labels(tmp_path / "short.csv").labels == [("a.png", "")]
+    assert read_label_file(tmp_path / "short.csv").labels == [("a.png", "")]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_names_of_classes_and_missing_labels(tmp_path: Path) -> None:
 def test_unreadable_files(name: str, text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError) as caught:
-        read_labels(tmp_path / name)
+        read_label_file(tmp_path / name)
     assert message in str(caught.value)
     with pytest.raises(DataError, match="there is no file of labels"):
-        read_labels(tmp_path / "missing.csv")
+        read_label_file(tmp_path / "missing.csv")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scalegan.data.loader import Loader, order, permutation, share
-from scalegan.data.memory import Readable, Rows
+from scalegan.data.memory import ReadsRows, Rows
 from scalegan.errors import DataError
 from scalegan.interfaces import Batch
 
@@ -62,7 +62,7 @@ CPU = torch.device("cpu")
 
 
 def loader(
-    num_threads: int, rows: Readable = ROWS, parts: tuple[int, int, int] = (0, 1, 2)
+    num_threads: int, rows: ReadsRows = ROWS, parts: tuple[int, int, int] = (0, 1, 2)
 ) -> Loader:
     return Loader(rows, 0, 8, parts, CPU, num_threads)
 

@@ -1,18 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from scalegan.autoencoders.pixels import Identity
-from scalegan.data.images import encode_png
-from scalegan.data.memory import collect, encode
-from scalegan.data.sources import Item, Problem, Source, class_notices
+from scalegan.data.images import Problem, encode_png
+from scalegan.data.memory import Subset, collect, encode_rows
+from scalegan.data.sources import Source, SourceImage, class_notices
 from scalegan.errors import DataError
 from tests.support import tiny
 
 
 def source(*images: np.ndarray) -> Source:
-    items = (Item(f"image-{i}", image, i) for i, image in enumerate(images))
-    return Source(items, [f"class-{i}" for i in range(len(images))])
+    found = [SourceImage(f"image-{i}", image, i) for i, image in enumerate(images)]
+    return Source(lambda: found, [f"class-{i}" for i in range(len(images))])
 
 
 GRAY, COLOR = np.full((4, 4), 7, np.uint8), np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
@@ -58,14 +60,14 @@ def test_images_of_other_shapes_are_refused(images: list[np.ndarray], message: s
 
 
 def test_a_size_crops_and_bad_images_are_left_out_and_counted() -> None:
-    items = [
-        Item("good", encode_png(np.zeros((3, 8, 8), np.uint8)), 0),
-        Item("wide", np.zeros((6, 9), np.uint8), 1),
-        Item("small", GRAY, 1),
-        Item("empty", b"", 1),
+    found = [
+        SourceImage("good", encode_png(np.zeros((3, 8, 8), np.uint8)), 0),
+        SourceImage("wide", np.zeros((6, 9), np.uint8), 1),
+        SourceImage("small", GRAY, 1),
+        SourceImage("empty", b"", 1),
     ]
-    problems = [Problem("lost", "has no label")]
-    images = collect(Source(iter(items), ["a", "b"], 4, problems, ["odd"]), size=6)
+    problems = [Problem("lost", "has no label", "no usable label")]
+    images = collect(Source(lambda: found, ["a", "b"], 4, problems, ["odd"]), size=6)
     assert images.images.shape == (2, 3, 6, 6) and images.labels.tolist() == [0, 1]
     assert images.notes == (
         "odd",
@@ -76,7 +78,7 @@ def test_a_size_crops_and_bad_images_are_left_out_and_counted() -> None:
 
 def test_a_source_of_bad_images_alone_is_refused() -> None:
     with pytest.raises(DataError, match="no images; the first of 1 that were left out: the file"):
-        collect(Source(iter([Item("a", b"", 0)]), ["x"]))
+        collect(Source(lambda: [SourceImage("a", b"", 0)], ["x"]))
 
 
 @pytest.mark.parametrize(
@@ -95,10 +97,10 @@ def test_class_notices(names: list[str], labels: list[int], notice: list[str]) -
 
 def test_encode_keeps_images_only_if_asked() -> None:
     images = collect(source(GRAY, GRAY + 1))
-    rows = encode(images, Identity(1, 4), keep_images=False)
+    rows = encode_rows(images, Identity(1, 4), keep_images=False)
     assert rows.stored.shape == (2, 1, 4, 4) and rows.images is None
     assert rows.read(torch.tensor([0])).images is None
-    kept = encode(images, Identity(1, 4), keep_images=True)
+    kept = encode_rows(images, Identity(1, 4), keep_images=True)
     assert torch.equal(kept.images, images.images)
 
 
@@ -109,3 +111,28 @@ def test_read_keeps_image_label_and_image_of_a_row_together() -> None:
     assert batch.labels.tolist() == [1, 1, 1]
     assert torch.equal(batch.stored, rows.stored[[4, 1, 4]])
     assert torch.equal(batch.images, rows.images[[4, 1, 4]])
+
+
+def test_rows_move_with_all_that_belongs_to_them() -> None:
+    rows = replace(tiny.rows(6, with_images=True), fingerprint="abc", copies=2)
+    moved = rows.to(tiny.CPU)
+    assert torch.equal(moved.stored, rows.stored) and torch.equal(moved.labels, rows.labels)
+    assert torch.equal(moved.images, rows.images)
+    assert (moved.fingerprint, moved.copies, moved.is_in_memory) == ("abc", 2, True)
+    assert tiny.rows(4).to(tiny.CPU).images is None
+
+
+def test_a_subset_reads_its_rows_from_the_whole() -> None:
+    rows = replace(tiny.rows(6), fingerprint="abc", copies=2)
+    subset = Subset(rows, torch.tensor([5, 0, 3])).to(tiny.CPU)
+    assert len(subset) == 3 and subset.labels.tolist() == rows.labels[[5, 0, 3]].tolist()
+    assert torch.equal(subset.read(torch.tensor([2, 0])).stored, rows.stored[[3, 5]])
+    assert (subset.fingerprint, subset.copies, subset.is_in_memory) == ("abc", 2, True)
+
+
+def test_the_fingerprint_is_that_of_images_and_labels() -> None:
+    images = collect(source(GRAY, GRAY + 1))
+    rows = encode_rows(images, Identity(1, 4), keep_images=False)
+    assert rows.fingerprint == images.fingerprint == collect(source(GRAY, GRAY + 1)).fingerprint
+    assert images._replace(labels=images.labels + 1).fingerprint != rows.fingerprint
+    assert images._replace(images=images.images + 1).fingerprint != rows.fingerprint

@@ -33,7 +33,7 @@ def make(path: Path, columns: dict[str, Any], features: Any = None, **metadata: 
 def test_hugging_face_layout(tmp_path: Path) -> None:
     columns = {"image": IMAGES, "label": [1, -1, 0], "id": [b"1", b"2", b"3"]}
     source = parquet(make(tmp_path / "train.parquet", columns, NAMED))
-    assert source.num_items == 3 and source.class_names == ["cat", "dog"]
+    assert source.num_images == 3 and source.class_names == ["cat", "dog"]
     assert read(source) == {"train/00000000": "dog", "train/00000002": "cat"}
     assert reasons(source) == {"train/00000001": "label -1 is outside 0..1"}
 
@@ -124,7 +124,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not CIFAR.is_dir(), reason=f"needs real images in {CIFAR}")
 def test_cifar() -> None:
     source = parquet(str(CIFAR / "test.parquet"))
-    items = list(source.items)
-    assert len(items) == source.num_items == 10_000 and not source.problems
+    items = list(source)
+    assert len(items) == source.num_images == 10_000 and not source.problems
     assert source.class_names[:3] == ["airplane", "automobile", "bird"]
     assert [sum(item.label == i for item in items) for i in range(10)] == [1000] * 10

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import multiprocessing
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from scalegan.data import prepare as module
+from scalegan.data import sources
 from scalegan.data.prepare import prepare
 from scalegan.data.shards import Shards, read_keys
 from scalegan.errors import DataError
@@ -189,6 +191,26 @@ def test_gray_images_have_one_channel_and_colored_ones_among_them_three(tmp_path
     run(f"npz:{tmp_path / 'color.npz'}", tmp_path / "color", size=0)
     assert Shards(tmp_path / "gray").shape == (1, 8, 8)
     assert Shards(tmp_path / "color").shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("kind", ["gray", "color"])
+def test_the_source_is_opened_once_and_gray_files_are_decoded_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    (tmp_path / "images" / "ant").mkdir(parents=True)
+    for i, image in enumerate(pixels[..., 0] if kind == "gray" else pixels):
+        Image.fromarray(image).save(tmp_path / "images" / "ant" / f"{i}.png")
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, function: Any) -> Any:
+        return lambda *arguments: calls.update([name]) or function(*arguments)
+
+    monkeypatch.setattr(module, "open_source", counted("open", module.open_source))
+    monkeypatch.setattr(sources, "decode", counted("decode", sources.decode))
+    run(tmp_path / "images", tmp_path / "out", size=8)
+    assert calls == {"open": 1, "decode": 40 + (kind == "color")}
+    assert Shards(tmp_path / "out").shape == ((1, 8, 8) if kind == "gray" else (3, 8, 8))
 
 
 def test_one_class_and_empty_ones_are_told(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from scalegan.data.shards import (
     AGAIN,
     Shards,
     Writer,
-    compare,
     read_keys,
     read_left_out,
+    refuse_changed_source,
     shard_name,
 )
-from scalegan.data.sources import Item
+from scalegan.data.sources import SourceImage
 from scalegan.errors import DataError
 from scalegan.runtime.files import read_json, write_json
 
@@ -184,7 +184,7 @@ DEFECTS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda out: flip(out / FIRST / "labels.npy", -8),
         "`labels.npy` of shard `shard-00000` in `OUT` does not match its digest",
     ),
-    "bit flipped in a image": (
+    "bit flipped in an image": (
         lambda out: flip(out / "shard-00003" / "images.bin", -20),
         "`images.bin` of shard `shard-00003` in `OUT` does not match its digest",
     ),
@@ -213,7 +213,7 @@ def test_shards_without_images_are_refused_where_a_teacher_looks(tmp_path: Path)
     assert caught.value.hint == "prepare with --keep-images"
 
 
-def test_a_image_that_breaks_while_training_is_named(tmp_path: Path) -> None:
+def test_an_image_that_breaks_while_training_is_named(tmp_path: Path) -> None:
     out = write(tmp_path, keep_images=True)
     flip(out / FIRST / "images.bin", 3)
     with pytest.raises(DataError, match=r"^the image of row 0 of shard `shard-00000`") as caught:
@@ -236,10 +236,10 @@ def test_the_fingerprint_is_that_of_the_rows(tmp_path: Path) -> None:
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
-def items(*keys: str) -> list[Item]:
+def items(*keys: str) -> list[SourceImage]:
     """The first shard's images, with the one that was left out among them."""
     labels = {"bad-0": 1} | {f"key-{i}": i % 3 for i in range(10)}
-    return [Item(key, b"", labels[key]) for key in keys]
+    return [SourceImage(key, b"", labels[key]) for key in keys]
 
 
 KEYS = ["key-0", "key-1", "bad-0", "key-2", "key-3", "key-4"]
@@ -247,7 +247,7 @@ KEYS = ["key-0", "key-1", "bad-0", "key-2", "key-3", "key-4"]
 
 def test_a_shard_is_compared_with_its_source(tmp_path: Path) -> None:
     shard = write(tmp_path) / FIRST
-    assert compare(shard, items(*KEYS), mirror=False) == 6
+    assert refuse_changed_source(shard, items(*KEYS), mirror=False) == 6
 
 
 @pytest.mark.parametrize(
@@ -256,13 +256,16 @@ def test_a_shard_is_compared_with_its_source(tmp_path: Path) -> None:
         (items(*KEYS[:-1]), "image `key-4` is gone"),
         (items(*KEYS, "key-5"), "image `key-5` of class 2 was not there"),
         (items("key-1", "key-0", *KEYS[2:]), "image `key-1` of class 1 was not there"),
-        ([Item("key-0", b"", 2), *items(*KEYS[1:])], "image `key-0` of class 2 was not there"),
+        (
+            [SourceImage("key-0", b"", 2), *items(*KEYS[1:])],
+            "image `key-0` of class 2 was not there",
+        ),
     ],
 )
-def test_a_changed_source_is_refused(found: list[Item], what: str, tmp_path: Path) -> None:
+def test_a_changed_source_is_refused(found: list[SourceImage], what: str, tmp_path: Path) -> None:
     shard = write(tmp_path) / FIRST
     with pytest.raises(DataError) as caught:
-        compare(shard, found, mirror=False)
+        refuse_changed_source(shard, found, mirror=False)
     assert str(caught.value) == f"the source has changed since `{shard}` was made: {what}"
 
 

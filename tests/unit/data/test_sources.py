@@ -1,9 +1,11 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scalegan.data.sources import digits, npz
+from scalegan.data.images import Decoded, Problem
+from scalegan.data.sources import Source, SourceImage, decode_each, digits, npz
 from scalegan.errors import DataError
 
 
@@ -24,20 +26,20 @@ LABELS = np.array([2, 0])
 
 def test_digits() -> None:
     source = digits()
-    items = list(source.items)
+    items = list(source)
     assert len(items) == 1797 and len({item.key for item in items}) == 1797
     assert source.class_names == [str(digit) for digit in range(10)]
     assert items[0].image.shape == (8, 8) and items[0].image.dtype == np.uint8
     assert items[0].label == 0 and items[1].label == 1
     assert max(item.image.max() for item in items) == 255
     assert items[0].image[0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 5, 13, 9, 1 of 16
-    again = list(digits().items)
+    again = list(digits())
     assert all((a.image == b.image).all() for a, b in zip(items, again, strict=True))
 
 
 def test_npz(file: Path) -> None:
     source = npz(archive(file, IMAGES, LABELS))
-    items = list(source.items)
+    items = list(source)
     assert [item.key for item in items] == ["00000000", "00000001"]
     assert [item.label for item in items] == [2, 0]
     assert all((item.image == image).all() for item, image in zip(items, IMAGES, strict=True))
@@ -46,20 +48,20 @@ def test_npz(file: Path) -> None:
 
 @pytest.mark.parametrize("images", [IMAGES[..., 0], IMAGES[..., :1]])
 def test_npz_of_gray_images(file: Path, images: np.ndarray) -> None:
-    items = list(npz(archive(file, images, LABELS)).items)
+    items = list(npz(archive(file, images, LABELS)))
     assert [item.image.shape for item in items] == [(4, 4), (4, 4)]
     assert (items[1].image == IMAGES[1, ..., 0]).all()
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int32, np.uint64])
 def test_npz_with_labels_of_any_integer_type(file: Path, kind: type) -> None:
-    items = list(npz(archive(file, IMAGES, LABELS.astype(kind))).items)
+    items = list(npz(archive(file, IMAGES, LABELS.astype(kind))))
     assert [(item.label, type(item.label)) for item in items] == [(2, int), (0, int)]
 
 
 def test_npz_of_one_image_and_class(file: Path) -> None:
     source = npz(archive(file, IMAGES[:1], np.array([0])))
-    assert len(list(source.items)) == 1 and source.class_names == ["0"]
+    assert len(list(source)) == 1 and source.class_names == ["0"]
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,40 @@ def test_npz_refuses_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no file `") as caught:
         npz(str(tmp_path / "none.npz"))
     assert caught.value.hint == "the source is npz:PATH"
+
+
+def test_each_iteration_reads_from_the_start_and_lists_problems_once() -> None:
+    problems = [Problem("z", "was lost before", "cannot be read")]
+
+    def read() -> Iterator[SourceImage]:
+        yield SourceImage("a", b"", 0)
+        source.problems.append(Problem("b", "cannot be read", "cannot be read"))
+        source.notes.append("one is lost")
+
+    source = Source(read, ["x"], problems=problems)
+    for _ in range(2):
+        assert [image.key for image in source] == ["a"]
+        assert [problem.key for problem in source.problems] == ["z", "b"]
+        assert source.notes == ["one is lost"]
+    next(iter(source))  # a reading that is given up
+    assert [problem.key for problem in source.problems] == ["z"]
+
+
+def test_decode_each_tells_images_from_problems() -> None:
+    wide = np.zeros((4, 6, 3), np.uint8)
+    images = [SourceImage("a", IMAGES[0], 0), SourceImage("b", b"", 1), SourceImage("c", wide, 2)]
+
+    def kinds(side: int, **options: bool) -> list[str]:
+        found = list(decode_each(images, side, **options))
+        assert [image for image, _ in found] == images
+        return ["" if isinstance(one, Decoded) else one.kind for _, one in found]
+
+    assert kinds(0) == ["", "cannot be decoded", "wrong size"]
+    assert kinds(0, must_be_square=False) == ["", "cannot be decoded", ""]
+    assert kinds(4) == ["", "cannot be decoded", ""]
+    assert kinds(5) == ["wrong size", "cannot be decoded", "wrong size"]
+    assert kinds(5, allow_upscaling=True) == ["", "cannot be decoded", ""]
+    decoded = next(decode_each(images))[1]
+    assert isinstance(decoded, Decoded)
+    assert np.array_equal(decoded.pixels(), IMAGES[0].transpose(2, 0, 1))
+    assert decoded.pixels(2).shape == (3, 2, 2)

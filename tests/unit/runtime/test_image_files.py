@@ -30,7 +30,7 @@ def test_write_npz_is_a_source(tmp_path: Path) -> None:
     with np.load(tmp_path / "images.npz") as archive:
         assert archive["arr_0"].shape == (5, 8, 8, 3) and archive["arr_0"].dtype == np.uint8
         assert archive["arr_1"].tolist() == LABELS and archive["arr_1"].dtype == np.int64
-    items = list(npz(str(tmp_path / "images.npz")).items)
+    items = list(npz(str(tmp_path / "images.npz")))
     assert (items[3].image == IMAGES[3].permute(1, 2, 0).numpy()).all()
 
 

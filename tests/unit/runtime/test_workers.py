@@ -57,7 +57,7 @@ def test_results_come_in_order_and_errors_where_results_would(count: int) -> Non
 def test_a_killed_worker_is_a_sentence() -> None:
     with (
         Workers(partial(Double, "die"), 2) as pool,
-        pytest.raises(DataError, match=r"^a worker process was ended from outside"),
+        pytest.raises(DataError, match=r"^a worker process ended early"),
     ):
         list(pool.map(iter(range(20))))
 

@@ -15,7 +15,6 @@ from scalegan.train.build import (
     build_networks,
     build_state,
     count_parameters,
-    to_device,
 )
 from tests.support import tiny
 
@@ -114,13 +113,6 @@ def test_unknown_sources_are_refused(name: str) -> None:
 
 def test_count_parameters() -> None:
     assert count_parameters(torch.nn.Linear(3, 2)) == 8
-
-
-def test_to_device_keeps_everything() -> None:
-    rows = tiny.rows(4, with_images=True)
-    moved = to_device(rows, tiny.CPU)
-    assert torch.equal(moved.images, rows.images) and torch.equal(moved.labels, rows.labels)
-    assert to_device(tiny.rows(4), tiny.CPU).images is None
 
 
 def test_networks_of_a_config_are_a_pair() -> None:
