@@ -19,6 +19,7 @@ from scalegan.convert.biggan import (
     rename,
     renamed,
 )
+from scalegan.layers.attention import PooledAttention
 from scalegan.layers.batch_norm import standing_statistics
 from scalegan.layers.spectral import Conv, Embedding, Linear, SpectralNorm
 from scalegan.losses.penalties import orthogonality
@@ -112,7 +113,7 @@ def standing(case: Case) -> Outputs:
 @torch.no_grad()
 def self_attention(case: Case) -> Outputs:
     normal = partial(SpectralNorm, eps=case.config["sn_eps"])
-    block = biggan.SelfAttention(normal, case.config["ctor"]["ch"])
+    block = PooledAttention(normal, case.config["ctor"]["ch"])
     load(block, case.weights).eval()
     return {"y": block(case.inputs["x"]), "attention": block.weights(case.inputs["x"])}
 

@@ -1,9 +1,14 @@
-"""Attention: of every token to every other with rotary positions, and additive in linear time."""
+"""Attention: of tokens with rotary positions, of tokens in linear time, and of maps to pooled maps.
+
+T tokens on a grid, S those and a class token before them, V positions of a pooled map.
+"""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from scalegan.layers.spectral import Conv, Normalizer
 
 # The machine epsilon of float32, pinned: PyTorch's default would follow the dtype under autocast.
 QK_EPSILON = 1.1920929e-07
@@ -77,6 +82,33 @@ class AdditiveAttention(nn.Module):
         """One query per head."""
         q = q.unflatten(-1, (self.num_heads, -1))
         return torch.einsum("nth,nthd->nhd", shares.to(q.dtype), q)
+
+
+class PooledAttention(nn.Module):
+    """Positions of a map attend to the 2x2-pooled ones; starts as the identity.
+
+    Source: SAGAN, arXiv 1805.08318 (v2), section 3, whose keys and values BigGAN pools.
+    """
+
+    def __init__(self, normal: Normalizer, width: int) -> None:
+        super().__init__()
+        self.query = Conv(normal, width, width // 8, 1, bias=False)
+        self.key = Conv(normal, width, width // 8, 1, bias=False)
+        self.value = Conv(normal, width, width // 2, 1, bias=False)
+        self.out = Conv(normal, width // 2, width, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    # SAGAN, section 3: y = gamma o + x, with o_j = v(sum_i beta_ji h(x_i))
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+        value = F.max_pool2d(self.value(x), 2).flatten(2)  # (N, C / 2, V)
+        attended = value @ self.weights(x).mT  # (N, C / 2, H * W)
+        return self.gamma * self.out(attended.unflatten(2, x.shape[2:])) + x
+
+    # SAGAN, section 3: beta_ji = softmax_i(f(x_i)^T g(x_j)), without 1/sqrt(width)
+    def weights(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N T V"]:
+        """Attention of every position to the pooled ones; it sums to one over these."""
+        key = F.max_pool2d(self.key(x), 2).flatten(2)  # (N, C / 8, V)
+        return (self.query(x).flatten(2).mT @ key).softmax(dim=-1)
 
 
 def rotate(

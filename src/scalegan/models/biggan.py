@@ -24,9 +24,11 @@ from scalegan.interfaces import (
     Levels,
     Samples,
 )
+from scalegan.layers.attention import PooledAttention
 from scalegan.layers.batch_norm import BatchNorm, PlainNorm, standing_statistics
 from scalegan.layers.spectral import Conv, Embedding, Linear, Normalizer, SpectralNorm, Table
-from scalegan.layers.transformer import float32_island, truncated_normal
+from scalegan.layers.transformer import float32_island
+from scalegan.layers.truncation import truncated_normal
 
 # Widths in units of `channels`, from 4x4 to the side of a sample; sides below 32 are ours.
 GENERATOR_WIDTHS = {
@@ -143,30 +145,8 @@ class ConditionalNorm(BatchNorm):
 Norm = Callable[[int], nn.Module]
 
 
-class SelfAttention(nn.Module):
-    """Every position looks at all 2x2-pooled positions; starts as the identity."""
-
-    def __init__(self, normal: Normalizer, width: int) -> None:
-        super().__init__()
-        self.query = Conv(normal, width, width // 8, 1, bias=False)
-        self.key = Conv(normal, width, width // 8, 1, bias=False)
-        self.value = Conv(normal, width, width // 2, 1, bias=False)
-        self.out = Conv(normal, width // 2, width, 1, bias=False)
-        self.gamma = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Samples) -> Samples:
-        value = F.max_pool2d(self.value(x), 2).flatten(2)  # (N, C / 2, T / 4)
-        found = value @ self.weights(x).mT  # (N, C / 2, T)
-        return self.gamma * self.out(found.unflatten(2, x.shape[2:])) + x
-
-    def weights(self, x: Samples) -> Float[Tensor, "N T V"]:
-        """Shares of the V = T / 4 pooled positions, which sum to one."""
-        key = F.max_pool2d(self.key(x), 2).flatten(2)  # (N, C / 8, T / 4)
-        return (self.query(x).flatten(2).mT @ key).softmax(dim=-1)  # no 1/sqrt(width)
-
-
 def _attention(normal: Normalizer, layer: Layer) -> nn.Module:
-    return SelfAttention(normal, layer.outputs) if layer.attends else nn.Identity()
+    return PooledAttention(normal, layer.outputs) if layer.attends else nn.Identity()
 
 
 class GeneratorBlock(nn.Module):

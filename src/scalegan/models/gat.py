@@ -92,6 +92,12 @@ class GATGenerator(Generator):
     def __init__(self, config: GATConfig, shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         _check(config, shape)
+        if config.depth % config.num_levels:
+            raise ConfigError(
+                f"`model.depth` {config.depth} is not a multiple of `model.num_levels` "
+                f"{config.num_levels}",
+                "every level needs the same number of blocks",
+            )
         width, grid = config.width, shape[1] // config.patch_size
         self.z_shape = (config.z_width,)
         self.num_levels = config.num_levels
@@ -324,12 +330,6 @@ def _check(config: GATConfig, shape: tuple[int, int, int]) -> None:
         raise ConfigError(
             f"samples of {height}x{width} do not fit `model.patch_size` {config.patch_size}",
             "samples must be square, their side a multiple of the patch size",
-        )
-    if config.num_levels < 1 or config.depth < 1 or config.depth % config.num_levels:
-        raise ConfigError(
-            f"`model.depth` {config.depth} is not a multiple of `model.num_levels` "
-            f"{config.num_levels}",
-            "every level needs the same number of blocks",
         )
     if config.num_heads < 1 or config.width % (4 * config.num_heads) or config.width < 4:
         raise ConfigError(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scalegan.convert import gansformer as reference
 from scalegan.errors import CheckpointError, ConfigError
-from scalegan.layers.transformer import direction_table
+from scalegan.layers.bipartite import direction_table
 from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
 
 ROW = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
