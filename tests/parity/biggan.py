@@ -189,10 +189,16 @@ def orthogonal(case: Case) -> Outputs:
     plain = {key: weights.pop(key) for key in under(case.outputs, "grad_default.")}
     matrices = [w for key, w in weights.items() if w.ndim > 1 and key not in skipped]
     (strength * orthogonality(matrices)).backward()
-    (strength * orthogonality(plain.values(), with_diagonal=True)).backward()
+    (strength * sum(map(classic_orthogonality, plain.values()))).backward()
     none = torch.zeros_like
     ours = {f"grad.{k}": none(w) if w.grad is None else w.grad for k, w in weights.items()}
     return ours | {f"grad_default.{key}": weight.grad for key, weight in plain.items()}
+
+
+def classic_orthogonality(weight: Tensor) -> Tensor:
+    """The same with the diagonal, which asks for rows of length one."""
+    products = weight.flatten(1) @ weight.flatten(1).mT
+    return (products - torch.eye(len(products))).square().sum() / 2
 
 
 def losses(case: Case) -> Outputs:

@@ -28,13 +28,13 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "N S D"], rotary: Float[Tensor, "T R 2"], first_only: bool = False
     ) -> Float[Tensor, "N Q D"]:
-        """Attend.
+        """softmax(q k^T / sqrt(d)) v (arXiv 1706.03762, eq. 1), by head.
 
         Args:
             x: tokens; the last T of them lie on the grid, those before (a class token) do not.
             rotary: angles of the grid.
             first_only: return the first token alone, which must not lie on the grid. It still
-                looks at all others; the work for their queries is left out.
+                attends to all others; the work for their queries is left out.
         """
         width = x.shape[-1]
         if first_only:
@@ -54,9 +54,10 @@ class SelfAttention(nn.Module):
 
 
 class AdditiveAttention(nn.Module):
-    """Every token meets one query per head that all tokens make together: linear in their number.
+    """Additive attention: one global query per head, of all tokens; linear in their number.
 
-    Source: LadaGAN (arXiv 2401.09596), after Fastformer (arXiv 2108.09084), which also pools keys.
+    Source: LadaGAN (arXiv 2401.09596, v4), section on linear additive attention, after Fastformer
+    (arXiv 2108.09084), which also pools keys.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -66,22 +67,23 @@ class AdditiveAttention(nn.Module):
         self.score = nn.Linear(width, num_heads)  # reads all heads' channels for each head
         self.out = nn.Linear(width, width)
 
+    # a = softmax_i(w^T q_i / sqrt(d)), g = sum_i a_i q_i, u_i = g * k_i * v_i
     def forward(self, x: Float[Tensor, "N T D"]) -> Float[Tensor, "N T D"]:
         q, k, v = self.into(x).chunk(3, dim=-1)
         query = self.pool(q, self.weigh(q)).flatten(1)[:, None]  # (N, 1, D)
         return self.out(query * k * v)
 
     def weigh(self, q: Float[Tensor, "N T D"]) -> Float[Tensor, "N T heads"]:
-        """The share of every token in its head's query; they add up to one over the tokens."""
+        """The weight of every token in its head's query; they add up to one over the tokens."""
         head_width = q.shape[-1] // self.num_heads
         return (self.score(q) * head_width**-0.5).softmax(dim=1)
 
     def pool(
-        self, q: Float[Tensor, "N T D"], shares: Float[Tensor, "N T heads"]
+        self, q: Float[Tensor, "N T D"], weights: Float[Tensor, "N T heads"]
     ) -> Float[Tensor, "N heads head"]:
         """One query per head."""
         q = q.unflatten(-1, (self.num_heads, -1))
-        return torch.einsum("nth,nthd->nhd", shares.to(q.dtype), q)
+        return torch.einsum("nth,nthd->nhd", weights.to(q.dtype), q)
 
 
 class PooledAttention(nn.Module):

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scalegan.interfaces import Labels
-from scalegan.layers.bipartite import Attention, BipartiteAttention
+from scalegan.layers.bipartite import BipartiteAttention
 from scalegan.layers.stylegan import ScaledLinear, leaky
 from scalegan.layers.transformer import normalize_second_moment
 
 Styles = Float[Tensor, "N R Y D"]
-Keep = Sequence[Attention | None]
+Keep = Sequence[Float[Tensor, "N A _ _"] | None]
 """Dropout of each layer's attention."""
 
 

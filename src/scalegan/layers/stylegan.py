@@ -44,6 +44,7 @@ def leaky(x: Float[Tensor, "..."], gain: float = math.sqrt(2)) -> Float[Tensor, 
     return F.leaky_relu(x, 0.2) * gain
 
 
+# w'_ijk = s_i w_ijk, w''_ijk = w'_ijk / sqrt(sum_ik w'_ijk^2 + 1e-8) (StyleGAN2, eqs. 1 and 3)
 def modulated_convolve(
     x: Float[Tensor, "N C H W"],
     weight: Float[Tensor, "B C k k"],
