@@ -264,8 +264,6 @@ def test_eval_draws_nothing() -> None:
     [
         ({}, (1, 8, 12), 3, "samples of 8x12 do not fit `model.patch_size` 4"),
         ({"patch_size": 3}, (1, 8, 8), 3, "samples of 8x8 do not fit `model.patch_size` 3"),
-        ({"depth": 6}, (1, 8, 8), 3,
-         "`model.depth` 6 is not a multiple of `model.num_levels` 4"),
         ({"width": 20}, (1, 8, 8), 3,
          "`model.width` 20 is not a multiple of four times `model.num_heads` 2"),
         ({"num_heads": 0}, (1, 8, 8), 3,
@@ -285,3 +283,11 @@ def test_sizes_that_do_not_fit_are_refused(
         kind(model, shape, num_classes)
     assert str(caught.value) == message
     assert caught.value.hint
+
+
+def test_only_the_generator_needs_as_many_blocks_for_every_level() -> None:
+    model = GATConfig(**{**vars(MODEL), "depth": 6})
+    with pytest.raises(ConfigError) as caught:
+        GATGenerator(model, (1, 8, 8), 3)
+    assert str(caught.value) == "`model.depth` 6 is not a multiple of `model.num_levels` 4"
+    assert len(GATDiscriminator(model, (1, 8, 8), 3).blocks) == 6
