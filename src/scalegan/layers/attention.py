@@ -56,7 +56,7 @@ class SelfAttention(nn.Module):
 class AdditiveAttention(nn.Module):
     """Additive attention: one global query per head, of all tokens; linear in their number.
 
-    Source: LadaGAN (arXiv 2401.09596, v4), section on linear additive attention, after Fastformer
+    Source: LadaGAN (arXiv 2401.09596), section on linear additive attention, after Fastformer
     (arXiv 2108.09084), which also pools keys.
     """
 

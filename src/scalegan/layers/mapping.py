@@ -1,6 +1,6 @@
 """From noise to latents: StyleGAN's mapping network, and the running mean that truncation needs.
 
-Source: StyleGAN2 (arXiv 1912.04958, v2); GANsformer (arXiv 2103.01209, v4) adds skips and local
+Source: StyleGAN2 (arXiv 1912.04958, v2); GANsformer (arXiv 2103.01209) adds skips and local
 components, which may attend to each other. k components, R = k + 1 latents (the last is global) of
 width D, Y layers that read a style of their own, Z channels of the noise.
 """
@@ -189,6 +189,6 @@ class Mapping(nn.Module):
         self.updates += 1
 
     def truncate(self, w: Styles, psi: float) -> Styles:
-        # Deviation: the mean starts at zero; dividing by what it has seen mends it.
+        # docs/deviations.md, `latent-mean`: it starts at zero; divide by what it has seen.
         mean = self.mean / (1 - self.decay**self.updates).clamp(min=1e-8)
         return torch.where(self.updates > 0, torch.lerp(mean.expand_as(w), w, psi), w)

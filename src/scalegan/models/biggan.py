@@ -108,7 +108,16 @@ def _extra(config: BigGANConfig) -> int:
 def _check(
     config: BigGANConfig, shape: tuple[int, int, int], layers: list[Layer], missed: set[int]
 ) -> None:
-    """Raise ConfigError where the blocks do not fit the config."""
+    """Raise ConfigError where the blocks do not fit the config, or a setting has no effect."""
+    unused = ""
+    if not config.is_deep and config.blocks_per_stage != 2:
+        unused = "`model.blocks_per_stage` is set but only BigGAN-deep has several"
+    elif config.is_deep and not config.is_wide:
+        unused = "`model.is_wide` is off but the blocks of BigGAN-deep are bottlenecks"
+    elif not config.has_spectral_norm and config.power_iterations * config.num_singular_values > 1:
+        unused = "power iterations are set but `model.has_spectral_norm` is off"
+    if unused:
+        raise ConfigError(unused, "leave it out")
     if not layers:
         raise ConfigError(
             f"BigGAN makes no samples of {shape[1]}x{shape[2]}",
@@ -316,7 +325,7 @@ class BigGANGenerator(Generator):
         return first, [torch.cat([classes, chunk], dim=1) for chunk in chunks]
 
     def orthogonal_weights(self) -> list[Tensor]:
-        """All matrices but the shared class embedding (section 3.1)."""
+        """All matrices but the shared class embedding (arXiv 1809.11096, section 3.1)."""
         return [p for n, p in self.named_parameters() if p.ndim > 1 and n != "shared.weight"]
 
     def truncate_noise(self, z: Float[Tensor, "N Z"], threshold: float) -> Float[Tensor, "N Z"]:
@@ -344,7 +353,7 @@ class BigGANGenerator(Generator):
 
 
 class BigGANDiscriminator(Discriminator):
-    """One verdict: an affine map of the summed features, plus their product with the class.
+    """One logit: an affine map of the summed features, plus their product with the class vector.
 
     Args:
         config: sizes.
@@ -385,6 +394,7 @@ class BigGANDiscriminator(Discriminator):
         self.classes = Embedding(normal, num_classes, width) if num_classes else None
         self.apply(partial(_initialize, config.start))
 
+    # D(x, y) = v_y . phi(x) + psi(phi(x)), psi affine (projection, arXiv 1802.05637, section 3)
     def forward(
         self, samples: Levels, labels: Labels, with_features: bool = False
     ) -> DiscriminatorOutput:

@@ -1,8 +1,9 @@
 """GANsformer: a StyleGAN2 whose image regions attend to latent components of their own.
 
-Source: "Generative Adversarial Transformers", arXiv 2103.01209, and its authors' PyTorch code;
-StyleGAN2, arXiv 1912.04958. k components, R = k + 1 latent vectors (the last is global) of width D,
-Y layers that read a style of their own, A heads, T positions of a map, P channels of a position.
+Source: "Generative Adversarial Transformers", arXiv 2103.01209 (ICML 2021), and its authors' PyTorch
+code; StyleGAN2, arXiv 1912.04958 (v2). k components, R = k + 1 latent vectors (the last is global)
+of width D, Y layers that read a style of their own, A heads, T positions of a map, P channels of a
+position.
 """
 
 import math
@@ -416,6 +417,11 @@ def check(
 
 def _check_attention(config: GANsformerConfig, shape: tuple[int, int, int]) -> None:
     latent, heads = config.latent_width, config.num_heads
+    has_gates = config.component_gate or config.pixel_gate
+    if (has_gates and not config.num_components) or (
+        config.mapping_heads > 1 and not (config.num_components and config.component_attention)
+    ):
+        raise ConfigError("gates and `model.mapping_heads` have no effect without attention")
     if latent % (2 * config.grid_directions):
         raise ConfigError(
             f"`model.latent_width` {latent} is not a multiple of twice `model.grid_directions` "

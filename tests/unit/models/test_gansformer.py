@@ -251,7 +251,7 @@ DEAD = {  # parameters of the reference that have no effect and that we leave ou
 def test_published_sizes_of_generators(
     config: GANsformerConfig, side: int, parameters: int, gmac: float
 ) -> None:
-    """GANsformer spec, section 9; their operations include what has no effect."""
+    """Measured on the authors' code, whose operations include what has no effect."""
     with torch.device("meta"):
         generator = GANsformerGenerator(config, (3, side, side), 0)
         inputs = torch.empty(1, *generator.z_shape), torch.zeros(1, dtype=torch.int64)
