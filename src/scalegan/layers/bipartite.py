@@ -1,8 +1,7 @@
 """Bipartite attention: the positions of a map attend to a few latents, which modulate them.
 
-Source: GANsformer, "Generative Adversarial Transformers", arXiv 2103.01209 (ICML 2021), section 3.1, and
-its authors' PyTorch code. k latents of width D, A heads, T positions of a map, P channels of a
-position, h channels of a head.
+Source: GANsformer, arXiv 2103.01209 (ICML 2021), section 3.1, and its authors' PyTorch code.
+k latents of width D, A heads, T positions of a map, P channels of a position, h channels of a head.
 """
 
 import math

@@ -1,9 +1,9 @@
 """GANsformer: a StyleGAN2 whose image regions attend to latent components of their own.
 
-Source: "Generative Adversarial Transformers", arXiv 2103.01209 (ICML 2021), and its authors' PyTorch
-code; StyleGAN2, arXiv 1912.04958 (v2). k components, R = k + 1 latent vectors (the last is global)
-of width D, Y layers that read a style of their own, A heads, T positions of a map, P channels of a
-position.
+Source: "Generative Adversarial Transformers", arXiv 2103.01209 (ICML 2021), and its authors'
+PyTorch code; StyleGAN2, arXiv 1912.04958 (v2). k components, R = k + 1 latent vectors (the last is
+global) of width D, Y layers that read a style of their own, A heads, T positions of a map,
+P channels of a position.
 """
 
 import math
