@@ -1,4 +1,4 @@
-"""The training step as the spec states it, with nothing done for speed; kept for comparison alone.
+"""The training step from the papers' formulas, with nothing done for speed; for comparison alone.
 
 `PLAIN` names what the package does for speed and, for each, the plain way from the formulas: the
 same draws in the same order, equal losses and gradients to float tolerance

@@ -110,12 +110,10 @@ class Mapping(nn.Module):
     as it started (docs/deviations.md, `unstyled`).
 
     Args:
-        z_width, width: channels of a noise vector, and of a latent.
-        num_components, num_classes: 0 = none.
-        depth, is_residual: see `MappingNetwork`.
-        is_styled: whether anything reads the global latent.
-        components_attend: whether components attend to each other; num_heads, has_positions and
-            dropout are of that attention.
+        labels: an affine map of one-hot classes to the width of the noise; None without classes.
+        for_global: of the last noise vector, beside it the label's.
+        for_components: of all others; None where there are none.
+        width: channels of a latent.
         decay: of the running mean.
     """
 
@@ -124,38 +122,15 @@ class Mapping(nn.Module):
 
     def __init__(
         self,
-        z_width: int,
+        labels: ScaledLinear | None,
+        for_global: MappingNetwork,
+        for_components: MappingNetwork | None,
         width: int,
-        num_components: int,
-        num_classes: int,
-        *,
-        depth: int,
-        is_residual: bool,
-        is_styled: bool = True,
-        components_attend: bool = False,
-        num_heads: int = 1,
-        has_positions: bool = True,
-        dropout: float = 0.0,
-        decay: float = 0.995,
+        decay: float,
     ) -> None:
         super().__init__()
+        self.labels, self.for_global, self.for_components = labels, for_global, for_components
         self.decay = decay
-        self.labels = ScaledLinear(num_classes, z_width) if num_classes else None
-        into = z_width * (2 if num_classes else 1)
-        self.for_global = MappingNetwork(into, width, depth, is_residual)
-        self.for_global.requires_grad_(is_styled)
-        self.for_components = None
-        if num_components:
-            self.for_components = MappingNetwork(
-                z_width,
-                width,
-                depth,
-                is_residual,
-                num_latents=num_components if components_attend else 0,
-                num_heads=num_heads,
-                has_positions=has_positions,
-                dropout=dropout,
-            )
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("updates", torch.zeros(()))
 

@@ -21,9 +21,9 @@ class Pair(NamedTuple):
     discriminator: Loss
     """Of (real_logits, fake_logits)."""
     generator: Loss
-    """Of (real_logits, fake_logits), or of fake_logits where it does not look at real samples."""
+    """Of (real_logits, fake_logits), or of fake_logits where it takes no real ones."""
     is_paired: bool
-    """Whether the generator's loss looks at real samples."""
+    """Whether the generator's loss takes real logits, too."""
 
 
 # E softplus(D(fake) - D(real)): relativistic pairs (arXiv 1807.00734; 2501.05441, section 2)

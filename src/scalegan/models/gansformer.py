@@ -23,7 +23,7 @@ from scalegan.layers.bipartite import (
     BipartiteAttention,
     direction_table,
 )
-from scalegan.layers.mapping import Keep, Mapping, Styles
+from scalegan.layers.mapping import Keep, Mapping, MappingNetwork, Styles
 from scalegan.layers.resample import downsample, upsample
 from scalegan.layers.stylegan import (
     HalvingBlock,
@@ -37,20 +37,22 @@ from scalegan.layers.transformer import float32_island
 
 
 def make_mapping(config: GANsformerConfig, num_classes: int) -> Mapping:
-    return Mapping(
-        config.z_width or config.latent_width,
-        config.latent_width,
-        config.num_components,
-        num_classes,
-        depth=config.mapping_depth,
-        is_residual=config.mapping == "residual",
-        is_styled=config.is_styled,
-        components_attend=config.component_attention,
-        num_heads=config.mapping_heads,
-        has_positions=config.component_positions,
-        dropout=config.attention_dropout,
-        decay=config.style_decay,
-    )
+    inputs, k = config.z_width or config.latent_width, config.num_components
+    sizes = config.latent_width, config.mapping_depth, config.mapping == "residual"
+    labels = ScaledLinear(num_classes, inputs) if num_classes else None
+    for_global = MappingNetwork(inputs * (2 if num_classes else 1), *sizes)
+    for_global.requires_grad_(config.is_styled)
+    for_components = None
+    if k:
+        for_components = MappingNetwork(
+            inputs,
+            *sizes,
+            num_latents=k if config.component_attention else 0,
+            num_heads=config.mapping_heads,
+            has_positions=config.component_positions,
+            dropout=config.attention_dropout,
+        )
+    return Mapping(labels, for_global, for_components, config.latent_width, config.style_decay)
 
 
 class SynthesisLayer(nn.Module):
@@ -255,7 +257,7 @@ class GANsformerGenerator(Generator):
         return self._paint(w, noise, keep)[0]
 
     def attention_maps(self, w: Styles) -> Float[Tensor, "N k B A H W"]:
-        """How much each position attends to each component, by layer and head, at full side.
+        """Attention of every position to every component, by layer and head, at full side.
 
         Raises:
             ConfigError: if the network has no attention.
@@ -263,12 +265,13 @@ class GANsformerGenerator(Generator):
         levels, maps = self._paint(w, self.constant_noise(), [None] * len(self.layers()))
         if not maps:
             raise ConfigError("the generator has no attention", "set `model.num_components`")
-        side, found = levels.shape[-1], []
+        at_full_side = []
         for attention in maps:  # (N, A, T, k)
             own = math.isqrt(attention.shape[2])
             small = attention.permute(0, 3, 1, 2).unflatten(-1, (own, own))  # (N, k, A, h, w)
-            found.append(torch.kron(small.contiguous(), small.new_ones(side // own, side // own)))
-        return torch.stack(found, dim=2)
+            times = levels.shape[-1] // own
+            at_full_side.append(small.repeat_interleave(times, -1).repeat_interleave(times, -2))
+        return torch.stack(at_full_side, dim=2)
 
     def _paint(self, w: Styles, noise: Sequence[Tensor], keep: Keep) -> tuple[Levels, list[Tensor]]:
         x: Tensor = self.constant.expand(len(w), -1, -1, -1)
@@ -293,16 +296,11 @@ class GANsformerGenerator(Generator):
 
     def draw_dropout(self, count: int) -> Keep:
         """Dropout of the attention of every layer; None where there is nothing to drop."""
-        attentions = [layer.attention for layer in self.layers()]
-        return [None if layer is None else layer.draw_dropout(count) for layer in attentions]
+        return [s.attention.draw_dropout(count) if s.attention else None for s in self.layers()]
 
     def layers(self) -> list[SynthesisLayer]:
-        return [
-            layer
-            for block in self.synthesis_blocks()
-            for layer in block.layers
-            if isinstance(layer, SynthesisLayer)
-        ]
+        layers = [layer for block in self.synthesis_blocks() for layer in block.layers]
+        return [layer for layer in layers if isinstance(layer, SynthesisLayer)]
 
     def synthesis_blocks(self) -> list[SynthesisBlock]:
         return [block for block in self.blocks if isinstance(block, SynthesisBlock)]

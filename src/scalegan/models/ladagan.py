@@ -122,12 +122,12 @@ class LadaGANGenerator(Generator):
 
     def token_weights(self, w: Float[Tensor, "N S"]) -> list[Float[Tensor, "N A G G"]]:
         """The weight of every token in the query of its head, stage by stage."""
-        found = []
+        weights = []
         for block, x in zip(self.blocks, self._run(w)[1], strict=True):
             assert isinstance(block, GeneratorBlock)
             q = block.attention.into(block.norm_a(x, w)).chunk(3, dim=-1)[0]
-            found.append(to_map(block.attention.weigh(q)))
-        return found
+            weights.append(to_map(block.attention.weigh(q)))
+        return weights
 
     def _run(
         self, w: Float[Tensor, "N S"]
