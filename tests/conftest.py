@@ -11,11 +11,16 @@ from tests.support.fork_server import close_fork_server
 torch.set_num_threads(1)
 
 PARITY = Path(__file__).parents[2] / "shared" / "parity"
+SMALL_PARITY = Path(__file__).parent / "parity" / "cases_small"
+"""A case or two of every system, which every clone has."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--parity-dir", type=Path, default=PARITY, help="reference vectors, SYSTEM/NAME.safetensors"
+        "--parity-dir",
+        type=Path,
+        default=PARITY if PARITY.is_dir() else SMALL_PARITY,
+        help="reference vectors, SYSTEM/NAME.safetensors",
     )
 
 

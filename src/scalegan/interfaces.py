@@ -1,4 +1,6 @@
-"""What passes from part to part, with shapes. The first file to read.
+"""Types that all parts share, with shapes: batches, networks, and what some networks can do.
+
+The first file to read.
 
 Axis letters, the same in the whole package: N batch, L levels (coarse to fine), C H W channels,
 height and width of a sample, K logits per sample, T tokens, S class token and tokens, D model
@@ -18,9 +20,9 @@ from torch import Tensor, nn
 Images = UInt8[Tensor, "N 3 P P"]
 Labels = Int64[Tensor, " N"]
 Levels = Float[Tensor, "N L C H W"]
-"""What generators return and discriminators classifier; the last level is the sample."""
+"""What generators return and discriminators see; the last level is the sample."""
 LevelsOrOne = Float[Tensor, "N M C H W"]
-"""Levels before they are shown: M is L, or 1 for a real sample that stands for all levels."""
+"""Levels before augmentation and noise: M is L, or 1 for a real sample that stands for all."""
 Samples = Float[Tensor, "N C H W"]
 Stored = UInt8[Tensor, "N ..."] | Float[Tensor, "N ..."]
 """An image as the data set holds it; only its autoencoder knows the layout."""
@@ -31,7 +33,7 @@ Teacher = Callable[[Float[Tensor, "N 3 Q Q"]], Float[Tensor, "N S E"]]
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's micro-batch. `images` is there only where a teacher looks at them."""
+    """One rank's micro-batch of a data set; `images` only where a teacher needs them."""
 
     stored: Stored
     labels: Labels
@@ -39,31 +41,31 @@ class Batch:
 
 
 Share = Sequence[Batch]
-"""What one rank sees per update, cut into micro-batches."""
+"""The data of one update on one rank, cut into micro-batches."""
 
 
 class DiscriminatorOutput(NamedTuple):
-    """The verdicts and, if they were asked for, features of the class token and of the patches."""
+    """Logits and, where requested, features of the class token and of the patches."""
 
     logits: Float[Tensor, "N K"]
     features: Float[Tensor, "N S E"] | None
 
 
 class Terms(NamedTuple):
-    """One turn's result: the loss is the mean over samples of the sum of `losses`."""
+    """Loss terms of one network's update: the loss is the batch mean of the sum of `losses`."""
 
     losses: dict[str, Float[Tensor, " N"]]
     watched: dict[str, Float[Tensor, " N"]]
-    """Values worth a curve that no gradient flows through."""
+    """Values to log, detached."""
 
 
 class Generator(nn.Module, ABC):
-    """Noise and labels in, levels out, in two halves: a mapping to styles, and the synthesis."""
+    """A generator in two halves: from noise and labels to styles, and from styles to levels."""
 
     z_shape: tuple[int, ...]
     """Shape of one sample's noise."""
     num_levels: int
-    """Levels that `synthesize` makes."""
+    """Number of levels that `synthesize` returns."""
     num_classes: int
     """0 for an unconditional network."""
     blocks: nn.ModuleList
@@ -82,7 +84,7 @@ class Generator(nn.Module, ABC):
 
 
 class Discriminator(nn.Module, ABC):
-    """Levels and labels in, logits out."""
+    """A discriminator: logits from levels and labels."""
 
     blocks: nn.ModuleList
     """The repeated part, which is compiled, recomputed or sharded from outside."""
@@ -92,12 +94,12 @@ class Discriminator(nn.Module, ABC):
     def forward(
         self, samples: Levels, labels: Labels, with_features: bool = False
     ) -> DiscriminatorOutput:
-        """Logits and, if they are asked for, features of the class token and the patches."""
+        """Logits and, with `with_features`, features of the class token and the patches."""
 
 
 @runtime_checkable
 class Autoencoder(Protocol):
-    """Between images and samples, through what is stored."""
+    """A frozen autoencoder: images to what is stored, that to samples, and samples to images."""
 
     shape: tuple[int, int, int]
     """(C, H, W) of a sample."""
@@ -109,41 +111,41 @@ class Autoencoder(Protocol):
     def decode(self, samples: Samples) -> Images: ...
 
     def identity(self) -> dict[str, Any]:
-        """All that decides what it makes, as JSON: kind, digest of weights, scale, factor, ..."""
+        """All that its outputs depend on, as JSON: kind, digest of weights, scale, factor, ..."""
         ...
 
 
 class Features(NamedTuple):
-    """What a feature network says of images, float32."""
+    """Outputs of a feature network for images, float32."""
 
     pooled: Float[Tensor, "N E"]
     spatial: Float[Tensor, "N F"] | None = None
-    """Features that keep their places, flattened."""
+    """Spatial features, flattened."""
     logits: Float[Tensor, "N K"] | None = None
 
 
 @runtime_checkable
 class FeatureNetwork(Protocol):
-    """Images in, features out: frozen, float32 whatever the surroundings, resizes by itself."""
+    """A frozen network from images to features, in float32 under autocast too; it resizes them."""
 
     def __call__(self, images: Images) -> Features: ...
 
     def identity(self) -> dict[str, Any]:
-        """All that decides the features, as JSON: kind, digest of weights, layer, resize filter,
+        """All that its features depend on, as JSON: kind, digest of weights, layer, resize filter,
         precision."""
         ...
 
 
 @runtime_checkable
 class TracksStyle(Protocol):
-    """Keeps running means of the style, fed in the generator's turn with those of all ranks."""
+    """Keeps running means of styles, which the trainer updates with the styles of all ranks."""
 
     def track(self, w: Float[Tensor, "N *S"], labels: Labels) -> None: ...
 
 
 @runtime_checkable
 class TruncatesStyle(Protocol):
-    """Pulls styles towards a mean: psi = 1 changes nothing, psi = 0 is the mean."""
+    """Truncates styles towards their mean: psi = 1 changes nothing, psi = 0 is the mean."""
 
     def truncate(
         self, w: Float[Tensor, "N *S"], labels: Labels, psi: float
@@ -152,10 +154,10 @@ class TruncatesStyle(Protocol):
 
 @runtime_checkable
 class MixesStyles(Protocol):
-    """Joins two styles: the first `cut` layers follow w, the others `other`."""
+    """Mixes two styles: the first `cut` layers take w, the others `other`."""
 
     num_styles: int
-    """Layers that a style is for."""
+    """Number of layers that take a style."""
 
     def mix(
         self, w: Float[Tensor, "N *S"], other: Float[Tensor, "N *S"], cut: int
@@ -164,32 +166,32 @@ class MixesStyles(Protocol):
 
 @runtime_checkable
 class MapsAttention(Protocol):
-    """Shows where its components act: k of them, B layers, A heads."""
+    """Returns attention maps of its components: k of them, B layers, A heads."""
 
     def attention_maps(self, w: Float[Tensor, "N *S"]) -> Float[Tensor, "N k B A H W"]:
-        """How much each position attends to each component."""
+        """Attention of every position to every component."""
         ...
 
 
 @runtime_checkable
 class WeighsTokens(Protocol):
-    """Shows which tokens make the query of each head: a map of side G for each of its layers."""
+    """Returns the weights of tokens in global queries: a map of side G for every layer."""
 
     def token_weights(self, w: Float[Tensor, "N *S"]) -> list[Float[Tensor, "N A G G"]]:
-        """Shares that add up to one over the positions."""
+        """Weights that add up to one over the positions, by head."""
         ...
 
 
 @runtime_checkable
 class WantsOrthogonalWeights(Protocol):
-    """Says which of its weights the orthogonal regularization is for."""
+    """Names the weights that orthogonal regularization applies to."""
 
     def orthogonal_weights(self) -> list[Tensor]: ...
 
 
 @runtime_checkable
 class GuidesStyle(Protocol):
-    """Pushes styles away from the mean over all classes: scale = 1 changes nothing."""
+    """Guides styles away from the mean over all classes: scale = 1 changes nothing."""
 
     def guide(
         self,
@@ -201,7 +203,7 @@ class GuidesStyle(Protocol):
 
 @runtime_checkable
 class TruncatesNoise(Protocol):
-    """Turns normal noise into noise from the truncated normal: each row from that row alone."""
+    """Truncates normal noise to the truncated normal distribution, each row by itself."""
 
     def truncate_noise(
         self, z: Float[Tensor, "N *Z"], threshold: float
@@ -210,6 +212,6 @@ class TruncatesNoise(Protocol):
 
 @runtime_checkable
 class Calibrates(Protocol):
-    """Sets batch statistics by the noise that will be sampled; once per snapshot and threshold."""
+    """Re-estimates batch statistics on noise as it will be sampled, once per threshold."""
 
     def calibrate(self, z: Float[Tensor, "N *Z"], labels: Labels, batch_size: int = 64) -> None: ...

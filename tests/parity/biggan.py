@@ -19,6 +19,7 @@ from scalegan.convert.biggan import (
     rename,
     renamed,
 )
+from scalegan.layers.attention import PooledAttention
 from scalegan.layers.batch_norm import standing_statistics
 from scalegan.layers.spectral import Conv, Embedding, Linear, SpectralNorm
 from scalegan.losses.penalties import orthogonality
@@ -112,7 +113,7 @@ def standing(case: Case) -> Outputs:
 @torch.no_grad()
 def self_attention(case: Case) -> Outputs:
     normal = partial(SpectralNorm, eps=case.config["sn_eps"])
-    block = biggan.SelfAttention(normal, case.config["ctor"]["ch"])
+    block = PooledAttention(normal, case.config["ctor"]["ch"])
     load(block, case.weights).eval()
     return {"y": block(case.inputs["x"]), "attention": block.weights(case.inputs["x"])}
 
@@ -188,10 +189,16 @@ def orthogonal(case: Case) -> Outputs:
     plain = {key: weights.pop(key) for key in under(case.outputs, "grad_default.")}
     matrices = [w for key, w in weights.items() if w.ndim > 1 and key not in skipped]
     (strength * orthogonality(matrices)).backward()
-    (strength * orthogonality(plain.values(), with_diagonal=True)).backward()
+    (strength * sum(map(classic_orthogonality, plain.values()))).backward()
     none = torch.zeros_like
     ours = {f"grad.{k}": none(w) if w.grad is None else w.grad for k, w in weights.items()}
     return ours | {f"grad_default.{key}": weight.grad for key, weight in plain.items()}
+
+
+def classic_orthogonality(weight: Tensor) -> Tensor:
+    """The same with the diagonal, which asks for rows of length one."""
+    products = weight.flatten(1) @ weight.flatten(1).mT
+    return (products - torch.eye(len(products))).square().sum() / 2
 
 
 def losses(case: Case) -> Outputs:

@@ -52,6 +52,6 @@ def coarse_to_fine(inputs: Outputs, name: str) -> Tensor:
     return torch.stack([draws[str(k)] for k in reversed(range(len(draws)))], dim=1)
 
 
-def dice_of(inputs: Outputs, prefix: str, side: int) -> augment.Dice:
+def draws_of(inputs: Outputs, prefix: str, side: int) -> augment.Draws:
     draws = {name: draw.flatten() for name, draw in under(inputs, prefix).items()}
-    return augment.Dice(side, **draws)
+    return augment.Draws(side, **draws)

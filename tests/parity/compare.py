@@ -18,7 +18,7 @@ Outputs = dict[str, Tensor]
 
 # Names that are not compared, and why.
 SKIPPED = {
-    "disc.grad.final_layer.1.bias": "its true gradient is zero (quirk T14): rounding noise",
+    "disc.grad.final_layer.1.bias": "its true gradient is zero : rounding noise",
     "*.discriminator.final_layer.1.bias": "the same noise, after Adam has scaled it to full steps",
 }
 

@@ -9,12 +9,18 @@ from torch import Tensor
 
 from scalegan.config.models import GANsformerConfig
 from scalegan.convert import gansformer as reference
-from scalegan.layers import stylegan as resample
-from scalegan.layers.bipartite import BipartiteAttention
-from scalegan.layers.transformer import direction_table
+from scalegan.layers import resample
+from scalegan.layers.bipartite import Attention, BipartiteAttention, direction_table
+from scalegan.layers.mapping import Mapping
+from scalegan.layers.stylegan import modulated_convolve
 from scalegan.losses.adversarial import logistic_discriminator, logistic_generator
 from scalegan.losses.penalties import exact
-from scalegan.models.gansformer import GANsformerGenerator, Mapping, SynthesisBlock, SynthesisLayer
+from scalegan.models.gansformer import (
+    GANsformerGenerator,
+    SynthesisBlock,
+    SynthesisLayer,
+    make_mapping,
+)
 
 from .cases import Case, under
 from .compare import Outputs
@@ -28,20 +34,43 @@ def handler(case: Case) -> Callable[[Case], Outputs]:
     return HANDLERS[max(fitting, key=len)]
 
 
+class Masked(BipartiteAttention):
+    """The reference also takes a mask of latents; no network of ours does."""
+
+    mask: Tensor | None = None
+
+    def scores(self, seekers: Tensor, sought: Tensor) -> Attention:
+        scores = super().scores(seekers, sought)
+        return scores if self.mask is None else scores - 10000 * (1 - self.mask)[:, None, None]
+
+
 def attention_layer(
     ctor: dict[str, Any], weights: Outputs, num_pixels: int, has_positions: bool, is_first: bool
-) -> BipartiteAttention:
+) -> Masked:
     config = reference.config_of(ctor)
 
-    def build() -> BipartiteAttention:
-        return BipartiteAttention(
-            config, ctor["dim"], ctor["to_dim"], ctor["pos_dim"], ctor["to_len"], num_pixels,
-            has_positions=has_positions, is_first=is_first,
-        )  # fmt: skip
+    def build() -> Masked:
+        return Masked(
+            ctor["dim"],
+            ctor["to_dim"],
+            ctor["pos_dim"],
+            ctor["to_len"],
+            num_pixels,
+            num_heads=config.num_heads,
+            is_duplex=config.attention == "duplex",
+            has_positions=has_positions,
+            integration=config.integration,
+            norm=config.norm,
+            component_gate=config.component_gate,
+            pixel_gate=config.pixel_gate,
+            clusterings=config.clusterings,
+            carries_assignments=config.carries_assignments,
+            is_first=is_first,
+        )
 
     names = lambda key: reference.rename_by(reference.ATTENTION, key)  # noqa: E731
     layer = reference.load(build, weights, names, config)
-    assert isinstance(layer, BipartiteAttention)
+    assert isinstance(layer, Masked)
     return layer
 
 
@@ -53,7 +82,8 @@ def attention(case: Case) -> Outputs:
     )
     x, y = given["x"].requires_grad_(), given["latents"].requires_grad_()
     grid = given["grid_pos"].flatten(0, 1)
-    out, seen, assignments = layer(x, y, grid, positions, mask=given.get("mask"))
+    layer.mask = given.get("mask")
+    out, seen, assignments = layer(x, y, grid, positions)
     (out * given["cotangent"]).sum().backward()
     ours = {
         "x": out,
@@ -115,14 +145,15 @@ def mapping(case: Case) -> Outputs:
     config, num_classes = reference.config_of(ctor), ctor.get("c_dim", 0)
     updates = {"updates": torch.tensor(reference.MANY_UPDATES)}
     network = reference.load(
-        lambda: Mapping(config, num_classes),
+        lambda: make_mapping(config, num_classes),
         case.weights | updates,
         lambda key: reference.rename_by(reference.MAPPING, key),
         config,
     )
     assert isinstance(network, Mapping)
     positions = given["pos"] if config.component_positions else None
-    w = network(given["z"], labels_of(given), positions, mask=given["mask"])
+    assert given["mask"].all(), "components are all there"
+    w = network(given["z"], labels_of(given), positions)
     rows = w[:, :, None]
     ours = {"w": w, "w_train": w}
     for name in case.outputs:
@@ -141,12 +172,12 @@ def labels_of(given: Outputs) -> Tensor:
 def modulated_conv(case: Case) -> Outputs:
     given = case.inputs
     x, weight, narrow, style = (given[k] for k in ("x", "weight", "weight_1x1", "styles"))
-    up = resample.modulated_convolve(x, weight, style, "up")
+    up = modulated_convolve(x, weight, style, "up")
     return {
-        "same": resample.modulated_convolve(x, weight, style),
+        "same": modulated_convolve(x, weight, style),
         "up": up,
         "up_unfused": up,
-        "rgb": resample.modulated_convolve(x, narrow, style, demodulate=False),
+        "rgb": modulated_convolve(x, narrow, style, demodulate=False),
         "down_conv": resample.convolve(x, weight, "down"),
         "down_1x1": resample.convolve(x, narrow, "down"),
         "up_1x1": resample.convolve(x, narrow, "up"),

@@ -15,7 +15,7 @@ from scalegan.layers import attention
 from scalegan.layers import transformer as layers
 from scalegan.losses import alignment, augment, mng, view
 
-from .cases import Case, coarse_to_fine, dice_of, under
+from .cases import Case, coarse_to_fine, draws_of, under
 from .compare import Outputs
 from .replay import loss, train_steps
 
@@ -127,67 +127,67 @@ def disc_forward(case: Case) -> Outputs:
 
 def noise_levels(case: Case) -> Outputs:
     config = case.config
-    shares = mng.noise_schedule(config["levels"], config["min_info"], config["offset"])
-    kept = 1 - shares  # what a level keeps of its image
-    noise = mng.correlated_noise(coarse_to_fine(case.inputs, "seed_noise"), shares)
-    real_noise = mng.correlated_noise(coarse_to_fine(case.inputs, "real_seed_noise"), shares)
+    amounts = mng.noise_schedule(config["levels"], config["min_info"], config["offset"])
+    kept = 1 - amounts  # what a level keeps of its image
+    noise = mng.correlated_noise(coarse_to_fine(case.inputs, "seed_noise"), amounts)
+    real_noise = mng.correlated_noise(coarse_to_fine(case.inputs, "real_seed_noise"), amounts)
     levels, real = case.inputs["images"].transpose(0, 1), case.inputs["real"][:, None]
     finer = torch.cat([kept[1:], kept.new_ones(1)])
     return {
-        "schedule": shares,
+        "schedule": amounts,
         "decay": (kept / finer).flip(0),  # the reference goes from fine to coarse
-        "increment_std": (mng.increments(shares) * kept).flip(0),
+        "increment_std": (mng.increments(amounts) * kept).flip(0),
         "noise_only": noise.transpose(0, 1),
-        "perturbed": mng.perturb(levels, noise, shares).transpose(0, 1),
-        "real_perturbed": mng.perturb(real, real_noise, shares).transpose(0, 1),
+        "perturbed": mng.perturb(levels, noise, amounts).transpose(0, 1),
+        "real_perturbed": mng.perturb(real, real_noise, amounts).transpose(0, 1),
     }
 
 
 def augmentation(case: Case) -> Outputs:
     config, images = case.config, case.inputs["images"]
-    dice = dice_of(case.inputs, "draw.", images.shape[-1])
+    draws = draws_of(case.inputs, "draw.", images.shape[-1])
     whole = augment_config(config, config["policy"])
     gray, mean = augment.color_means(images)
 
     def show(samples: Tensor, policy: str) -> Tensor:
-        shown = plain_view(images, dice, augment_config(config, policy))
+        shown = plain_view(images, draws, augment_config(config, policy))
         return shown(samples[:, None])[:, 0]
 
     ours = {
         "images": show(images, config["policy"]),
-        "param.color_gate_mask": dice.color_gate < whole.color,
+        "param.color_gate_mask": draws.color_gate < whole.color,
         "param.sat_mean": gray,
         "param.con_mean": mean,
-        "param.cut_size": torch.tensor([augment.pixels(whole.cutout, dice.side)] * 2),
+        "param.cut_size": torch.tensor([augment.pixels(whole.cutout, draws.side)] * 2),
     }
     for part in ("color", "translation", "cutout", "flip"):
         ours[f"only_{part}"] = show(images, part)
     for name in ("brightness", "saturation", "contrast"):
-        ours[f"param.{name}"] = getattr(dice, name).view(-1, 1, 1, 1)
+        ours[f"param.{name}"] = getattr(draws, name).view(-1, 1, 1, 1)
     for name in ("shift_h", "shift_w", "cut_h", "cut_w"):
-        ours[f"param.{name}"] = getattr(dice, name).view(-1, 1, 1)
-    ours["param.flip"] = dice.flip
+        ours[f"param.{name}"] = getattr(draws, name).view(-1, 1, 1)
+    ours["param.flip"] = draws.flip
     if "other" in case.inputs:
         ours["other_same_params"] = show(case.inputs["other"], config["policy"])
     for size in sorted({"large", "small"} & set(case.inputs)):
         other = case.inputs[size]
-        shown = plain_view(images, dice, augment_config(config, config["raw_policy"]))
+        shown = plain_view(images, draws, augment_config(config, config["raw_policy"]))
         three = shown.on_images(other.expand(-1, 3, -1, -1), official=True)  # a image has three
         ours[f"{size}_shift_flip"] = three[:, :1]
-        by = augment.movement(
-            dice, other.shape[-1], True, whole.cutout, whole.flip, inverse_ratio=True
+        by = augment.make_warp(
+            draws, other.shape[-1], True, whole.cutout, whole.flip, inverse_ratio=True
         )
-        ours[f"{size}_shift_cut_flip"] = augment.move(other[:, None], by)[:, 0]
+        ours[f"{size}_shift_cut_flip"] = augment.apply_warp(other[:, None], by)[:, 0]
     return ours
 
 
 def teacher_input(case: Case) -> Outputs:
     config, raw = case.config, case.inputs["raw"]
     side = config["latent_resolution"]
-    dice = dice_of(case.inputs, "draw.", side)
+    draws = draws_of(case.inputs, "draw.", side)
     pixels = alignment.teacher_input(raw, config["encoder_resolution"])
     latents = torch.zeros(len(raw), 1, side, side)
-    shown = plain_view(latents, dice, AugmentConfig()).on_images(pixels, official=True)
+    shown = plain_view(latents, draws, AugmentConfig()).on_images(pixels, official=True)
     edge = [0, 1, 2, -3, -2, -1]
     ours = {
         "shown_mean": shown.double().mean(dim=(2, 3)),
@@ -238,10 +238,10 @@ def augment_config(recorded: dict[str, Any], policy: str) -> AugmentConfig:
     return AugmentConfig(**{k: recorded[v] if k in parts else 0.0 for k, v in names.items()})
 
 
-def plain_view(images: Tensor, dice: augment.Dice, config: AugmentConfig) -> view.View:
+def plain_view(images: Tensor, draws: augment.Draws, config: AugmentConfig) -> view.View:
     """An augmentation alone: a view of one level without noise."""
     levels = images[:, None]
-    return view.view_of(levels, dice, torch.zeros_like(levels), torch.zeros(1), config)
+    return view.view_of(levels, draws, torch.zeros_like(levels), torch.zeros(1), config)
 
 
 HANDLERS = {

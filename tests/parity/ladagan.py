@@ -51,9 +51,9 @@ def additive_attention(case: Case) -> Outputs:
     make = lambda: AdditiveAttention(config["dim"], config["heads"])  # noqa: E731
     attention = part(make, reference.ATTENTION, case)
     q = attention.into(x).chunk(3, dim=-1)[0]
-    shares = attention.weigh(q)
+    weights = attention.weigh(q)
     y = attention(x)
-    ours = {"y": y.detach(), "attn": shares.mT.detach(), "global_q": attention.pool(q, shares)}
+    ours = {"y": y.detach(), "attn": weights.mT.detach(), "global_q": attention.pool(q, weights)}
     if "cotangent" in case.inputs:
         y.backward(case.inputs["cotangent"])
         theirs = under(case.outputs, "grad.")
@@ -155,7 +155,7 @@ def losses(case: Case) -> Outputs:
 
 
 def diffaugment(case: Case) -> Outputs:
-    """Every change is ours with the dice of the later ones thrown so that nothing changes."""
+    """Every change is ours with the draws of the later ones thrown so that nothing changes."""
     x, given, ratios = case.inputs["x"], case.inputs, case.config["ratios"]
     color = {
         name: given[f"u_{name}"].flatten() for name in ("brightness", "saturation", "contrast")
@@ -165,11 +165,11 @@ def diffaugment(case: Case) -> Outputs:
     ours = {}
     for i, name in enumerate(("brightness", "saturation", "contrast", "translation", "cutout")):
         thrown = color | {later: idle for later in list(color)[i + 1 :]}
-        dice = augment.Dice(x.shape[-1], **thrown, color_gate=idle, **moves, flip=idle)
+        draws = augment.Draws(x.shape[-1], **thrown, color_gate=idle, **moves, flip=idle)
         translation = ratios["translation"] if i >= 3 else 0.0
         cutout = ratios["cutout"] if i >= 4 else 0.0
         config = AugmentConfig(1.0, translation, cutout, 0.0, in_turn=True)
-        ours[f"after_{name}"] = plain_view(x, dice, config)(x[:, None])[:, 0]
+        ours[f"after_{name}"] = plain_view(x, draws, config)(x[:, None])[:, 0]
     return ours
 
 

@@ -33,7 +33,7 @@ from scalegan.train import step
 from scalegan.train.optim import build_optimizer
 from scalegan.train.state import Report, TrainState
 
-from .cases import Case, coarse_to_fine, dice_of, under
+from .cases import Case, coarse_to_fine, draws_of, under
 from .compare import Outputs
 
 ROLES = {"disc": "discriminator", "gen": "generator"}  # turn -> the network that moves
@@ -121,7 +121,7 @@ class Replay:
         """Inner results on the way."""
         stand_ins = {
             "draw_view": self.draw_view,
-            "nearby": self.nearby,
+            "draw_moves": self.draw_moves,
             "alignment": self.alignment,
         }
         self.patch = mock.patch.multiple(objective, **stand_ins)
@@ -135,20 +135,20 @@ class Replay:
         if kind is None:
             assert self.turns == {"real": [], "fake": []}, "not every recorded draw was used"
 
-    def draw_view(self, samples: Tensor, shares: Tensor, config: AugmentConfig) -> view.View:
+    def draw_view(self, samples: Tensor, noise_levels: Tensor, config: AugmentConfig) -> view.View:
         side = side_of(samples)
         turn = self.turns[side].pop(0)
         if (turn, side) == ("disc", "fake"):
             self.outputs["disc.fake_levels"] = samples.transpose(0, 1)
-        dice = dice_of(self.inputs, f"{turn}.aug_{side}.", samples.shape[-1])
-        draws = coarse_to_fine(self.inputs, f"{turn}.noise_{side}")
-        return view.view_of(samples, dice, draws, shares, config)
+        draws = draws_of(self.inputs, f"{turn}.aug_{side}.", samples.shape[-1])
+        noise_draws = coarse_to_fine(self.inputs, f"{turn}.noise_{side}")
+        return view.view_of(samples, draws, noise_draws, noise_levels, config)
 
-    def nearby(self, samples: Tensor, sigma: float) -> Tensor:
+    def draw_moves(self, samples: Tensor) -> Tensor:
         if side_of(samples) == "real":
-            return samples + sigma * self.inputs["disc.gp_real"][:, None]
+            return self.inputs["disc.gp_real"][:, None]
         # Unlike the noise of a view, these draws are recorded coarse to fine.
-        return samples + sigma * coarse_to_fine(self.inputs, "disc.gp_fake").flip(1)
+        return coarse_to_fine(self.inputs, "disc.gp_fake").flip(1)
 
     def alignment(self, features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
         token, patches = alignment.alignment(features, teacher_features)

@@ -1,4 +1,4 @@
-"""Noised levels have the variance that their share asks for, whatever the schedule."""
+"""Noised levels have the variance that their noise level asks for, whatever the schedule."""
 
 import torch
 from hypothesis import given, settings
@@ -13,26 +13,26 @@ from tests.unit.losses.test_mng import recursion
     num_levels=st.integers(1, 6), min_information=st.floats(0.11, 1), floor=st.floats(0.001, 0.09)
 )
 def test_schedules(num_levels: int, min_information: float, floor: float) -> None:
-    shares = mng.noise_schedule(num_levels, min_information, floor)
-    assert ((shares > 0) & (shares < 1)).all()
-    assert (shares.diff() <= 1e-12).all(), "coarser levels are noisier"
-    torch.testing.assert_close(shares[-1].item(), floor)
+    noise_levels = mng.noise_schedule(num_levels, min_information, floor)
+    assert ((noise_levels > 0) & (noise_levels < 1)).all()
+    assert (noise_levels.diff() <= 1e-12).all(), "coarser levels are noisier"
+    torch.testing.assert_close(noise_levels[-1].item(), floor)
 
     # Noise is linear in the draws: one draw of one at a time gives its covariance exactly.
     unit = torch.eye(num_levels).double().view(num_levels, num_levels, 1, 1, 1)
-    matrix = mng.correlated_noise(unit, shares).flatten(1)  # draw by level
-    torch.testing.assert_close(matrix.square().sum(dim=0).sqrt(), shares)
-    torch.testing.assert_close(matrix, recursion(unit, shares.tolist()).flatten(1))
+    matrix = mng.correlated_noise(unit, noise_levels).flatten(1)  # draw by level
+    torch.testing.assert_close(matrix.square().sum(dim=0).sqrt(), noise_levels)
+    torch.testing.assert_close(matrix, recursion(unit, noise_levels.tolist()).flatten(1))
 
 
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6))
 def test_variance_of_what_is_shown(seed: int) -> None:
     torch.manual_seed(seed)
-    shares = mng.noise_schedule(4, 0.125, 0.01)
-    noise = mng.correlated_noise(torch.randn(40, 4, 4, 16, 16), shares)
-    shown = mng.perturb(torch.ones(40, 1, 4, 16, 16), noise, shares)
+    noise_levels = mng.noise_schedule(4, 0.125, 0.01)
+    noise = mng.correlated_noise(torch.randn(40, 4, 4, 16, 16), noise_levels)
+    shown = mng.perturb(torch.ones(40, 1, 4, 16, 16), noise, noise_levels)
     deviations = shown.transpose(0, 1).flatten(1).std(dim=1)
-    torch.testing.assert_close(deviations, shares.float(), rtol=0.02, atol=0)
+    torch.testing.assert_close(deviations, noise_levels.float(), rtol=0.02, atol=0)
     means = shown.transpose(0, 1).flatten(1).mean(dim=1)
-    torch.testing.assert_close(means, (1 - shares).float(), rtol=0, atol=0.03)
+    torch.testing.assert_close(means, (1 - noise_levels).float(), rtol=0, atol=0.03)

@@ -19,7 +19,7 @@ from scalegan.config.schema import (
 )
 from scalegan.interfaces import Batch, Levels
 from scalegan.losses import objective
-from scalegan.losses.augment import Dice
+from scalegan.losses.augment import Draws
 from scalegan.losses.view import View, draw_view, view_of
 from scalegan.runtime.world import World
 from scalegan.train.checkpoint import state_tensors
@@ -121,14 +121,14 @@ class Replay:
         torch.manual_seed(0)
         whole = torch.zeros(COUNT, 4, 1, 8, 8)
         self.views = [  # of fake and real, in both turns
-            (draw_view(whole, torch.zeros(4), PLAIN.augment).dice, torch.randn_like(whole))
+            (draw_view(whole, torch.zeros(4), PLAIN.augment).draws, torch.randn_like(whole))
             for _ in range(4)
         ]
         self.moves = [torch.randn(COUNT, num_levels, 1, 8, 8) for num_levels in (1, 4)]
         self.noise = torch.randn(COUNT, 8)
         self.rank = threading.local()
         monkeypatch.setattr(objective, "draw_view", self.view)
-        monkeypatch.setattr(objective, "nearby", self.nearby)
+        monkeypatch.setattr(objective, "draw_moves", self.draw_moves)
         monkeypatch.setattr(
             TrainState, "draw_noise", lambda _, labels: self.part(self.noise, labels)
         )
@@ -140,13 +140,15 @@ class Replay:
     def part(self, whole: Tensor, of: Tensor) -> Tensor:
         return whole[self.rank.first :][: len(of)]
 
-    def view(self, samples: Tensor, shares: Tensor, augment: AugmentConfig) -> View:
-        dice, draws = next(self.rank.views)
-        rows = {name: self.part(u, samples) for name, u in vars(dice).items() if name != "side"}
-        return view_of(samples, Dice(8, **rows), self.part(draws, samples), shares, augment)
+    def view(self, samples: Tensor, noise_levels: Tensor, augment: AugmentConfig) -> View:
+        augmentation, draws = next(self.rank.views)
+        rows = {
+            name: self.part(u, samples) for name, u in vars(augmentation).items() if name != "side"
+        }
+        return view_of(samples, Draws(8, **rows), self.part(draws, samples), noise_levels, augment)
 
-    def nearby(self, samples: Tensor, sigma: float) -> Tensor:
-        return samples + sigma * self.part(next(self.rank.moves), samples)
+    def draw_moves(self, samples: Tensor) -> Tensor:
+        return self.part(next(self.rank.moves), samples)
 
 
 class Part(Sequence[Batch]):

@@ -28,8 +28,8 @@ def test_repeated(
 ) -> None:
     given_levels = data.draw(st.sampled_from([1, num_levels]))
     samples = torch.randn(count, given_levels, channels, side, side)
-    shares = noise_schedule(num_levels, 0.125, 0.01)
-    view = draw_view(samples, shares, config)
+    noise_levels = noise_schedule(num_levels, 0.125, 0.01)
+    view = draw_view(samples, noise_levels, config)
     shown = view(samples)
     assert shown.shape == (count, num_levels, channels, side, side) and shown.isfinite().all()
     torch.randn(3)

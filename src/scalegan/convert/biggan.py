@@ -130,7 +130,7 @@ def model_config(config: Mapping[str, Any], role: str) -> BigGANConfig:
             [side >> i for i in range(1, 8) if side >> i >= 4],
             is_discriminator=True,
         ),
-        blocks_per_stage=sizes[f"{letter}_depth"],
+        blocks_per_stage=sizes[f"{letter}_depth"] if is_deep else 2,
         is_wide=sizes["D_wide"],
         norm_eps=float(sizes["BN_eps"]),
         spectral_eps=float(sizes["SN_eps"]),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scalegan.config.models import GANsformerConfig
 from scalegan.errors import CheckpointError, ConfigError
-from scalegan.layers.transformer import direction_table
+from scalegan.layers.bipartite import direction_table
 from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
 
 Weights = dict[str, Tensor]
@@ -55,9 +55,7 @@ LAYER: Rules = [
     (r"^(weight|affine\.\w+)$", r"conv.\1"),
 ]
 # What has no effect in the reference, or only under another config, and is left out of ours.
-DEAD = re.compile(
-    r".*\b(keys|grid_map|position_map|first_centroids|affine|for_global|positions)\b.*"
-)
+DEAD = re.compile(r".*\b(keys|grid_map|position_map|first_centroids|affine|positions)\b.*")
 
 
 def generator(config: dict[str, Any], weights: Weights) -> nn.Module:

@@ -1,9 +1,14 @@
-"""Attention: of every token to every other with rotary positions, and additive in linear time."""
+"""Attention: of tokens with rotary positions, of tokens in linear time, and of maps to pooled maps.
+
+T tokens on a grid, S those and a class token before them, V positions of a pooled map.
+"""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from scalegan.layers.spectral import Conv, Normalizer
 
 # The machine epsilon of float32, pinned: PyTorch's default would follow the dtype under autocast.
 QK_EPSILON = 1.1920929e-07
@@ -23,13 +28,13 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "N S D"], rotary: Float[Tensor, "T R 2"], first_only: bool = False
     ) -> Float[Tensor, "N Q D"]:
-        """Attend.
+        """softmax(q k^T / sqrt(d)) v (arXiv 1706.03762, eq. 1), by head.
 
         Args:
             x: tokens; the last T of them lie on the grid, those before (a class token) do not.
             rotary: angles of the grid.
             first_only: return the first token alone, which must not lie on the grid. It still
-                looks at all others; the work for their queries is left out.
+                attends to all others; the work for their queries is left out.
         """
         width = x.shape[-1]
         if first_only:
@@ -49,9 +54,10 @@ class SelfAttention(nn.Module):
 
 
 class AdditiveAttention(nn.Module):
-    """Every token meets one query per head that all tokens make together: linear in their number.
+    """Additive attention: one global query per head, of all tokens; linear in their number.
 
-    Source: LadaGAN (arXiv 2401.09596), after Fastformer (arXiv 2108.09084), which also pools keys.
+    Source: LadaGAN (arXiv 2401.09596), section on linear additive attention, after Fastformer
+    (arXiv 2108.09084), which also pools keys.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -61,22 +67,50 @@ class AdditiveAttention(nn.Module):
         self.score = nn.Linear(width, num_heads)  # reads all heads' channels for each head
         self.out = nn.Linear(width, width)
 
+    # a = softmax_i(w^T q_i / sqrt(d)), g = sum_i a_i q_i, u_i = g * k_i * v_i
     def forward(self, x: Float[Tensor, "N T D"]) -> Float[Tensor, "N T D"]:
         q, k, v = self.into(x).chunk(3, dim=-1)
         query = self.pool(q, self.weigh(q)).flatten(1)[:, None]  # (N, 1, D)
         return self.out(query * k * v)
 
     def weigh(self, q: Float[Tensor, "N T D"]) -> Float[Tensor, "N T heads"]:
-        """The share of every token in its head's query; they add up to one over the tokens."""
+        """The weight of every token in its head's query; they add up to one over the tokens."""
         head_width = q.shape[-1] // self.num_heads
         return (self.score(q) * head_width**-0.5).softmax(dim=1)
 
     def pool(
-        self, q: Float[Tensor, "N T D"], shares: Float[Tensor, "N T heads"]
+        self, q: Float[Tensor, "N T D"], weights: Float[Tensor, "N T heads"]
     ) -> Float[Tensor, "N heads head"]:
         """One query per head."""
         q = q.unflatten(-1, (self.num_heads, -1))
-        return torch.einsum("nth,nthd->nhd", shares.to(q.dtype), q)
+        return torch.einsum("nth,nthd->nhd", weights.to(q.dtype), q)
+
+
+class PooledAttention(nn.Module):
+    """Positions of a map attend to the 2x2-pooled ones; starts as the identity.
+
+    Source: SAGAN, arXiv 1805.08318 (v2), section 3, whose keys and values BigGAN pools.
+    """
+
+    def __init__(self, normal: Normalizer, width: int) -> None:
+        super().__init__()
+        self.query = Conv(normal, width, width // 8, 1, bias=False)
+        self.key = Conv(normal, width, width // 8, 1, bias=False)
+        self.value = Conv(normal, width, width // 2, 1, bias=False)
+        self.out = Conv(normal, width // 2, width, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    # SAGAN, section 3: y = gamma o + x, with o_j = v(sum_i beta_ji h(x_i))
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+        value = F.max_pool2d(self.value(x), 2).flatten(2)  # (N, C / 2, V)
+        attended = value @ self.weights(x).mT  # (N, C / 2, H * W)
+        return self.gamma * self.out(attended.unflatten(2, x.shape[2:])) + x
+
+    # SAGAN, section 3: beta_ji = softmax_i(f(x_i)^T g(x_j)), without 1/sqrt(width)
+    def weights(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N T V"]:
+        """Attention of every position to the pooled ones; it sums to one over these."""
+        key = F.max_pool2d(self.key(x), 2).flatten(2)  # (N, C / 8, V)
+        return (self.query(x).flatten(2).mT @ key).softmax(dim=-1)
 
 
 def rotate(

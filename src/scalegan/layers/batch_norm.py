@@ -1,4 +1,4 @@
-"""Batch norm with running or standing statistics (BigGAN, arXiv 1809.11096), over ranks if asked.
+"""Batch norm with running or standing statistics (BigGAN, arXiv 1809.11096), over ranks on request.
 
 M is N, or 1 for all samples.
 """
@@ -34,7 +34,7 @@ def batch_statistics(x: Maps, ranks: Ranks | None = None) -> tuple[Statistics, S
     All batch norms take them from here.
 
     Args:
-        ranks: whose parts of the batch are looked at together; None = this one alone.
+        ranks: whose parts of the batch count together; None = this one alone.
     """
     variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
     count = x.numel() // x.shape[1]
@@ -95,7 +95,7 @@ class PlainNorm(BatchNorm):
 
 
 class LibraryNorm(nn.BatchNorm2d):
-    """PyTorch's batch norm and its state, which can look at the batch of all ranks together.
+    """PyTorch's batch norm and its state, which can normalize over the batch of all ranks.
 
     `nn.SyncBatchNorm` does so on GPUs alone and has no second derivative, which exact R1 needs.
     """
@@ -117,7 +117,7 @@ class LibraryNorm(nn.BatchNorm2d):
 
 
 def synchronize(network: nn.Module, ranks: Ranks) -> None:
-    """Let every batch norm of a network look at the batch of all ranks together."""
+    """Let every batch norm of a network normalize over the batch of all ranks."""
     for module in network.modules():
         if isinstance(module, BatchNorm | LibraryNorm):
             module.ranks = ranks

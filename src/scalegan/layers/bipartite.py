@@ -1,30 +1,28 @@
-"""Bipartite attention: the positions of a map look at a few latents, which modulate them.
+"""Bipartite attention: the positions of a map attend to a few latents, which modulate them.
 
-Also the mapping network, in which the latents look at each other by the same layer.
-
-Source: GANsformer, arXiv 2103.01209, and its authors' PyTorch code. k latents of width D, A heads,
-T positions of a map, P channels of a position.
+Source: GANsformer, arXiv 2103.01209 (ICML 2021), section 3.1, and its authors' PyTorch code.
+k latents of width D, A heads, T positions of a map, P channels of a position, h channels of a head.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.config.models import GANsformerConfig
-from scalegan.layers.transformer import ScaledLinear, leaky
+from scalegan.layers.stylegan import ScaledLinear
 
 Attention = Float[Tensor, "N A T k"]
 Assignments = Float[Tensor, "N A k _"]
 """Of positions to centroids; another layer's map may have fewer positions."""
+Integration = Literal["multiply", "add", "both"]
+Norm = Literal["layer", "instance", "none"]
 
 
 class Gate(nn.Module):
-    """How much of its attention each element keeps, per head."""
+    """A factor between 0 and 1 on the attention of each element, per head."""
 
     def __init__(self, width: int, position: int, num_heads: int, offset: float) -> None:
         super().__init__()
@@ -42,59 +40,75 @@ class Gate(nn.Module):
 
 
 class BipartiteAttention(nn.Module):
-    """The positions of a map gather from latents, and what they gather modulates them.
+    """Positions of a map attend to latents, and the attended values modulate the map.
 
     Simplex: the attention is the softmax of queries and keys over the latents. Duplex as published:
-    that of pixels and centroids, so that latents enter through their values alone. The reference's
-    keys and latent positions are then without effect (quirk 1) and left out here.
+    that of pixels and centroids, so that latents enter through their values alone; the layers that
+    have no effect there are left out (docs/deviations.md, `unused-keys`).
 
     Args:
-        config: what the layer does; its widths are given apart.
         width, latent, position: channels of the map, of the latents, of positions.
         num_latents, num_pixels: how many there are of both.
-        has_grid, has_positions: whether pixels and latents know where they are.
-        is_first: whether no other layer hands its assignments on to this one.
+        has_grid, has_positions: whether pixels and latents have positions.
+        integration: what the attended values do to a pixel: scale it, are added, or both.
+        norm: over channels, over positions, or none, before the integration.
+        component_gate, pixel_gate: whether latents and pixels gate their attention.
+        clusterings: duplex: assignments of pixels to centroids; from the second on, centroids are
+            the means of the ones before.
+        carries_assignments: duplex: whether centroids are means of the preceding layer's
+            assignments.
+        is_first: whether no layer precedes this one, whose assignments it could take.
+        dropout: share of the attention that is dropped in training, half of it by whole latents.
     """
 
     def __init__(
         self,
-        config: GANsformerConfig,
         width: int,
         latent: int,
         position: int,
         num_latents: int,
         num_pixels: int,
+        *,
+        num_heads: int = 1,
+        is_duplex: bool = False,
         has_grid: bool = True,
         has_positions: bool = True,
+        integration: Integration = "multiply",
+        norm: Norm = "layer",
+        component_gate: bool = False,
+        pixel_gate: bool = False,
+        clusterings: int = 1,
+        carries_assignments: bool = False,
         is_first: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.config, self.num_latents, self.num_pixels = config, num_latents, num_pixels
-        heads, to_latents = config.num_heads, position if has_positions else 0
+        self.num_latents, self.num_pixels, self.num_heads = num_latents, num_pixels, num_heads
+        self.is_duplex, self.clusterings, self.dropout = is_duplex, clusterings, dropout
+        self.integration, self.norm = integration, norm
         self.queries = ScaledLinear(width, width)
         self.values = ScaledLinear(latent, width)
         self.grid_map = ScaledLinear(position, width) if has_grid else None
-        self.is_duplex = config.attention == "duplex"
-        if self.is_duplex:
-            self.element_weight = nn.Parameter(torch.ones(heads, 1, 2 * width // heads))
+        if is_duplex:
+            self.element_weight = nn.Parameter(torch.ones(num_heads, 1, 2 * width // num_heads))
             self.centroids, self.first_centroids = None, None
-            # Deviation: the reference knows the second kind alone and crashes, or mixes samples,
-            # where queries do not divide evenly into centroids (quirk 2).
-            fits = num_pixels * heads == 2 * num_latents
-            if config.carries_assignments and is_first and fits:
-                self.first_centroids = ScaledLinear(width, width * heads)
-            elif not config.carries_assignments or is_first:
-                start = torch.randn(1, heads, num_latents, 2 * width // heads)
+            # docs/deviations.md, `first-centroids`: theirs are made of queries alone, which works
+            # only where those divide evenly into centroids.
+            fits = num_pixels * num_heads == 2 * num_latents
+            if carries_assignments and is_first and fits:
+                self.first_centroids = ScaledLinear(width, width * num_heads)
+            elif not carries_assignments or is_first:
+                start = torch.randn(1, num_heads, num_latents, 2 * width // num_heads)
                 self.centroids = nn.Parameter(start)
         else:
             self.keys = ScaledLinear(latent, width)
             self.position_map = ScaledLinear(position, width) if has_positions else None
         self.component_gate, self.pixel_gate = None, None
-        if config.component_gate:
-            self.component_gate = Gate(latent, to_latents, heads, 0.0)
-        if config.pixel_gate:
-            self.pixel_gate = Gate(width, position if has_grid else 0, heads, 1.0)
-        self.modulation = ScaledLinear(width, width * (2 if config.integration == "both" else 1))
+        if component_gate:
+            self.component_gate = Gate(latent, position if has_positions else 0, num_heads, 0.0)
+        if pixel_gate:
+            self.pixel_gate = Gate(width, position if has_grid else 0, num_heads, 1.0)
+        self.modulation = ScaledLinear(width, width * (2 if integration == "both" else 1))
 
     def forward(
         self,
@@ -104,14 +118,12 @@ class BipartiteAttention(nn.Module):
         positions: Float[Tensor, "k P"] | None,
         keep: Attention | None = None,
         carried: Assignments | None = None,
-        mask: Float[Tensor, "N k"] | None = None,
     ) -> tuple[Float[Tensor, "N T C"], Attention, Assignments | None]:
         """Modulate x.
 
         Args:
-            keep: factors of the attention that `draw` made; None drops nothing.
+            keep: factors of the attention that `draw_dropout` made; None drops nothing.
             carried: assignments of the preceding layer, where they are carried.
-            mask: 0 where a latent is out of sight.
 
         Returns:
             The new x, the attention, and the assignments of pixels to centroids (duplex).
@@ -122,36 +134,35 @@ class BipartiteAttention(nn.Module):
             place = place + self.grid_map(grid)
         if self.is_duplex:
             elements = self.split(torch.cat([content, place], dim=-1))
-            centroids = self.start(elements, content + place, carried)
-            attention, assignments = self.cluster(elements, centroids, mask)
+            attention = self.cluster(elements, self.start(elements, content + place, carried))
         else:
             keys = self.keys(latents)
             if self.position_map is not None:
                 keys = keys + self.position_map(positions)
-            attention = self.attend(self.split(content + place), self.split(keys), mask)
-            assignments = None
+            attention = self.attend(self.split(content + place), self.split(keys))
         if self.component_gate is not None:
             attention = attention * self.component_gate(latents, positions)[:, :, None]
         if self.pixel_gate is not None:
             attention = attention * self.pixel_gate(x, grid)[..., None]
         kept = attention if keep is None else attention * keep
         context = (kept @ self.split(self.values(latents))).transpose(1, 2).flatten(2)
+        assignments = assign(attention) if self.is_duplex else None
         return self.integrate(x, context), attention, assignments
 
     def split(self, x: Float[Tensor, "N T C"]) -> Float[Tensor, "N A T h"]:
-        return x.unflatten(-1, (self.config.num_heads, -1)).transpose(1, 2)
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
+    # Attention(Q, K, V) = softmax(Q K^T / sqrt(h)) V (section 3.1, simplex attention): its softmax.
     def attend(
-        self,
-        seekers: Float[Tensor, "N A T h"],
-        sought: Float[Tensor, "#N A k h"],
-        mask: Float[Tensor, "N k"] | None,
+        self, seekers: Float[Tensor, "N A T h"], sought: Float[Tensor, "#N A k h"]
     ) -> Attention:
-        head_width = self.queries.weight.shape[0] // self.config.num_heads
-        scores = seekers @ sought.mT / math.sqrt(head_width)
-        if mask is not None:
-            scores = scores - 10000 * (1 - mask)[:, None, None]
-        return scores.softmax(dim=-1)
+        return self.scores(seekers, sought).softmax(dim=-1)
+
+    def scores(
+        self, seekers: Float[Tensor, "N A T h"], sought: Float[Tensor, "#N A k h"]
+    ) -> Attention:
+        head_width = self.queries.weight.shape[0] // self.num_heads
+        return seekers @ sought.mT / math.sqrt(head_width)
 
     def start(
         self,
@@ -174,40 +185,39 @@ class BipartiteAttention(nn.Module):
         return carried @ elements
 
     def cluster(
-        self,
-        elements: Float[Tensor, "N A T h"],
-        centroids: Float[Tensor, "#N A k h"],
-        mask: Float[Tensor, "N k"] | None,
-    ) -> tuple[Attention, Assignments]:
+        self, elements: Float[Tensor, "N A T h"], centroids: Float[Tensor, "#N A k h"]
+    ) -> Attention:
         """Assign elements to centroids softly, and move those to the means in between."""
         seekers = elements * self.element_weight
-        attention = self.attend(seekers, centroids, mask)
-        for _ in range(self.config.clusterings - 1):
-            attention = self.attend(seekers, assign(attention) @ elements, mask)
-        return attention, assign(attention)
+        attention = self.attend(seekers, centroids)
+        for _ in range(self.clusterings - 1):
+            attention = self.attend(seekers, assign(attention) @ elements)
+        return attention
 
+    # u(X, Y) = gamma(a(X, Y)) * omega(X) + beta(a(X, Y)) (section 3.1, simplex attention): "both".
+    # The authors' networks have omega(X) = X / sqrt(mean X^2 + 1e-8), not centered, and no beta.
     def integrate(
         self, x: Float[Tensor, "N T C"], context: Float[Tensor, "N T C"]
     ) -> Float[Tensor, "N T C"]:
-        """Normalize x and let an affine map of what was gathered scale it, move it, or both."""
-        kind, control = self.config.integration, self.modulation(context)
-        if self.config.norm != "none":
-            dim = -1 if self.config.norm == "layer" else 1
+        """Normalize x and let an affine map of the attended values scale it, move it, or both."""
+        kind, control = self.integration, self.modulation(context)
+        if self.norm != "none":
+            dim = -1 if self.norm == "layer" else 1
             if kind != "multiply":
                 x = x - x.mean(dim=dim, keepdim=True)
-            if kind != "add":  # alone, it divides by the root mean square without centering
+            if kind != "add":
                 x = x * torch.rsqrt(x.square().mean(dim=dim, keepdim=True) + 1e-8)
         if kind == "both":
             gain, bias = control.chunk(2, dim=-1)
             return x * (1 + gain) + bias
         return x + control if kind == "add" else x * (1 + control)
 
-    def draw(self, count: int) -> Attention | None:
+    def draw_dropout(self, count: int) -> Attention | None:
         """Factors of the attention for dropout: per element, and per latent for all positions."""
-        rate, device = self.config.attention_dropout / 2, self.queries.weight.device
+        rate, device = self.dropout / 2, self.queries.weight.device
         if rate == 0:
             return None
-        shape = (count, self.config.num_heads)
+        shape = (count, self.num_heads)
         elements = torch.rand(*shape, self.num_pixels, self.num_latents, device=device) >= rate
         latents = torch.rand(*shape, 1, self.num_latents, device=device) >= rate
         return (elements & latents).float() / (1 - rate) ** 2
@@ -218,54 +228,25 @@ def assign(attention: Attention) -> Assignments:
     return (attention / (attention.sum(dim=2, keepdim=True) + 1e-8)).mT
 
 
-class MappingNetwork(nn.Module):
-    """Layers for one latent, or for all components alike, which look at each other in between.
+def direction_table(width: int, grid: int, directions: int = 2) -> Float[Tensor, "T D"]:
+    """Sines and cosines of the distance along evenly turned directions, row by row.
+
+    Coordinates run from -1 to 1, neither times pi nor times the side, so that only the first few
+    frequencies vary noticeably.
 
     Args:
-        inputs: channels that come in.
-        num_latents: components that look at each other before every layer; 0 = none do.
+        width: channels, a multiple of 2 * directions.
+        grid: side of the grid.
+        directions: 2 = along the columns, then along the rows.
     """
-
-    multiplier = 0.01  # of the learning rate
-
-    def __init__(self, config: GANsformerConfig, inputs: int, num_latents: int) -> None:
-        super().__init__()
-        width, is_residual = config.latent_width, config.mapping == "residual"
-        depth = (config.mapping_depth + 1) // 2 if is_residual else config.mapping_depth
-        # Deviation: the reference cannot build a residual network whose input is wider (quirk 4).
-        has_stem = is_residual and inputs != width
-        self.stem = ScaledLinear(inputs, width, self.multiplier) if has_stem else None
-        widths = [width if is_residual else inputs, *[width] * (depth - 1)]
-        self.first = nn.ModuleList(ScaledLinear(w, width, self.multiplier) for w in widths)
-        self.second = nn.ModuleList(
-            ScaledLinear(width, width, self.multiplier) for _ in (widths if is_residual else [])
-        )
-        look = replace(
-            config, attention="simplex", integration="add", norm="none", component_gate=False,
-            num_heads=config.mapping_heads, pixel_gate=False,
-        )  # fmt: skip
-        has = config.component_positions
-        self.attention = nn.ModuleList(
-            BipartiteAttention(look, w, w, width, num_latents, num_latents, has, has)
-            for w in (widths if num_latents else [])
-        )
-        self.out = ScaledLinear(width, width, self.multiplier)
-
-    def forward(
-        self,
-        x: Float[Tensor, "N k Z"],
-        positions: Float[Tensor, "k D"] | None,
-        keep: Sequence[Attention | None] | None = None,
-        mask: Float[Tensor, "N k"] | None = None,
-    ) -> Float[Tensor, "N k D"]:
-        if self.stem is not None:
-            x = leaky(self.stem(x))
-        for i, first in enumerate(self.first):
-            skip = x  # past the attention too (quirk 12)
-            if self.attention:
-                kept = keep[i] if keep is not None else None
-                x, *_ = self.attention[i](x, x, positions, positions, kept, mask=mask)
-            x = leaky(first(x))
-            if self.second:
-                x = leaky(self.second[i](x) + skip, gain=1.0)
-        return leaky(self.out(x))
+    count = width // (2 * directions)
+    frequencies = 10000 ** -(torch.arange(count, dtype=torch.float64) / count)
+    steps = torch.linspace(-1, 1, grid, dtype=torch.float64)
+    row, column = steps.repeat_interleave(grid), steps.repeat(grid)
+    parts = []
+    for i in range(directions):
+        turn = math.pi * i / directions
+        distance = math.cos(turn) * column + math.sin(turn) * row
+        angles = distance[:, None] * frequencies
+        parts += [angles.sin(), angles.cos()]
+    return torch.cat(parts, dim=1).float()

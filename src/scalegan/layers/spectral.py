@@ -1,4 +1,4 @@
-"""Spectral normalization (arXiv 1802.05957), as BigGAN has it (arXiv 1809.11096).
+"""Spectral normalization (arXiv 1802.05957, v1), as BigGAN has it (arXiv 1809.11096, v2).
 
 O rows and A columns of a weight as a matrix, R tracked singular values.
 """
@@ -35,6 +35,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("u", torch.randn(num_values, rows))
         self.register_buffer("sigma", torch.ones(num_values))
 
+    # W / sigma(W) (arXiv 1802.05957, eq. 8)
     def forward(self, weight: Float[Tensor, "O *A"]) -> Float[Tensor, "O *A"]:
         matrix, u = weight.flatten(1), self.u
         with float32_island(weight.device):
@@ -46,6 +47,7 @@ class SpectralNorm(nn.Module):
         return weight / sigma[0]
 
 
+# v = W^T u / |W^T u|, u = W v / |W v|, sigma = u^T W v (arXiv 1802.05957, appendix A)
 def power_iteration(
     matrix: Float[Tensor, "O A"], u: Float[Tensor, "R O"], eps: float
 ) -> tuple[Float[Tensor, "R O"], Float[Tensor, " R"]]:
@@ -113,7 +115,7 @@ class Embedding(nn.Embedding):
 
 
 class Table(nn.Embedding):
-    """A vector per class, not normalized, of which mixtures are taken: (N, classes) shares."""
+    """A vector per class, not normalized; its argument is a one-hot class or weights of classes."""
 
-    def forward(self, shares: Float[Tensor, "N B"]) -> Float[Tensor, "N O"]:
-        return shares @ self.weight
+    def forward(self, weights: Float[Tensor, "N B"]) -> Float[Tensor, "N O"]:
+        return weights @ self.weight

@@ -1,67 +1,50 @@
-"""Resampling of maps with one small filter, and convolutions that resample or are modulated.
+"""StyleGAN2's layers: equalized learning rate, modulated convolutions, minibatch deviation.
 
-Source: StyleGAN2 (arXiv 1912.04958), with the padding of its authors' PyTorch code. The filter is
-[1, 3, 3, 1] along both axes. All of it is ordinary operations, so that second derivatives exist.
+Source: StyleGAN2 (arXiv 1912.04958, v2), with its authors' PyTorch code; the deviation is that of
+progressive growing (arXiv 1710.10196, v3). Weights are stored with unit variance and divided by the
+square root of their fan-in as they act (1710.10196, section 4.1).
 """
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.layers.transformer import ScaledLinear, float32_island, leaky
-
-Resample = Literal["", "up", "down"]
-"""Doubles the side, halves it, or neither."""
+from scalegan.layers.resample import Resample, convolve
+from scalegan.layers.transformer import float32_island
 
 
-def taps(x: Tensor) -> Float[Tensor, "4 4"]:
-    """The filter, of sum 1; made where `x` is, because a copy would wait for the device."""
-    row = (2 - (torch.arange(4, device=x.device, dtype=x.dtype) - 1.5).abs()) / 4  # 1, 3, 3, 1
-    return torch.outer(row, row)
+class ScaledLinear(nn.Module):
+    """Affine map of unit-variance weights: what acts is weight * multiplier / sqrt(fan-in).
 
+    Adam moves every stored number by about the learning rate, so what acts moves `multiplier`
+    times slower (StyleGAN2, arXiv 1912.04958).
 
-def smooth(
-    x: Float[Tensor, "N C H W"], padding: int, stride: int = 1
-) -> Float[Tensor, "N C H2 W2"]:
-    """Filter every channel, then keep every `stride`-th row and column."""
-    weight = taps(x).expand(x.shape[1], 1, 4, 4)
-    return F.conv2d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
-
-
-def upsample(x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H2 W2"]:
-    """Double the side: zeros between the pixels, then the filter with a gain of 4."""
-    weight = (4 * taps(x)).expand(x.shape[1], 1, 4, 4)
-    return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=x.shape[1])
-
-
-def downsample(x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H2 W2"]:
-    """Halve the side: the filter, then every second row and column."""
-    return smooth(x, padding=1, stride=2)
-
-
-def convolve(
-    x: Float[Tensor, "N C H W"], weight: Float[Tensor, "B C k k"], resample: Resample = ""
-) -> Float[Tensor, "N B H2 W2"]:
-    """Convolve with a 1x1 or 3x3 kernel, resampling on the way.
-
-    A 3x3 kernel that doubles the side acts mirrored, being that of a transposed convolution.
+    Args:
+        start: of the bias as it acts.
     """
-    side = weight.shape[-1]
-    if resample == "up" and side == 1:
-        return upsample(F.conv2d(x, weight))
-    if resample == "up":
-        return 4 * smooth(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), padding=1)
-    if resample == "down" and side == 1:
-        return F.conv2d(downsample(x), weight)
-    if resample == "down":
-        return F.conv2d(smooth(x, padding=2), weight, stride=2)
-    return F.conv2d(x, weight, padding=side // 2)
+
+    def __init__(
+        self, inputs: int, outputs: int, multiplier: float = 1.0, start: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.multiplier = multiplier
+        self.gain = multiplier / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / multiplier)
+        self.bias = nn.Parameter(torch.full((outputs,), start / multiplier))
+
+    def forward(self, x: Float[Tensor, "... A"]) -> Float[Tensor, "... B"]:
+        return F.linear(x, self.weight * self.gain, self.bias * self.multiplier)
 
 
+def leaky(x: Float[Tensor, "..."], gain: float = math.sqrt(2)) -> Float[Tensor, "..."]:
+    """Leaky ReLU of slope 0.2; the square root of two keeps the variance about one."""
+    return F.leaky_relu(x, 0.2) * gain
+
+
+# w'_ijk = s_i w_ijk, w''_ijk = w'_ijk / sqrt(sum_ik w'_ijk^2 + 1e-8) (StyleGAN2, eqs. 1 and 3)
 def modulated_convolve(
     x: Float[Tensor, "N C H W"],
     weight: Float[Tensor, "B C k k"],
@@ -159,3 +142,17 @@ class HalvingBlock(nn.Module):
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N B H2 W2"]:
         y = self.second(self.first(x))
         return y if self.skip is None else (y + self.skip(x)) * math.sqrt(0.5)
+
+
+def minibatch_deviation(x: Float[Tensor, "N C H W"], group: int) -> Float[Tensor, "N B H W"]:
+    """Append a channel: how much the images of a group differ (arXiv 1710.10196).
+
+    Args:
+        group: images that are compared; the largest divisor of N up to it. Image i is in group
+            i modulo the number of groups.
+    """
+    size = next(size for size in range(min(group, len(x)), 0, -1) if len(x) % size == 0)
+    groups = x.float().unflatten(0, (size, -1))  # (G, N / G, C, H, W)
+    deviation = (groups.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # (N / G,)
+    channel = deviation.repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+    return torch.cat([x, channel.to(x.dtype)], dim=1)

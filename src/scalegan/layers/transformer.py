@@ -43,63 +43,9 @@ class EqualizedLinear(nn.Linear):
         nn.init.zeros_(self.bias)
 
 
-class ScaledLinear(nn.Module):
-    """Affine map of unit-variance weights: what acts is weight * multiplier / sqrt(fan-in).
-
-    Adam moves every stored number by about the learning rate, so what acts moves `multiplier`
-    times slower (StyleGAN2, arXiv 1912.04958).
-
-    Args:
-        start: of the bias as it acts.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, multiplier: float = 1.0, start: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.multiplier = multiplier
-        self.gain = multiplier / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / multiplier)
-        self.bias = nn.Parameter(torch.full((outputs,), start / multiplier))
-
-    def forward(self, x: Float[Tensor, "... A"]) -> Float[Tensor, "... B"]:
-        return F.linear(x, self.weight * self.gain, self.bias * self.multiplier)
-
-
-def leaky(x: Float[Tensor, "..."], gain: float = math.sqrt(2)) -> Float[Tensor, "..."]:
-    """Leaky ReLU of slope 0.2; the square root of two keeps the variance about one."""
-    return F.leaky_relu(x, 0.2) * gain
-
-
 def normalize_second_moment(x: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
     """Scale to a mean square of one along `dim`."""
     return x * torch.rsqrt(x.square().mean(dim=dim, keepdim=True) + 1e-8)
-
-
-def truncated_normal(z: Float[Tensor, "..."], threshold: float) -> Float[Tensor, "..."]:
-    """Normal noise made to lie within +-threshold > 0; what does already stays as it is.
-
-    What lies beyond is redrawn, as a function of itself: given |z| > t, the share of the tail that
-    lies beyond |z| is uniform, and it becomes a quantile of the truncated normal.
-    """
-    tail = torch.special.ndtr(torch.tensor(-threshold, dtype=torch.float64, device=z.device))
-    uniform = torch.special.ndtr(-z.double().abs()) / tail
-    redrawn = torch.special.ndtri(tail + uniform * (1 - 2 * tail))
-    return torch.where(z.abs() > threshold, redrawn.to(z.dtype), z)
-
-
-def minibatch_deviation(x: Float[Tensor, "N C H W"], group: int) -> Float[Tensor, "N B H W"]:
-    """Append a channel: how much the images of a group differ (arXiv 1710.10196).
-
-    Args:
-        group: images that are compared; the largest divisor of N up to it. Image i is in group
-            i modulo the number of groups.
-    """
-    size = next(size for size in range(min(group, len(x)), 0, -1) if len(x) % size == 0)
-    groups = x.float().unflatten(0, (size, -1))  # (G, N / G, C, H, W)
-    deviation = (groups.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # (N / G,)
-    channel = deviation.repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])
-    return torch.cat([x, channel.to(x.dtype)], dim=1)
 
 
 def float32_island(device: torch.device) -> AbstractContextManager[None]:
@@ -136,30 +82,6 @@ def rotary_table(head_width: int, grid: int) -> Float[Tensor, "T R 2"]:
         [row.float()[:, None] * frequencies, column.float()[:, None] * frequencies], 1
     )
     return torch.stack([angles.cos(), angles.sin()], dim=-1)
-
-
-def direction_table(width: int, grid: int, directions: int = 2) -> Float[Tensor, "T D"]:
-    """Sines and cosines of the distance along evenly turned directions, row by row.
-
-    Coordinates run from -1 to 1, neither times pi nor times the side (GANsformer), so that only the
-    first few frequencies vary noticeably.
-
-    Args:
-        width: channels, a multiple of 2 * directions.
-        grid: side of the grid.
-        directions: 2 = along the columns, then along the rows.
-    """
-    count = width // (2 * directions)
-    frequencies = 10000 ** -(torch.arange(count, dtype=torch.float64) / count)
-    steps = torch.linspace(-1, 1, grid, dtype=torch.float64)
-    row, column = steps.repeat_interleave(grid), steps.repeat(grid)
-    parts = []
-    for i in range(directions):
-        turn = math.pi * i / directions
-        distance = math.cos(turn) * column + math.sin(turn) * row
-        angles = distance[:, None] * frequencies
-        parts += [angles.sin(), angles.cos()]
-    return torch.cat(parts, dim=1).float()
 
 
 def _coordinates(grid: int) -> tuple[Float[Tensor, " T"], Float[Tensor, " T"]]:

@@ -1,6 +1,7 @@
 """Alignment of the discriminator's features with those of a frozen teacher.
 
-Source: GAT (arXiv 2509.24935), spec sections 8 and 9. G side of the teacher's token grid.
+Source: GAT (arXiv 2509.24935, v1), after REPA (arXiv 2410.06940). G side of the teacher's token
+grid.
 """
 
 import math
@@ -23,6 +24,7 @@ def teacher_input(images: Images, side: int) -> Float[Tensor, "N 3 Q Q"]:
     return F.interpolate((images.float() / 255 - mean) / std, size=side, mode="bicubic")
 
 
+# 1 - cos(f_cls, teacher_cls) and mean_p (1 - cos(f_p, teacher_p)); their sum is the loss
 def alignment(
     features: Float[Tensor, "N S E"], teacher_features: Float[Tensor, "N U E"]
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:

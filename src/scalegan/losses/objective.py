@@ -1,7 +1,7 @@
 """All loss terms of both networks, by name; the parts are in the files beside this one.
 
-A term whose strength is zero is not computed. Sources: GAT (arXiv 2509.24935), spec section 8;
-LadaGAN (2401.09596), BigGAN (1809.11096), GANsformer (2103.01209) for what they add.
+A term whose strength is zero adds nothing. Sources: GAT (arXiv 2509.24935, v1); LadaGAN
+(2401.09596), BigGAN (1809.11096) and GANsformer (2103.01209) for what they add.
 """
 
 import torch
@@ -18,11 +18,13 @@ from scalegan.interfaces import (
     LevelsOrOne,
     Teacher,
     Terms,
+    WantsOrthogonalWeights,
 )
 from scalegan.losses import mng
 from scalegan.losses.adversarial import Pair
 from scalegan.losses.alignment import alignment, teacher_input
 from scalegan.losses.penalties import (
+    draw_moves,
     exact,
     finite_difference,
     inconsistency,
@@ -42,7 +44,7 @@ class Objective:
         config: strengths and kinds of the terms.
         adversarial: the pair of losses that `config.adversarial` names.
         num_levels: levels of the generator.
-        teacher: frozen features of normalized images; needed if `config.alignment.weight` > 0.
+        teacher: frozen features of normalized images; needed where there is alignment.
         device: of what terms remember.
     """
 
@@ -57,7 +59,7 @@ class Objective:
         self.config = config
         self.adversarial = adversarial
         noise = config.noise
-        self.shares = mng.noise_schedule(num_levels, noise.min_information, noise.floor)
+        self.noise_levels = mng.noise_schedule(num_levels, noise.min_information, noise.floor)
         self.teacher = teacher
         names = ["path_length"] if config.path_length.weight > 0 else []
         self.memory = {name: torch.zeros((), device=device) for name in names}
@@ -79,27 +81,24 @@ class Objective:
             step: decides whether penalties are due.
         """
         fake_view, real_view = self.view(fake), self.view(real)
-        penalty = self.config.penalty
-        strengths = {"d/r1": penalty.r1, "d/r2": penalty.r2}
-        due = any(strengths.values()) and step % penalty.every == 0
-        is_exact = due and penalty.kind == "exact"
         shown = [real_view(real), fake_view(fake)]
-        if is_exact:  # the slope is taken at what is shown
+        penalty = self.config.penalty
+        is_due = (penalty.r1 > 0 or penalty.r2 > 0) and step % penalty.every == 0
+        if is_due and penalty.kind == "exact":  # the gradient is taken at what is shown
             shown = [samples.detach().requires_grad_() for samples in shown]
-        elif due:  # moved before it is augmented, and shown in the same view
-            shown += [real_view(nearby(real, penalty.sigma))]
-            shown += [fake_view(nearby(fake, penalty.sigma))]
+        elif is_due:  # moved before it is augmented, and shown in the same view
+            shown += [real_view(nearby(real, draw_moves(real), penalty.sigma))]
+            shown += [fake_view(nearby(fake, draw_moves(fake), penalty.sigma))]
         logits, features = self.logits_of(discriminator, shown, batch)
         losses = {"d/adversarial": self.adversarial.discriminator(logits[0], logits[1])}
         watched = {"d/real_logits": logits[0].mean(1), "d/fake_logits": logits[1].mean(1)}
-        for i, (name, strength) in enumerate(strengths.items()):
-            if is_exact and strength:
-                watched[name] = exact(logits[i], shown[i])
-            elif due and not is_exact:
-                watched[name] = finite_difference(logits[i], logits[i + 2], penalty.sigma)
-            if name in watched:
-                times = penalty.every if penalty.lazy else 1
-                losses[f"{name}_penalty"] = times * strength / 2 * watched[name]
+        if is_due:
+            slopes = self.squared_slopes(logits, shown)
+            times = penalty.every if penalty.lazy else 1
+            for name, strength in (("d/r1", penalty.r1), ("d/r2", penalty.r2)):
+                if name in slopes:
+                    losses[f"{name}_penalty"] = times * strength / 2 * slopes[name]
+            watched |= slopes
         if self.config.consistency > 0:
             apart = self.inconsistency(discriminator, real, fake, logits, batch.labels)
             losses["d/consistency"] = self.config.consistency * apart
@@ -107,6 +106,23 @@ class Objective:
             token, patches = alignment(features, self.teach(real_view, batch))
             losses["d/alignment"] = self.config.alignment.weight * (token + patches)
         return Terms(losses, {name: value.detach() for name, value in watched.items()})
+
+    def squared_slopes(
+        self, logits: list[Float[Tensor, "N K"]], shown: list[Levels]
+    ) -> dict[str, Float[Tensor, " N"]]:
+        """R1 on real and R2 on fake samples; exact, only where the strength is not zero."""
+        penalty = self.config.penalty
+        if penalty.kind == "exact":
+            strengths = {"d/r1": penalty.r1, "d/r2": penalty.r2}
+            return {
+                name: exact(logits[i], shown[i])
+                for i, (name, strength) in enumerate(strengths.items())
+                if strength > 0
+            }
+        return {
+            "d/r1": finite_difference(logits[0], logits[2], penalty.sigma),
+            "d/r2": finite_difference(logits[1], logits[3], penalty.sigma),
+        }
 
     def generator_terms(
         self,
@@ -159,9 +175,16 @@ class Objective:
         mean.copy_(torch.lerp(lengths.detach().mean(), mean.to(lengths), path.decay))
         return lengths
 
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the discriminator's features are aligned with a teacher's."""
+        return self.config.alignment.weight > 0
+
     def view(self, samples: LevelsOrOne) -> View:
         is_balanced = self.config.consistency > 0  # then augmented views are a term of their own
-        return draw_view(samples, self.shares, UNTOUCHED if is_balanced else self.config.augment)
+        return draw_view(
+            samples, self.noise_levels, UNTOUCHED if is_balanced else self.config.augment
+        )
 
     def inconsistency(
         self,
@@ -172,7 +195,7 @@ class Objective:
         labels: Labels,
     ) -> Float[Tensor, " N"]:
         """How far augmentation moves the logits of real and of fake samples, one batch of both."""
-        shown = [draw_view(x, self.shares, self.config.augment)(x) for x in (real, fake)]
+        shown = [draw_view(x, self.noise_levels, self.config.augment)(x) for x in (real, fake)]
         seen = discriminator(torch.cat(shown), labels.repeat(2)).logits.chunk(2)
         return inconsistency(logits[0], seen[0]) + inconsistency(logits[1], seen[1])
 
@@ -187,7 +210,7 @@ class Objective:
         if not self.config.joint_batch:
             return [discriminator(samples, batch.labels).logits for samples in shown], None
         first, features = [], None
-        if self.config.alignment.weight > 0:
+        if self.is_aligned:
             output = discriminator(shown[0], batch.labels, with_features=True)
             first, features, shown = [output.logits], output.features, shown[1:]
         labels = batch.labels.repeat(len(shown))

@@ -24,9 +24,11 @@ from scalegan.interfaces import (
     Levels,
     Samples,
 )
+from scalegan.layers.attention import PooledAttention
 from scalegan.layers.batch_norm import BatchNorm, PlainNorm, standing_statistics
 from scalegan.layers.spectral import Conv, Embedding, Linear, Normalizer, SpectralNorm, Table
-from scalegan.layers.transformer import float32_island, truncated_normal
+from scalegan.layers.transformer import float32_island
+from scalegan.layers.truncation import truncated_normal
 
 # Widths in units of `channels`, from 4x4 to the side of a sample; sides below 32 are ours.
 GENERATOR_WIDTHS = {
@@ -106,7 +108,16 @@ def _extra(config: BigGANConfig) -> int:
 def _check(
     config: BigGANConfig, shape: tuple[int, int, int], layers: list[Layer], missed: set[int]
 ) -> None:
-    """Raise ConfigError where the blocks do not fit the config."""
+    """Raise ConfigError where the blocks do not fit the config, or a setting has no effect."""
+    unused = ""
+    if not config.is_deep and config.blocks_per_stage != 2:
+        unused = "`model.blocks_per_stage` is set but only BigGAN-deep has several"
+    elif config.is_deep and not config.is_wide:
+        unused = "`model.is_wide` is off but the blocks of BigGAN-deep are bottlenecks"
+    elif not config.has_spectral_norm and config.power_iterations * config.num_singular_values > 1:
+        unused = "power iterations are set but `model.has_spectral_norm` is off"
+    if unused:
+        raise ConfigError(unused, "leave it out")
     if not layers:
         raise ConfigError(
             f"BigGAN makes no samples of {shape[1]}x{shape[2]}",
@@ -143,30 +154,8 @@ class ConditionalNorm(BatchNorm):
 Norm = Callable[[int], nn.Module]
 
 
-class SelfAttention(nn.Module):
-    """Every position looks at all 2x2-pooled positions; starts as the identity."""
-
-    def __init__(self, normal: Normalizer, width: int) -> None:
-        super().__init__()
-        self.query = Conv(normal, width, width // 8, 1, bias=False)
-        self.key = Conv(normal, width, width // 8, 1, bias=False)
-        self.value = Conv(normal, width, width // 2, 1, bias=False)
-        self.out = Conv(normal, width // 2, width, 1, bias=False)
-        self.gamma = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Samples) -> Samples:
-        value = F.max_pool2d(self.value(x), 2).flatten(2)  # (N, C / 2, T / 4)
-        found = value @ self.weights(x).mT  # (N, C / 2, T)
-        return self.gamma * self.out(found.unflatten(2, x.shape[2:])) + x
-
-    def weights(self, x: Samples) -> Float[Tensor, "N T V"]:
-        """Shares of the V = T / 4 pooled positions, which sum to one."""
-        key = F.max_pool2d(self.key(x), 2).flatten(2)  # (N, C / 8, T / 4)
-        return (self.query(x).flatten(2).mT @ key).softmax(dim=-1)  # no 1/sqrt(width)
-
-
 def _attention(normal: Normalizer, layer: Layer) -> nn.Module:
-    return SelfAttention(normal, layer.outputs) if layer.attends else nn.Identity()
+    return PooledAttention(normal, layer.outputs) if layer.attends else nn.Identity()
 
 
 class GeneratorBlock(nn.Module):
@@ -336,7 +325,7 @@ class BigGANGenerator(Generator):
         return first, [torch.cat([classes, chunk], dim=1) for chunk in chunks]
 
     def orthogonal_weights(self) -> list[Tensor]:
-        """All matrices but the shared class embedding (section 3.1)."""
+        """All matrices but the shared class embedding (arXiv 1809.11096, section 3.1)."""
         return [p for n, p in self.named_parameters() if p.ndim > 1 and n != "shared.weight"]
 
     def truncate_noise(self, z: Float[Tensor, "N Z"], threshold: float) -> Float[Tensor, "N Z"]:
@@ -364,7 +353,7 @@ class BigGANGenerator(Generator):
 
 
 class BigGANDiscriminator(Discriminator):
-    """One verdict: an affine map of the summed features, plus their product with the class.
+    """One logit: an affine map of the summed features, plus their product with the class vector.
 
     Args:
         config: sizes.
@@ -405,6 +394,7 @@ class BigGANDiscriminator(Discriminator):
         self.classes = Embedding(normal, num_classes, width) if num_classes else None
         self.apply(partial(_initialize, config.start))
 
+    # D(x, y) = v_y . phi(x) + psi(phi(x)), psi affine (projection, arXiv 1802.05637, section 3)
     def forward(
         self, samples: Levels, labels: Labels, with_features: bool = False
     ) -> DiscriminatorOutput:

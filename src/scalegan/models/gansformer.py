@@ -1,97 +1,58 @@
 """GANsformer: a StyleGAN2 whose image regions attend to latent components of their own.
 
-Source: "Generative Adversarial Transformers", arXiv 2103.01209, and its authors' PyTorch code;
-StyleGAN2, arXiv 1912.04958. k components, R = k + 1 latent vectors (the last is global) of width D,
-Y layers that read a style of their own, A heads, T positions of a map, P channels of a position.
+Source: "Generative Adversarial Transformers", arXiv 2103.01209 (ICML 2021), and its authors'
+PyTorch code; StyleGAN2, arXiv 1912.04958 (v2). k components, R = k + 1 latent vectors (the last is
+global) of width D, Y layers that read a style of their own, A heads, T positions of a map,
+P channels of a position.
 """
 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from scalegan.config.models import GANsformerConfig
 from scalegan.errors import ConfigError
 from scalegan.interfaces import Discriminator, DiscriminatorOutput, Generator, Labels, Levels
-from scalegan.layers.bipartite import Assignments, Attention, BipartiteAttention, MappingNetwork
-from scalegan.layers.stylegan import HalvingBlock, ScaledConv, StyledConv, downsample, upsample
-from scalegan.layers.transformer import (
-    ScaledLinear,
+from scalegan.layers.bipartite import (
+    Assignments,
+    Attention,
+    BipartiteAttention,
     direction_table,
-    float32_island,
+)
+from scalegan.layers.mapping import Keep, Mapping, MappingNetwork, Styles
+from scalegan.layers.resample import downsample, upsample
+from scalegan.layers.stylegan import (
+    HalvingBlock,
+    ScaledConv,
+    ScaledLinear,
+    StyledConv,
     leaky,
     minibatch_deviation,
-    normalize_second_moment,
 )
-
-Styles = Float[Tensor, "N R Y D"]
-Keep = Sequence[Float[Tensor, "N A _ _"] | None]
-"""Dropout of each layer's attention."""
+from scalegan.layers.transformer import float32_island
 
 
-class Mapping(nn.Module):
-    """Noise to latents, and their running mean: one for all components (quirk 10)."""
-
-    mean: Float[Tensor, " D"]
-    updates: Float[Tensor, ""]
-
-    def __init__(self, config: GANsformerConfig, num_classes: int) -> None:
-        super().__init__()
-        inputs = config.z_width or config.latent_width
-        self.decay, self.width = config.style_decay, config.latent_width
-        self.labels = ScaledLinear(num_classes, inputs) if num_classes else None
-        self.for_global, self.for_components = None, None
-        if config.is_styled:
-            self.for_global = MappingNetwork(config, inputs * (2 if num_classes else 1), 0)
-        if config.num_components:
-            num_looking = config.num_components if config.component_attention else 0
-            self.for_components = MappingNetwork(config, inputs, num_looking)
-        self.register_buffer("mean", torch.zeros(config.latent_width))
-        self.register_buffer("updates", torch.zeros(()))
-
-    def forward(
-        self,
-        z: Float[Tensor, "N R Z"],
-        labels: Labels,
-        positions: Float[Tensor, "k D"] | None,
-        keep: Keep | None = None,
-        mask: Float[Tensor, "N k"] | None = None,
-    ) -> Float[Tensor, "N R D"]:
-        rows, local = [], z[:, :-1]
-        if self.for_components is not None:
-            # Over all components jointly, as the PyTorch code does (quirk 9).
-            x = normalize_second_moment(local.flatten(1)).view_as(local)
-            rows.append(self.for_components(x, positions, keep, mask))
-        if self.for_global is None:
-            rows.append(z.new_zeros(len(z), 1, self.width))  # read by nothing
-        else:
-            parts = [normalize_second_moment(z[:, -1])]
-            if self.labels is not None:
-                one_hot = F.one_hot(labels, self.labels.weight.shape[1]).to(z.dtype)
-                parts.append(normalize_second_moment(self.labels(one_hot)))
-            rows.append(self.for_global(torch.cat(parts, dim=-1)[:, None], None))
-        return torch.cat(rows, dim=1)
-
-    def draw(self, count: int) -> list[Tensor | None]:
-        """Dropout of the components' attention to each other."""
-        branch = cast(Any, self.for_components)
-        return [] if branch is None else [layer.draw(count) for layer in branch.attention]
-
-    @torch.no_grad()
-    def track(self, w: Styles) -> None:
-        mean = w.flatten(0, -2).mean(dim=0).to(self.mean.dtype)
-        self.mean.lerp_(mean, 1 - self.decay)
-        self.updates += 1
-
-    def truncate(self, w: Styles, psi: float) -> Styles:
-        # Deviation: the mean starts at zero; dividing by what it has seen mends it.
-        mean = self.mean / (1 - self.decay**self.updates).clamp(min=1e-8)
-        return torch.where(self.updates > 0, torch.lerp(mean.expand_as(w), w, psi), w)
+def make_mapping(config: GANsformerConfig, num_classes: int) -> Mapping:
+    inputs, k = config.z_width or config.latent_width, config.num_components
+    sizes = config.latent_width, config.mapping_depth, config.mapping == "residual"
+    labels = ScaledLinear(num_classes, inputs) if num_classes else None
+    for_global = MappingNetwork(inputs * (2 if num_classes else 1), *sizes)
+    for_global.requires_grad_(config.is_styled)
+    for_components = None
+    if k:
+        for_components = MappingNetwork(
+            inputs,
+            *sizes,
+            num_latents=k if config.component_attention else 0,
+            num_heads=config.mapping_heads,
+            has_positions=config.component_positions,
+            dropout=config.attention_dropout,
+        )
+    return Mapping(labels, for_global, for_components, config.latent_width, config.style_decay)
 
 
 class SynthesisLayer(nn.Module):
@@ -121,9 +82,23 @@ class SynthesisLayer(nn.Module):
         self.attention = None
         if has_attention_at(config, side):
             self.attention = BipartiteAttention(
-                config, width, latent, latent, config.num_components, side**2,
-                has_positions=config.component_positions, is_first=is_first,
-            )  # fmt: skip
+                width,
+                latent,
+                latent,
+                config.num_components,
+                side**2,
+                num_heads=config.num_heads,
+                is_duplex=config.attention == "duplex",
+                has_positions=config.component_positions,
+                integration=config.integration,
+                norm=config.norm,
+                component_gate=config.component_gate,
+                pixel_gate=config.pixel_gate,
+                clusterings=config.clusterings,
+                carries_assignments=config.carries_assignments,
+                is_first=is_first,
+                dropout=config.attention_dropout,
+            )
             grid = direction_table(latent, side, config.grid_directions)
             self.register_buffer("grid", grid, persistent=False)
         self.register_buffer("noise", torch.randn(side, side))
@@ -180,7 +155,7 @@ class SynthesisBlock(nn.Module):
         self.to_image = None
         if is_last or config.synthesis == "skip":
             self.to_image = StyledConv(width, channels, 1, style, is_image=True)
-        # The image's style is not counted: the next block's first layer reads it too (quirk 11).
+        # The image's style is not counted: the next block's first layer reads it too.
         self.num_styles = len(self.layers) + is_last
 
     def forward(
@@ -240,7 +215,7 @@ class GANsformerGenerator(Generator):
         k = config.num_components
         self.z_shape = (k + 1, config.z_width or config.latent_width)
         self.num_classes = num_classes
-        self.mapping = Mapping(config, num_classes)
+        self.mapping = make_mapping(config, num_classes)
         self.positions = None
         # Duplex attention does not read them.
         is_read = config.attention == "simplex" or config.component_gate
@@ -264,7 +239,7 @@ class GANsformerGenerator(Generator):
     ) -> Styles:
         """One row of latents for every layer; `keep` replaces what is drawn in training."""
         if keep is None and self.training:
-            keep = self.mapping.draw(len(z))
+            keep = self.mapping.draw_dropout(len(z))
         w = self.mapping(z, labels, self.positions, keep)
         return w[:, :, None].expand(-1, -1, self.num_styles, -1)
 
@@ -278,11 +253,11 @@ class GANsformerGenerator(Generator):
         if noise is None:
             noise = self.draw_noise(len(w)) if self.training else self.constant_noise()
         if keep is None:
-            keep = self.draw_keep(len(w)) if self.training else [None] * len(noise)
+            keep = self.draw_dropout(len(w)) if self.training else [None] * len(noise)
         return self._paint(w, noise, keep)[0]
 
     def attention_maps(self, w: Styles) -> Float[Tensor, "N k B A H W"]:
-        """How much each position attends to each component, by layer and head, at full side.
+        """Attention of every position to every component, by layer and head, at full side.
 
         Raises:
             ConfigError: if the network has no attention.
@@ -290,16 +265,18 @@ class GANsformerGenerator(Generator):
         levels, maps = self._paint(w, self.constant_noise(), [None] * len(self.layers()))
         if not maps:
             raise ConfigError("the generator has no attention", "set `model.num_components`")
-        side, found = levels.shape[-1], []
+        at_full_side = []
         for attention in maps:  # (N, A, T, k)
             own = math.isqrt(attention.shape[2])
             small = attention.permute(0, 3, 1, 2).unflatten(-1, (own, own))  # (N, k, A, h, w)
-            found.append(torch.kron(small.contiguous(), small.new_ones(side // own, side // own)))
-        return torch.stack(found, dim=2)
+            times = levels.shape[-1] // own
+            at_full_side.append(small.repeat_interleave(times, -1).repeat_interleave(times, -2))
+        return torch.stack(at_full_side, dim=2)
 
-    def _paint(self, w: Tensor, noise: Sequence[Tensor], keep: Keep) -> tuple[Levels, list[Tensor]]:
-        x: Any = self.constant.expand(len(w), -1, -1, -1)
-        image, maps, carried, layer, row = None, [], None, 0, 0
+    def _paint(self, w: Styles, noise: Sequence[Tensor], keep: Keep) -> tuple[Levels, list[Tensor]]:
+        x: Tensor = self.constant.expand(len(w), -1, -1, -1)
+        image, carried, layer, row = None, None, 0, 0
+        maps: list[Tensor] = []
         for block in self.synthesis_blocks():
             own = slice(layer, layer + len(block.layers))
             x, image, seen, carried = block(
@@ -307,7 +284,8 @@ class GANsformerGenerator(Generator):
             )
             maps += seen
             layer, row = own.stop, row + block.num_styles
-        return cast(Tensor, image)[:, None], maps
+        assert image is not None, "the last block makes one"
+        return image[:, None], maps
 
     def draw_noise(self, count: int) -> list[Tensor]:
         """Standard normal noise for every layer, which scales it by its learned strength."""
@@ -316,18 +294,13 @@ class GANsformerGenerator(Generator):
     def constant_noise(self) -> list[Tensor]:
         return [layer.noise[None, None] for layer in self.layers()]
 
-    def draw_keep(self, count: int) -> list[Tensor | None]:
+    def draw_dropout(self, count: int) -> Keep:
         """Dropout of the attention of every layer; None where there is nothing to drop."""
-        attentions = (layer.attention for layer in self.layers())
-        return [None if attention is None else attention.draw(count) for attention in attentions]
+        return [s.attention.draw_dropout(count) if s.attention else None for s in self.layers()]
 
     def layers(self) -> list[SynthesisLayer]:
-        return [
-            layer
-            for block in self.synthesis_blocks()
-            for layer in block.layers
-            if isinstance(layer, SynthesisLayer)
-        ]
+        layers = [layer for block in self.synthesis_blocks() for layer in block.layers]
+        return [layer for layer in layers if isinstance(layer, SynthesisLayer)]
 
     def synthesis_blocks(self) -> list[SynthesisBlock]:
         return [block for block in self.blocks if isinstance(block, SynthesisBlock)]
@@ -418,34 +391,57 @@ def check(
 ) -> None:
     """Raise ConfigError where the sizes do not fit together."""
     _, height, width = shape
+    if height != width or height < 8 or height & (height - 1):
+        raise ConfigError(
+            f"samples of {height}x{width} do not fit GANsformer",
+            "samples must be square, their side a power of two and at least 8",
+        )
+    if config.channel_base < height:
+        raise ConfigError(
+            f"`model.channel_base` {config.channel_base} leaves no channels at side {height}"
+        )
+    if features:
+        raise ConfigError(
+            "GANsformer's discriminator has no features to align with a teacher's",
+            "set `objective.alignment.weight` to 0",
+        )
+    if not config.is_styled and (num_classes or not config.num_components):
+        raise ConfigError(
+            "without `model.is_styled` nothing reads the global latent, which labels act through",
+            "leave it on, or train without classes and with components",
+        )
+    _check_attention(config, shape)
+
+
+def _check_attention(config: GANsformerConfig, shape: tuple[int, int, int]) -> None:
     latent, heads = config.latent_width, config.num_heads
+    has_gates = config.component_gate or config.pixel_gate
+    if (has_gates and not config.num_components) or (
+        config.mapping_heads > 1 and not (config.num_components and config.component_attention)
+    ):
+        raise ConfigError("gates and `model.mapping_heads` have no effect without attention")
+    if latent % (2 * config.grid_directions):
+        raise ConfigError(
+            f"`model.latent_width` {latent} is not a multiple of twice `model.grid_directions` "
+            f"{config.grid_directions}",
+            "positions are a sine and a cosine per direction",
+        )
     attended = [channels_at(config, s) for s in sides(shape) if has_attention_at(config, s)]
     odd = next((number for number in attended if number % heads), 0)
-    has_clusters = config.clusterings > 1 or config.carries_assignments
-    faults = [
-        (height != width or height < 8 or height & (height - 1),
-         f"samples of {height}x{width} do not fit GANsformer",
-         "samples must be square, their side a power of two and at least 8"),
-        (config.channel_base < height,
-         f"`model.channel_base` {config.channel_base} leaves no channels at side {height}", ""),
-        (latent % (2 * config.grid_directions),
-         f"`model.latent_width` {latent} is not a multiple of twice `model.grid_directions` "
-         f"{config.grid_directions}", "positions are a sine and a cosine per direction"),
-        (odd, f"`model.num_heads` {heads} does not divide a map of {odd} channels", ""),
-        (latent % config.mapping_heads or config.z_width % config.mapping_heads,
-         f"`model.mapping_heads` {config.mapping_heads} does not divide the latents' width", ""),
-        (config.num_components and not attended,
-         "`model.num_components` is set but no side of the maps has attention",
-         "see `model.min_attention_side` and `model.max_attention_side`"),
-        (config.attention == "simplex" and has_clusters,
-         "`model.clusterings` and `model.carries_assignments` have no effect on simplex attention",
-         "leave them out, or set `model.attention` to duplex"),
-        (not config.is_styled and (num_classes or not config.num_components),
-         "without `model.is_styled` nothing reads the global latent, which labels act through",
-         "leave it on, or train without classes and with components"),
-        (features, "GANsformer's discriminator has no features to align with a teacher's",
-         "set `objective.alignment.weight` to 0"),
-    ]  # fmt: skip
-    for is_wrong, message, hint in faults:
-        if is_wrong:
-            raise ConfigError(message, hint)
+    if odd:
+        raise ConfigError(f"`model.num_heads` {heads} does not divide a map of {odd} channels")
+    if latent % config.mapping_heads or config.z_width % config.mapping_heads:
+        raise ConfigError(
+            f"`model.mapping_heads` {config.mapping_heads} does not divide the latents' width"
+        )
+    if config.num_components and not attended:
+        raise ConfigError(
+            "`model.num_components` is set but no side of the maps has attention",
+            "see `model.min_attention_side` and `model.max_attention_side`",
+        )
+    if config.attention == "simplex" and (config.clusterings > 1 or config.carries_assignments):
+        raise ConfigError(
+            "`model.clusterings` and `model.carries_assignments` have no effect on simplex "
+            "attention",
+            "leave them out, or set `model.attention` to duplex",
+        )

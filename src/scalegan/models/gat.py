@@ -1,7 +1,8 @@
 """GAT: a class-conditional GAN of two plain transformers on autoencoder latents.
 
-Source: "Scalable GANs with Transformers", arXiv 2509.24935, ICML 2026. p patch side,
-T = (H/p)^2 tokens, R rotary angles per token, E width of the discriminator's label vector.
+Source: "Scalable GANs with Transformers", arXiv 2509.24935 (v1), ICML 2026, and its authors' code,
+whose start values these are. p patch side, T = (H/p)^2 tokens, R rotary angles per token, E width
+of the discriminator's label vector.
 """
 
 import torch
@@ -61,17 +62,17 @@ class Head(nn.Module):
 
 
 class LabelTable(nn.Embedding):
-    """A vector per class; where there are none, one for whatever the labels say."""
+    """A vector per class; without classes, one vector for all labels."""
 
     def __init__(self, num_classes: int, width: int) -> None:
         super().__init__(max(1, num_classes), width)
-        self.is_told = num_classes > 0
+        self.has_classes = num_classes > 0
 
     def forward(self, labels: Labels) -> Float[Tensor, "N E"]:
         return super().forward(self.rows(labels))
 
     def rows(self, labels: Labels) -> Labels:
-        return labels if self.is_told else torch.zeros_like(labels)
+        return labels if self.has_classes else torch.zeros_like(labels)
 
 
 class GATGenerator(Generator):
@@ -92,6 +93,12 @@ class GATGenerator(Generator):
     def __init__(self, config: GATConfig, shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         _check(config, shape)
+        if config.depth % config.num_levels:
+            raise ConfigError(
+                f"`model.depth` {config.depth} is not a multiple of `model.num_levels` "
+                f"{config.num_levels}",
+                "every level needs the same number of blocks",
+            )
         width, grid = config.width, shape[1] // config.patch_size
         self.z_shape = (config.z_width,)
         self.num_levels = config.num_levels
@@ -115,7 +122,7 @@ class GATGenerator(Generator):
         self.initialize(grid)
 
     def initialize(self, grid: int) -> None:
-        """Draw the start values (GAT spec, section 5)."""
+        """Draw the start values."""
         self.apply(_initialize)
         with torch.no_grad():
             self.position.copy_(position_table(self.position.shape[-1], grid))
@@ -152,7 +159,7 @@ class GATGenerator(Generator):
 
     def truncate(self, w: Float[Tensor, "N D"], labels: Labels, psi: float) -> Float[Tensor, "N D"]:
         labels = self.labels.rows(labels)
-        # Deviation: the running means start at zero; dividing by what they have seen mends it.
+        # docs/deviations.md, `style-mean`: running means start at zero; divide by what they saw.
         seen = 1 - self.style_decay ** self.style_updates[labels]  # (N,), 0 for unseen classes
         mean = self.style_mean[labels] / seen.clamp(min=1e-8)[:, None]
         return torch.where(seen[:, None] > 0, mean + psi * (w - mean), w)
@@ -167,7 +174,8 @@ class GATGenerator(Generator):
         """Push styles away from their mean over all classes; scale = 1 changes nothing.
 
         Args:
-            official: normalize over the class axis, as the authors' code does by mistake (G5).
+            official: normalize over the class axis, as the authors' code does
+                (docs/deviations.md, `class-axis`).
         """
         scale = torch.as_tensor(scale, dtype=w.dtype, device=w.device).view(-1, 1)
         mean = self.mean_over_classes(z, official)
@@ -275,7 +283,7 @@ class GATDiscriminator(Discriminator):
         self.initialize(grid)
 
     def initialize(self, grid: int) -> None:
-        """Draw the start values (GAT spec, section 5)."""
+        """Draw the start values."""
         self.apply(_initialize)
         with torch.no_grad():
             self.position.copy_(position_table(self.position.shape[-1], grid))
@@ -301,10 +309,10 @@ class GATDiscriminator(Discriminator):
             features = self.projector(x).float()
         # The penalty divides a difference of logits by 0.01: these products stay float32.
         with float32_island(x.device):
-            verdict = self.head(self.norm(x[:, 0].float()))  # (N, E)
+            image_vector = self.head(self.norm(x[:, 0].float()))  # (N, E)
             label_vector = self.label_mapping(self.labels(labels))  # (N, E)
-            # No 1/sqrt(E), no unconditional term (GAT spec, quirk D3).
-            logits = (verdict * label_vector).sum(dim=1, keepdim=True)
+            # D(x, y) = <head(x), e(y)>: no 1/sqrt(E), no unconditional term.
+            logits = (image_vector * label_vector).sum(dim=1, keepdim=True)
         return DiscriminatorOutput(logits, features)
 
 
@@ -325,11 +333,10 @@ def _check(config: GATConfig, shape: tuple[int, int, int]) -> None:
             f"samples of {height}x{width} do not fit `model.patch_size` {config.patch_size}",
             "samples must be square, their side a multiple of the patch size",
         )
-    if config.num_levels < 1 or config.depth < 1 or config.depth % config.num_levels:
+    if int(2 * config.mlp_ratio * config.width / 3) < 1:
         raise ConfigError(
-            f"`model.depth` {config.depth} is not a multiple of `model.num_levels` "
-            f"{config.num_levels}",
-            "every level needs the same number of blocks",
+            f"`model.mlp_ratio` {config.mlp_ratio} leaves no hidden units at width {config.width}",
+            "4 is usual",
         )
     if config.num_heads < 1 or config.width % (4 * config.num_heads) or config.width < 4:
         raise ConfigError(

@@ -2,9 +2,9 @@
 
 Source: "Efficient generative adversarial networks using linear additive-attention Transformers",
 arXiv 2401.09596. Where the authors' two codes differ, the operations are those of the later one and
-the start values those of the earlier one, which made the published numbers. The paper has no
-labels; for ours see docs/deviations.md. G side of a token grid (T = G * G), Z width of the
-condition.
+the start values those of the earlier one, which made the published numbers (docs/deviations.md,
+`lada-operations`, `lada-start`); labels are ours (`lada-labels`). G side of a token grid
+(T = G * G), Z width of the condition.
 """
 
 from itertools import pairwise
@@ -32,6 +32,7 @@ WINDOW = 4
 """Side of the piece of the last map that one logit is about."""
 
 
+# h = ReLU(W_h z), SMLN(x, z) = gamma(h) * LN(x) + beta(h) (after arXiv 1810.01365)
 class ModulatedNorm(nn.Module):
     """Layer norm whose gain and shift are made from the condition; the gain is not 1 + gain."""
 
@@ -104,7 +105,7 @@ class LadaGANGenerator(Generator):
         self.initialize()
 
     def initialize(self) -> None:
-        """Draw the start values (LadaGAN spec, section 5)."""
+        """Draw the start values, those of the earlier code."""
         self.apply(_initialize)
         for position in self.positions:
             nn.init.orthogonal_(position[0])
@@ -120,13 +121,13 @@ class LadaGANGenerator(Generator):
         return self.head(to_map(x)).float()[:, None]  # (N, 1, C, H, W)
 
     def token_weights(self, w: Float[Tensor, "N S"]) -> list[Float[Tensor, "N A G G"]]:
-        """The share of every token in the query of its head, stage by stage."""
-        found = []
+        """The weight of every token in the query of its head, stage by stage."""
+        weights = []
         for block, x in zip(self.blocks, self._run(w)[1], strict=True):
             assert isinstance(block, GeneratorBlock)
             q = block.attention.into(block.norm_a(x, w)).chunk(3, dim=-1)[0]
-            found.append(to_map(block.attention.weigh(q)))
-        return found
+            weights.append(to_map(block.attention.weigh(q)))
+        return weights
 
     def _run(
         self, w: Float[Tensor, "N S"]
@@ -142,7 +143,7 @@ class LadaGANGenerator(Generator):
         return x, given
 
     def truncate(self, w: Float[Tensor, "N S"], labels: Labels, psi: float) -> Float[Tensor, "N S"]:
-        # The mean of the noise is zero. Ours: the paper does not truncate.
+        # docs/deviations.md, `lada-truncation`: the mean of the noise is zero.
         noise, rest = w.tensor_split([self.z_shape[0]], dim=1)
         return torch.cat([psi * noise, rest], dim=1)
 
@@ -218,7 +219,7 @@ class LadaGANDiscriminator(Discriminator):
         self.initialize()
 
     def initialize(self) -> None:
-        """Draw the start values (LadaGAN spec, section 5)."""
+        """Draw the start values, those of the earlier code."""
         self.apply(_initialize)
         nn.init.orthogonal_(self.position[0])
         if self.labels is not None:
@@ -236,7 +237,7 @@ class LadaGANDiscriminator(Discriminator):
         with float32_island(x.device):
             x = F.leaky_relu(self.wide(x.float()), 0.2)  # (N, E, G / 2, G / 2)
             logits = self.verdict(x)
-            if self.labels is not None:  # every class adds a kernel of its own to the verdict's
+            if self.labels is not None:  # every class adds a kernel of its own
                 pieces = F.unfold(x, WINDOW)  # (N, 16 E, K)
                 logits = logits.flatten(1) + (self.labels(labels)[:, None] @ pieces)[:, 0]
         return DiscriminatorOutput(logits.flatten(1), None)

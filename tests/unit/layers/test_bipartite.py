@@ -1,22 +1,22 @@
+import itertools
 import math
-from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from scalegan.config.models import GANsformerConfig
-from scalegan.layers.bipartite import BipartiteAttention
+from scalegan.layers.bipartite import BipartiteAttention, direction_table
 
 WIDTH, LATENT, POSITION, COMPONENTS, PIXELS = 12, 8, 4, 3, 16
-CONFIG = GANsformerConfig(attention="simplex", num_heads=2, attention_dropout=0.0)
+OPTIONS: dict[str, Any] = {"num_heads": 2}
 
 
-def layer(config: GANsformerConfig = CONFIG, pixels: int = PIXELS, **flags: bool):  # type: ignore[no-untyped-def]
+def layer(pixels: int = PIXELS, **options: Any) -> BipartiteAttention:
     torch.manual_seed(0)
-    made = BipartiteAttention(config, WIDTH, LATENT, POSITION, COMPONENTS, pixels, **flags)
+    made = BipartiteAttention(WIDTH, LATENT, POSITION, COMPONENTS, pixels, **OPTIONS | options)
     for name, parameter in made.named_parameters():
-        if name.endswith("bias"):  # zero at the start, where it would hide
+        if name.endswith(("bias", "element_weight")):  # equal at the start, where they would hide
             torch.nn.init.normal_(parameter)
     return made
 
@@ -28,58 +28,140 @@ def inputs(pixels: int = PIXELS) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x, latents, grid, positions
 
 
-def naive(made: BipartiteAttention) -> tuple[Tensor, Tensor]:
-    """One sample, head, position and latent after the other."""
+def affine(layer: Any, x: Tensor) -> Tensor:
+    """Weights of unit variance, divided by the root of the fan-in."""
+    return x @ layer.weight.T / math.sqrt(x.shape[-1]) + layer.bias
+
+
+def softmax(scores: Tensor) -> Tensor:
+    exponentials = scores.exp()
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
+
+def shares_of_positions(seen: Tensor) -> Tensor:
+    """(k, T): how a centroid is composed of positions."""
+    return seen.T / (seen.sum(dim=0)[:, None] + 1e-8)
+
+
+def naive(
+    made: BipartiteAttention, options: dict[str, Any], carried: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The layer from its formulas, one sample and head after the other."""
     x, latents, grid, positions = inputs()
-    heads, width = made.config.num_heads, WIDTH // made.config.num_heads
+    heads, has_grid = made.num_heads, options.get("has_grid", True)
+    has_positions, is_duplex = options.get("has_positions", True), options.get("is_duplex", False)
+    h = WIDTH // heads
     out, seen = torch.empty_like(x), torch.empty(2, heads, PIXELS, COMPONENTS)
+    assignments = torch.empty(2, heads, COMPONENTS, PIXELS)
     for n in range(2):
-        for t in range(PIXELS):
-            content = made.queries(x[n, t])
-            place = made.grid_map(grid[t])
-            context = torch.empty(WIDTH)
-            for head in range(heads):
-                part = slice(head * width, (head + 1) * width)
-                scores = []
-                for k in range(COMPONENTS):
-                    if made.is_duplex:
-                        both = slice(2 * head * width, 2 * (head + 1) * width)
-                        element = torch.cat([content, place])[both] * made.element_weight[head, 0]
-                        scores.append(element @ made.centroids[0, head, k])
-                    else:
-                        key = made.keys(latents[n, k]) + made.position_map(positions[k])
-                        scores.append((content + place)[part] @ key[part])
-                weights = (torch.stack(scores) / math.sqrt(width)).softmax(0)
-                seen[n, head, t] = weights
-                values = made.values(latents[n])[:, part]
-                context[part] = weights @ values
-            normal = x[n, t] / (x[n, t].square().mean() + 1e-8).sqrt()
-            out[n, t] = normal * (1 + made.modulation(context))
-    return out, seen
+        content = affine(made.queries, x[n])
+        place = affine(made.grid_map, grid) if has_grid else torch.zeros_like(content)
+        values, context = affine(made.values, latents[n]), torch.empty(PIXELS, WIDTH)
+        for head in range(heads):
+            part = slice(head * h, (head + 1) * h)
+            if is_duplex:
+                # Content and place side by side before they are split into heads.
+                element = torch.cat([content, place], dim=1)[:, 2 * head * h : 2 * (head + 1) * h]
+                if carried is None:
+                    centroids = made.centroids[0, head]
+                else:
+                    centroids = carried[n, head] @ element
+                for i in range(options.get("clusterings", 1)):
+                    centroids = shares_of_positions(weights) @ element if i else centroids
+                    weighted = element * made.element_weight[head]
+                    weights = softmax(weighted @ centroids.T / math.sqrt(h))
+            else:
+                keys = affine(made.keys, latents[n])
+                keys = keys + affine(made.position_map, positions) if has_positions else keys
+                weights = softmax((content + place)[:, part] @ keys[:, part].T / math.sqrt(h))
+            if options.get("component_gate"):
+                gate = affine(made.component_gate.content, latents[n])[:, head]
+                if has_positions:
+                    gate = gate + affine(made.component_gate.position, positions)[:, head]
+                weights = weights / (1 + (-gate).exp())
+            if options.get("pixel_gate"):
+                gate = affine(made.pixel_gate.content, x[n])[:, head] + 1
+                if has_grid:
+                    gate = gate + affine(made.pixel_gate.position, grid)[:, head]
+                weights = weights / (1 + (-gate).exp())[:, None]
+            seen[n, head], assignments[n, head] = weights, shares_of_positions(weights)
+            context[:, part] = weights @ values[:, part]
+        out[n] = integrated(x[n], affine(made.modulation, context), options)
+    return out, seen, assignments
 
 
-@pytest.mark.parametrize("kind", ["simplex", "duplex"])
-@pytest.mark.parametrize("heads", [1, 2, 3])
-def test_the_layer_is_the_naive_loop(kind: str, heads: int) -> None:
-    made = layer(replace(CONFIG, attention=kind, num_heads=heads))  # type: ignore[arg-type]
+def integrated(x: Tensor, control: Tensor, options: dict[str, Any]) -> Tensor:
+    kind, norm = options.get("integration", "multiply"), options.get("norm", "layer")
+    dim = {"layer": 1, "instance": 0, "none": None}[norm]
+    if dim is not None and kind in ("add", "both"):
+        x = x - x.mean(dim=dim, keepdim=True)
+    if dim is not None and kind in ("multiply", "both"):
+        x = x / (x.pow(2).mean(dim=dim, keepdim=True) + 1e-8).sqrt()
+    match kind:
+        case "add":
+            return x + control
+        case "multiply":
+            return x * (1 + control)
+        case _:
+            return x * (1 + control[:, :WIDTH]) + control[:, WIDTH:]
+
+
+BOOLEANS = (False, True)
+SIMPLEX = [
+    {"num_heads": heads, "component_gate": component, "pixel_gate": pixel} | places
+    for heads, component, pixel, places in itertools.product(
+        (1, 3),
+        BOOLEANS,
+        BOOLEANS,
+        [{}, {"has_grid": False}, {"has_positions": False}],
+    )
+]
+DUPLEX = [{"is_duplex": True, "clusterings": n} | options for options in SIMPLEX for n in (1, 3)]
+INTEGRATIONS = [
+    {"integration": kind, "norm": norm, "is_duplex": duplex}
+    for kind, norm, duplex in itertools.product(
+        ("multiply", "add", "both"), ("layer", "instance", "none"), BOOLEANS
+    )
+]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", SIMPLEX + DUPLEX + INTEGRATIONS, ids=str)
+def test_every_combination_of_options_is_the_formula(options: dict[str, Any]) -> None:
+    made = layer(**options)
     out, seen, assignments = made(*inputs())
-    expected, weights = naive(made)
-    assert torch.allclose(out, expected, atol=1e-5) and torch.allclose(seen, weights, atol=1e-6)
-    assert (assignments is None) == (kind == "simplex")
-    if assignments is not None:  # each centroid shares itself among the positions
-        assert torch.allclose(assignments.sum(dim=-1), torch.ones(2, heads, COMPONENTS))
+    expected, weights, shares = naive(made, options)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(seen, weights, rtol=1e-4, atol=1e-6)
+    if options.get("is_duplex"):
+        torch.testing.assert_close(assignments, shares, rtol=1e-4, atol=1e-6)
+    else:
+        assert assignments is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gate", ["", "component_gate", "pixel_gate"])
+def test_carried_assignments_replace_the_centroids(gate: str) -> None:
+    options = {"is_duplex": True, "carries_assignments": True, "clusterings": 2}
+    options |= {gate: True} if gate else {}
+    _, _, carried = layer(**options)(*inputs())
+    second = layer(**options, is_first=False)
+    out, seen, assignments = second(*inputs(), carried=carried)
+    expected = naive(second, options, carried)
+    for ours, theirs in zip((out, seen, assignments), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
 
 
 def test_the_published_duplex_map_ignores_the_latents() -> None:
-    made = layer(replace(CONFIG, attention="duplex"))
+    made = layer(is_duplex=True)
     x, latents, grid, positions = inputs()
     first, other = made(x, latents, grid, positions), made(x, -latents, grid, positions)
     assert torch.equal(first[1], other[1]) and not torch.allclose(first[0], other[0])
     assert not hasattr(made, "keys") and not hasattr(made, "position_map")
 
 
-def test_both_integrations_centre_scale_and_move() -> None:
-    made = layer(replace(CONFIG, integration="both"))
+def test_both_integrations_center_scale_and_move() -> None:
+    made = layer(integration="both")
     x, latents, grid, positions = inputs()
     torch.nn.init.zeros_(made.modulation.weight)
     made.modulation.bias.data = torch.cat([torch.full((WIDTH,), 1.0), torch.full((WIDTH,), 5.0)])
@@ -90,7 +172,7 @@ def test_both_integrations_centre_scale_and_move() -> None:
 
 @pytest.mark.parametrize("norm", ["layer", "instance", "none"])
 def test_norms_act_along_their_axis(norm: str) -> None:
-    made = layer(replace(CONFIG, norm=norm))  # type: ignore[arg-type]
+    made = layer(norm=norm)
     torch.nn.init.zeros_(made.modulation.weight)
     torch.nn.init.zeros_(made.modulation.bias)
     x, *rest = inputs()
@@ -102,18 +184,9 @@ def test_norms_act_along_their_axis(norm: str) -> None:
         assert torch.allclose(squares, torch.ones_like(squares), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["simplex", "duplex"])
-def test_a_masked_latent_is_not_seen(kind: str) -> None:
-    made, mask = layer(replace(CONFIG, attention=kind)), torch.ones(2, COMPONENTS)  # type: ignore[arg-type]
-    mask[1, 2] = 0
-    seen = made(*inputs(), mask=mask)[1]
-    assert (seen[1, ..., 2] == 0).all() and (seen[0, ..., 2] > 0).all()
-    assert torch.allclose(seen.sum(dim=-1), torch.ones(2, 2, PIXELS))
-
-
 @pytest.mark.parametrize("part", ["component_gate", "pixel_gate"])
 def test_a_shut_gate_hides_everything(part: str) -> None:
-    made = layer(replace(CONFIG, **{part: True}))
+    made = layer(**{part: True})
     gate = getattr(made, part)
     torch.nn.init.constant_(gate.content.bias, -1e4)
     x, latents, grid, positions = inputs()
@@ -123,9 +196,9 @@ def test_a_shut_gate_hides_everything(part: str) -> None:
 
 
 def test_carried_centroids_are_means_of_what_was_assigned() -> None:
-    """With any number of components, and without mixing samples (quirk 2 of the reference)."""
-    config = replace(CONFIG, attention="duplex", carries_assignments=True)
-    first, second = layer(config), layer(config, 4 * PIXELS, is_first=False)
+    """With any number of components, and without mixing samples."""
+    options = {"is_duplex": True, "carries_assignments": True}
+    first, second = layer(**options), layer(4 * PIXELS, **options, is_first=False)
     assert first.centroids is not None and second.centroids is None
     _, _, carried = first(*inputs())
     small = carried.unflatten(-1, (4, 4)).repeat_interleave(2, -1).repeat_interleave(2, -2)
@@ -143,13 +216,24 @@ def test_carried_centroids_are_means_of_what_was_assigned() -> None:
 
 
 def test_dropout_keeps_the_mean_and_drops_whole_latents() -> None:
-    made = layer(replace(CONFIG, attention_dropout=0.5))
-    keep = torch.cat([made.draw(200) for _ in range(5)])
+    made = layer(dropout=0.5)
+    keep = torch.cat([made.draw_dropout(200) for _ in range(5)])
     assert keep.shape == (1000, 2, PIXELS, COMPONENTS)
     assert keep.mean() == pytest.approx(1, abs=0.02)
     assert (keep == 0).all(dim=2).float().mean() == pytest.approx(0.25, abs=0.03)
     assert keep.unique().tolist() == [0.0, pytest.approx(1 / 0.75**2)]
-    assert layer().draw(3) is None
+    assert layer().draw_dropout(3) is None
     x, latents, grid, positions = inputs()
     out = made(x, latents, grid, positions, keep=torch.zeros(2, 2, PIXELS, COMPONENTS))[0]
     assert torch.equal(out, made(x, 3 * latents, grid, positions, torch.zeros_like(keep[:2]))[0])
+
+
+def test_the_direction_table_by_hand() -> None:
+    table = direction_table(4, 3)  # one frequency: sine and cosine of the column, then of the row
+    sine, cosine = math.sin(1), math.cos(1)
+    torch.testing.assert_close(table[0], torch.tensor([-sine, cosine, -sine, cosine]))
+    torch.testing.assert_close(table[2], torch.tensor([sine, cosine, -sine, cosine]))
+    torch.testing.assert_close(table[4], torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    half = direction_table(8, 3, directions=4)[8]  # at (1, 1) a diagonal is the root of two away
+    expected = torch.tensor([math.sin(2**0.5), math.cos(2**0.5)])
+    torch.testing.assert_close(half[2:4], expected)

@@ -12,11 +12,12 @@ from scalegan.config.schema import (
     PathLengthConfig,
     PenaltyConfig,
 )
-from scalegan.interfaces import DiscriminatorOutput
+from scalegan.interfaces import Discriminator
 from scalegan.losses.objective import Objective
 from scalegan.losses.tables import ADVERSARIAL
 from scalegan.models.gat import GATDiscriminator
 from tests.support import tiny
+from tests.support.networks import Painter, Recorder
 
 REAL, FAKE = torch.randn(4, 1, 1, 8, 8), torch.randn(4, 4, 1, 8, 8)
 ALIGNED = AlignmentConfig(weight=0.5, features=5, side=12)
@@ -39,24 +40,10 @@ def terms(of: Objective, discriminator: GATDiscriminator, step: int = 0) -> tupl
 
 
 def turn(
-    of: Objective, discriminator: Any, real: Tensor, fake: Tensor, step: int = 0
+    of: Objective, discriminator: Discriminator, real: Tensor, fake: Tensor, step: int = 0
 ) -> tuple[dict, dict]:
     """The generator's turn, of a generator that no term looks at."""
-    return of.generator_terms(None, discriminator, real, fake, tiny.batch(), step)
-
-
-class Recorder:
-    """A discriminator that keeps what it was shown; its logit is the mean of the finest level."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Tensor, Tensor, bool]] = []
-
-    def __call__(
-        self, samples: Tensor, labels: Tensor, with_features: bool = False
-    ) -> DiscriminatorOutput:
-        self.calls.append((samples, labels, with_features))
-        features = torch.ones(len(samples), 5, 5) if with_features else None
-        return DiscriminatorOutput(samples[:, -1].mean(dim=(1, 2, 3))[:, None], features)
+    return of.generator_terms(Painter(), discriminator, real, fake, tiny.batch(), step)
 
 
 def test_terms_by_name() -> None:
@@ -119,7 +106,7 @@ def test_penalties_are_due_only_every_so_many_steps() -> None:
 def test_penalties_move_before_augmenting_and_keep_the_view(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scalegan.losses.objective.nearby", lambda samples, sigma: samples)
+    monkeypatch.setattr("scalegan.losses.objective.draw_moves", torch.zeros_like)
     recorder = Recorder()
     _, watched = objective(PenaltyConfig()).discriminator_terms(
         recorder, REAL, FAKE, tiny.batch(), 0
@@ -235,25 +222,6 @@ def test_real_samples_are_judged_only_where_the_loss_looks_at_them(name: str) ->
     of = Objective(ObjectiveConfig(), ADVERSARIAL[name], 4)
     assert list(turn(of, recorder, REAL, FAKE)[0]) == ["g/adversarial"]
     assert len(recorder.calls) == 1
-
-
-class Painter(torch.nn.Module):
-    """A generator whose image is its style, twice as large: every path has the same length."""
-
-    z_shape = (64,)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(2, 3))
-
-    def map(self, z: Tensor, labels: Tensor) -> Tensor:
-        return z * self.weight.mean()
-
-    def synthesize(self, w: Tensor) -> Tensor:
-        return 2 * w.view(-1, 1, 1, 8, 8)
-
-    def orthogonal_weights(self) -> list[Tensor]:
-        return [self.weight]
 
 
 def test_path_lengths_are_compared_with_their_running_mean() -> None:

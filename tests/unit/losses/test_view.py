@@ -7,15 +7,15 @@ from scalegan.config.schema import AugmentConfig
 from scalegan.losses.mng import noise_schedule
 from scalegan.losses.view import View, draw_view
 
-SHARES = noise_schedule(4, 0.125, 0.01)
+NOISE = noise_schedule(4, 0.125, 0.01)
 NO_NOISE = torch.zeros(4)
 OFF = AugmentConfig(color=0.0, translation=0.0, cutout=0.0, flip=0.0)
 ALL = AugmentConfig(color=1.0, translation=0.25, cutout=0.5, flip=0.5)
 
 
-def view(samples: torch.Tensor, config: AugmentConfig, shares: torch.Tensor = SHARES) -> View:
+def view(samples: torch.Tensor, config: AugmentConfig, noise_levels: torch.Tensor = NOISE) -> View:
     torch.manual_seed(0)
-    return draw_view(samples, shares, config)
+    return draw_view(samples, noise_levels, config)
 
 
 def test_called_twice_is_the_same_view() -> None:
@@ -29,7 +29,8 @@ def test_called_twice_is_the_same_view() -> None:
 def test_two_views_differ() -> None:
     samples = torch.randn(3, 4, 2, 8, 8)
     assert not torch.equal(
-        draw_view(samples, SHARES, ALL)(samples), draw_view(samples, SHARES, ALL)(samples)
+        draw_view(samples, NOISE, ALL)(samples),
+        draw_view(samples, NOISE, ALL)(samples),
     )
 
 
@@ -46,10 +47,10 @@ def test_everything_off_shows_the_samples() -> None:
     assert torch.equal(view(samples, OFF, NO_NOISE)(samples), samples)
 
 
-def test_noise_alone_mixes_each_level_by_its_share() -> None:
+def test_noise_alone_mixes_each_level_by_its_noise_level() -> None:
     samples = torch.randn(3, 4, 2, 8, 8)
     of_them = view(samples, OFF)
-    kept = (1 - SHARES).float().view(4, 1, 1, 1)
+    kept = (1 - NOISE).float().view(4, 1, 1, 1)
     torch.testing.assert_close(
         of_them(samples) - of_them(torch.zeros_like(samples)), samples * kept
     )
@@ -57,7 +58,7 @@ def test_noise_alone_mixes_each_level_by_its_share() -> None:
 
 def test_noise_comes_after_augmentation() -> None:
     of_them = view(torch.ones(64, 4, 1, 8, 8), AugmentConfig(cutout=1.0))
-    assert of_them.movement.visible.mean() < 1  # something is cut out, and yet:
+    assert of_them.warp.visible.mean() < 1  # something is cut out, and yet:
     assert (of_them(torch.ones(64, 4, 1, 8, 8)) != 0).all()
 
 
@@ -71,7 +72,7 @@ def test_color_pulls_every_level_towards_the_means_of_the_last() -> None:
     assert torch.equal(of_them.means[0], samples[:, 3].mean(dim=1, keepdim=True))
     difference = of_them(moved) - of_them(samples)
     assert not difference[:, 3].any()
-    scale = 2 * of_them.dice.saturation * (of_them.dice.contrast + 0.5)
+    scale = 2 * of_them.draws.saturation * (of_them.draws.contrast + 0.5)
     expected = scale.view(2, 1, 1, 1, 1).expand(-1, 3, 3, 4, 4)
     torch.testing.assert_close(difference[:, :3], expected)
 
@@ -112,6 +113,6 @@ def test_colors_that_change_in_turn_end_with_the_brightness() -> None:
     of_them = view(samples, config, torch.zeros(1))
     in_turn = view(samples, replace(config, in_turn=True), torch.zeros(1))
     mean = in_turn(samples).mean(dim=(1, 2, 3, 4))
-    brightness = of_them.dice.brightness - 0.5
+    brightness = of_them.draws.brightness - 0.5
     torch.testing.assert_close(mean, samples.mean(dim=(1, 2, 3, 4)) + brightness)
     assert not torch.allclose(of_them(samples), in_turn(samples))

@@ -34,8 +34,8 @@ FLAT = replace(SMALL, shared_width=0, is_hierarchical=False)
 ATTENDED = BigGANConfig(generator_attention=(64,), discriminator_attention=(64,))
 CIFAR = BigGANConfig(channels=96, z_width=80, generator_attention=(16,))
 
-# config, side, classes: parameters of both networks, and billions of multiplications with additions
-# (BigGAN spec, section 12).
+# config, side, classes: parameters of both networks, and billions of multiplications with
+# additions, counted on the authors' code.
 PUBLISHED = [
     (replace(ATTENDED, channels=96), 128, 1000, (70_433_988, 87_982_370), (21.3, 11.1)),
     (ATTENDED, 128, 1000, (31_978_628, 39_448_258), (9.6, 5.0)),
@@ -446,3 +446,20 @@ def test_without_spectral_norm_weights_act_as_they_are() -> None:
     with torch.no_grad():
         nn.init.zeros_(generator.stem.weight)
     assert generator(*noise(generator)).isfinite().all()  # a norm would divide zero by zero
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blocks_per_stage": 3}, "`model.blocks_per_stage` is set but only BigGAN-deep"),
+        ({"is_deep": True, "is_wide": False}, "`model.is_wide` is off but the blocks of BigGAN"),
+        (
+            {"has_spectral_norm": False, "power_iterations": 2},
+            "power iterations are set but `model.has_spectral_norm` is off",
+        ),
+    ],
+)
+def test_settings_without_effect_are_refused(changes: dict[str, Any], message: str) -> None:
+    for kind in (BigGANGenerator, BigGANDiscriminator):
+        with pytest.raises(ConfigError, match=message):
+            kind(replace(SMALL, **changes), (3, 32, 32), NUM_CLASSES)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -14,7 +15,7 @@ from tests.support.tiny import MODEL
 IMAGENET = (4, 32, 32), 1000  # shape of the latents, classes
 
 # (size, patch): parameters of G, of D with a teacher's 768 features, and of D without
-# (GAT spec, section 1; G there has a patch embedding that its output is multiplied by zero).
+# (the authors' code; G there has a patch embedding whose output is multiplied by zero).
 PUBLISHED = {
     ("S", 2): (29_361_344, 39_212_928, 32_654_464),
     ("S", 4): (29_379_968, 39_212_928, 32_654_464),
@@ -264,8 +265,6 @@ def test_eval_draws_nothing() -> None:
     [
         ({}, (1, 8, 12), 3, "samples of 8x12 do not fit `model.patch_size` 4"),
         ({"patch_size": 3}, (1, 8, 8), 3, "samples of 8x8 do not fit `model.patch_size` 3"),
-        ({"depth": 6}, (1, 8, 8), 3,
-         "`model.depth` 6 is not a multiple of `model.num_levels` 4"),
         ({"width": 20}, (1, 8, 8), 3,
          "`model.width` 20 is not a multiple of four times `model.num_heads` 2"),
         ({"num_heads": 0}, (1, 8, 8), 3,
@@ -285,3 +284,59 @@ def test_sizes_that_do_not_fit_are_refused(
         kind(model, shape, num_classes)
     assert str(caught.value) == message
     assert caught.value.hint
+
+
+def test_only_the_generator_needs_as_many_blocks_for_every_level() -> None:
+    model = GATConfig(**{**vars(MODEL), "depth": 6})
+    with pytest.raises(ConfigError) as caught:
+        GATGenerator(model, (1, 8, 8), 3)
+    assert str(caught.value) == "`model.depth` 6 is not a multiple of `model.num_levels` 4"
+    assert len(GATDiscriminator(model, (1, 8, 8), 3).blocks) == 6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("depth", "num_levels"), [(1, 1), (4, 1), (4, 2), (6, 3), (4, 4)])
+@pytest.mark.parametrize("patch", [1, 2, 4])
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_every_size_of_generator_is_the_formula(
+    depth: int, num_levels: int, patch: int, num_classes: int
+) -> None:
+    """The wiring; a block is what the parity vectors pin."""
+    sizes = {"depth": depth, "num_levels": num_levels, "patch_size": patch}
+    network = GATGenerator(GATConfig(**{**vars(MODEL), **sizes}), (2, 8, 8), num_classes)
+    z, labels = torch.randn(2, 8), torch.tensor([1, 2])
+
+    def unit(x: torch.Tensor) -> torch.Tensor:
+        return x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+
+    def linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        return x @ (0.01 * layer.weight).T + 0.01 * layer.bias
+
+    rows = network.labels.weight[labels if num_classes else labels * 0]
+    first, _, last = network.mapping
+    w = linear(last, nn.functional.silu(linear(first, torch.cat([unit(rows), unit(z)], dim=1))))
+    x, image, levels = network.position.expand(2, -1, -1), 0, []
+    for i, block in enumerate(network.blocks):
+        x = block(x, w, network.rotary)
+        if (i + 1) % (depth // num_levels) == 0:
+            head = network.heads[len(levels)]
+            scale = 1 + nn.functional.silu(w) @ head.modulation.weight.T + head.modulation.bias
+            normal = x / (x.square().mean(dim=2, keepdim=True) + 1e-6).sqrt()
+            tokens = (normal * scale[:, None]) @ head.linear.weight.T + head.linear.bias
+            grid = 8 // patch
+            for row, column in itertools.product(range(8), repeat=2):
+                token = tokens[:, row // patch * grid + column // patch]
+                place = (row % patch * patch + column % patch) * 2
+                if row == column == 0:
+                    detail = torch.empty(2, 2, 8, 8)
+                detail[:, :, row, column] = token[:, place : place + 2]
+            image = image + detail
+            levels.append(image)
+    expected = torch.stack(levels, dim=1)
+    torch.testing.assert_close(network(z, labels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_feed_forward_layer_without_hidden_units_is_refused() -> None:
+    for kind in (GATGenerator, GATDiscriminator):
+        with pytest.raises(ConfigError, match=r"`model.mlp_ratio` 0.01 leaves no hidden units"):
+            kind(GATConfig(**{**vars(MODEL), "mlp_ratio": 0.01}), (1, 8, 8), 3)

@@ -24,8 +24,8 @@ ENCODERS = {
     128: (32, 64, 128, 256),
     256: (16, 32, 64, 128, 256),
 }
-# Side: parameters and billions of multiplications with additions, of G and of D (LadaGAN spec,
-# section 8).
+# Side: parameters and billions of multiplications with additions, of G and of D (the
+# authors' code).
 PUBLISHED = {
     32: (19_901_647, 0.758, 6_775_940, 0.709),
     64: (19_900_351, 0.758, 7_004_356, 0.947),
@@ -347,3 +347,45 @@ def test_samples_that_are_not_square_and_a_teacher_are_refused() -> None:
         generator(SMALL, (3, 32, 64))
     with pytest.raises(ConfigError, match=r"^LadaGAN has no features that a teacher could align$"):
         LadaGANDiscriminator(SMALL, (3, 32, 32), 0, features=5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("widths", [(12,), (32, 12), (32, 16, 12)])
+@pytest.mark.parametrize("head", ["same side", "spread", "decoder"])
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_every_kind_of_generator_is_the_formula(
+    widths: tuple[int, ...], head: str, num_classes: int
+) -> None:
+    """The wiring; a block is what the parity vectors pin."""
+    stages, scale = len(widths), 1 if head == "same side" else 2
+    config = LadaGANConfig(
+        z_width=6,
+        base=4,
+        widths=widths,
+        num_heads=(2,) * stages,
+        hidden_widths=(8,) * stages,
+        decoder_widths=(5,) if head == "decoder" else (),
+    )
+    grid = 4 * 2 ** (stages - 1)
+    network = LadaGANGenerator(config, (3, scale * grid, scale * grid), num_classes).eval()
+    z, labels = torch.randn(2, 6), torch.tensor([1, 2]) % max(1, num_classes)
+    w = torch.cat([z, network.labels.weight[labels]], dim=1) if num_classes else z
+    x = (w @ network.first.weight.T).view(2, 16, widths[0])  # token after token
+    for i, block in enumerate(network.blocks):
+        if i > 0:
+            side = 4 * 2 ** (i - 1)
+            on_map = x.transpose(1, 2).reshape(2, widths[i - 1], side, side)
+            x = network.rises[i - 1](torch.nn.functional.pixel_shuffle(on_map, 2))
+            x = x.flatten(2).transpose(1, 2)
+        x = block(x + network.positions[i], w)
+    x = x.transpose(1, 2).reshape(2, widths[-1], grid, grid)
+    if head == "decoder":
+        *first, last = network.head
+        assert [type(part).__name__ for part in first[:2]] == ["Upsample", "Conv2d"]
+        norm = first[2]
+        x = first[1](x.repeat_interleave(2, -1).repeat_interleave(2, -2))
+        x = (x - norm.running_mean[:, None, None]) / (norm.running_var + 1e-3).sqrt()[:, None, None]
+        x = last(torch.where(x > 0, x, 0.2 * x))
+    else:
+        x = network.head[-1](torch.nn.functional.pixel_shuffle(x, scale))
+    torch.testing.assert_close(network(z, labels)[:, 0], x, rtol=1e-4, atol=1e-4)
