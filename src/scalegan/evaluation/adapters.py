@@ -11,9 +11,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from scalegan.interfaces import Labels
-from scalegan.metrics import frechet, kernel
+from scalegan.metrics import frechet
 from scalegan.metrics import inception_score as scores
-from scalegan.metrics.neighbors import nearest
 from scalegan.metrics.statistics import Moments
 from scalegan.runtime.rng import stream
 
@@ -30,27 +29,6 @@ def distance_infinity(
 def inception_score(logits: Float[Tensor, "N K"], seed: int, splits: int = 10) -> scores.Score:
     """The Inception Score of rows in random order."""
     return scores.inception_score(_shuffled(logits, seed), splits)
-
-
-def kernel_distance(
-    real: Float[Tensor, "N E"],
-    fake: Float[Tensor, "M E"],
-    subsets: int = 100,
-    size: int = 1000,
-    seed: int = 2020,
-) -> kernel.SubsetScore:
-    """KID by its usual protocol: subsets drawn as torch-fidelity draws them."""
-    rows = kernel.draw_rows(len(real), len(fake), subsets, size, seed)
-    return kernel.kernel_distance_subsets(real, fake, *rows)
-
-
-def nearest_ratio(real: Float[Tensor, "N E"], fake: Float[Tensor, "M E"]) -> float:
-    """Median distance of samples to the nearest real one, over that of real ones to each other.
-
-    Far below 1, samples are copies of the training data.
-    """
-    among = nearest(real, real, 1, is_same=True).distances.median()
-    return (nearest(fake, real, 1).distances.median() / among).item()
 
 
 def classification_accuracy_score(

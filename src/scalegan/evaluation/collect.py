@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scalegan.errors import DataError
 from scalegan.interfaces import FeatureNetwork, Images, Labels
-from scalegan.metrics.statistics import Moments, Sums, moments
+from scalegan.metrics.statistics import Moments, RunningMoments, moments
 from scalegan.runtime.precision import full_float32
 from scalegan.runtime.rng import stream
 from scalegan.runtime.world import World
@@ -78,7 +78,7 @@ class Collector:
         device: torch.device | str = "cpu",
     ) -> None:
         self.networks, self.kinds, self.device = networks, kinds, device
-        self.sums: dict[tuple[str, str], Sums] = {}
+        self.sums: dict[tuple[str, str], RunningMoments] = {}
         self.rows: dict[tuple[str, str], list[Tensor]] = {}
         self.classes = {name: "classes" in n.identity() for name, n in networks.items()}
         self.count = 0
@@ -113,7 +113,7 @@ class Collector:
                 self._keep(name, verdicts=seen.logits.float().cpu())
 
     def _add(self, network: str, kind: str, features: Tensor) -> None:
-        new = Sums(features.shape[1], self.device)
+        new = RunningMoments(features.shape[1], self.device)
         self.sums.setdefault((network, kind), new).add(features)
 
     def _keep(self, network: str, **rows: Tensor) -> None:

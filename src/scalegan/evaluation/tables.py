@@ -6,12 +6,12 @@ from scalegan.evaluation import adapters
 from scalegan.evaluation.measure import Metric
 from scalegan.features import classifier
 from scalegan.metrics.accuracy import top_k_accuracy
-from scalegan.metrics.density_coverage import density_coverage
 from scalegan.metrics.diversity import diversity
 from scalegan.metrics.frechet import frechet_distance
-from scalegan.metrics.memorization import authenticity_percent, copies
+from scalegan.metrics.kernel import kernel_distance
+from scalegan.metrics.memorization import authenticity_percent, copies, nearest_ratio
 from scalegan.metrics.per_class import per_class_distances
-from scalegan.metrics.precision_recall import precision_recall
+from scalegan.metrics.precision_recall import density_coverage, precision_recall
 
 BANKS = ("real.bank", "fake.bank")
 LABELED = ("real.bank", "real.labels", "fake.bank", "fake.labels", "num_classes")
@@ -23,7 +23,7 @@ METRICS = {
         "FD-infinity", adapters.distance_infinity, ("real.moments", "fake.bank", "seed"),
         "FID-infinity",
     ),
-    "kid": Metric("KD", adapters.kernel_distance, BANKS, "KID"),
+    "kid": Metric("KD", kernel_distance, BANKS, "KID"),
     "is": Metric("IS", adapters.inception_score, ("fake.logits", "seed"), "IS"),
     "pr": Metric("precision, recall", precision_recall, BANKS),
     "dc": Metric("density, coverage", density_coverage, BANKS),
@@ -36,7 +36,7 @@ METRICS = {
         partial(adapters.classification_accuracy_score, classifier.fit_classifier), IMAGED,
     ),
     "authenticity": Metric("authentic %", authenticity_percent, BANKS),
-    "nearest": Metric("nearest real, relative", adapters.nearest_ratio, BANKS),
+    "nearest": Metric("nearest real, relative", nearest_ratio, BANKS),
     "copies": Metric("copies", copies, ("real.hashes", "fake.hashes")),
     "diversity": Metric("diversity", diversity, ("fake.bank",)),
 }  # fmt: skip
