@@ -172,15 +172,14 @@ def sample_command(arguments: list[str]) -> int:
     seeds = parse_seeds(parsed.seeds)
     classes = [label.strip() for label in parsed.classes.split(",") if label.strip()] or None
 
-    from scalegan.inference.sampling import labels_for
-    from scalegan.inference.snapshot import load
+    from scalegan.inference.gan import load
     from scalegan.runtime.image_files import write
 
     gan = load(path, parsed.device, parsed.autoencoder)
-    labels = labels_for(seeds, gan.indices(classes)).tolist()
-    batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
+    labels = gan.labels(seeds, classes)
+    batches = gan.stream(seeds, labels, parsed.truncation, parsed.guidance, parsed.batch_size)
     columns = parsed.columns or min(16, len(classes or gan.card.class_names) or 8)
-    write(with_progress(batches, len(seeds)), labels, parsed.out, columns)
+    write(with_progress(batches, len(seeds)), labels.tolist(), parsed.out, columns)
     print(f"{len(seeds):,} images of step {gan.card.step:,} in `{parsed.out}`")
     return 0
 
@@ -202,7 +201,7 @@ def look_command(arguments: list[str]) -> int:
         raise ConfigError("`scalegan look` needs a run or a snapshot folder, and --count from 2")
     classes = [label.strip() for label in parsed.classes.split(",") if label.strip()] or None
 
-    from scalegan.inference.snapshot import load
+    from scalegan.inference.gan import load
     from scalegan.inference.views import views
     from scalegan.runtime.image_files import save_png
 

@@ -21,7 +21,8 @@ from scalegan.data.tables import SOURCES
 from scalegan.evaluation import images as inputs
 from scalegan.evaluation.evaluate import figure
 from scalegan.evaluation.images import Drawing
-from scalegan.inference.snapshot import GAN, Card, build_generator, save
+from scalegan.inference.gan import GAN
+from scalegan.inference.snapshot import Card, build_generator, save
 from scalegan.reports.sweep import SAMPLES, measure_all, ways
 from scalegan.runtime.world import World
 from tests.support.browser import look

@@ -21,8 +21,9 @@ from scalegan.data.sources import Source, open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.collect import Shown
-from scalegan.inference.sampling import sample
-from scalegan.inference.snapshot import GAN, load, newest
+from scalegan.inference.gan import GAN, load
+from scalegan.inference.sampling import stream_images
+from scalegan.inference.snapshot import newest
 from scalegan.interfaces import Labels
 from scalegan.runtime.files import digest
 from scalegan.runtime.rng import stream
@@ -160,7 +161,7 @@ def draw(gan: GAN, labels: Labels, drawing: Drawing, world: World) -> Iterator[S
     """This rank's batches of a generator's images."""
     for positions in _shares(len(labels), drawing.batch_size, world):
         seeds = (positions + drawing.seed).tolist()
-        drawn = sample(
+        drawn = stream_images(
             gan.at(drawing.truncation), gan.autoencoder, seeds, labels[positions],
             drawing.truncation, drawing.guidance, len(seeds),
         )  # fmt: skip

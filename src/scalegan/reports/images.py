@@ -4,7 +4,7 @@ import torch
 
 from scalegan.evaluation.evaluate import figure
 from scalegan.evaluation.measure import Number
-from scalegan.inference.snapshot import GAN
+from scalegan.inference.gan import GAN
 from scalegan.interfaces import Images
 from scalegan.reports.page import Block, Figure, Gallery, Notice, Plot, Section, Table, Text
 from scalegan.reports.sheets import from_file, sheet

@@ -11,7 +11,8 @@ from typing import Any
 from scalegan.config import reading as configs
 from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError
-from scalegan.inference.snapshot import GAN, load, newest
+from scalegan.inference.gan import GAN, load
+from scalegan.inference.snapshot import newest
 from scalegan.reports.sweep import Measured
 from scalegan.runtime.files import read_json
 from scalegan.runtime.log import read_metrics

@@ -17,7 +17,7 @@ from scalegan.evaluation.evaluate import Comparison
 from scalegan.evaluation.images import Drawing, is_model, open_stream
 from scalegan.evaluation.measure import Context, Number, measure
 from scalegan.evaluation.tables import METRICS
-from scalegan.inference.snapshot import GAN
+from scalegan.inference.gan import GAN
 from scalegan.interfaces import TruncatesNoise, TruncatesStyle
 from scalegan.metrics.neighbors import nearest
 from scalegan.runtime.world import World

@@ -24,7 +24,7 @@ from scalegan.evaluation.measure import Context, Number, kinds_of, measure
 from scalegan.evaluation.networks import open_networks
 from scalegan.evaluation.tables import METRICS
 from scalegan.features.classifier import fit_classifier, load_classifier, save_classifier
-from scalegan.inference.sampling import sample
+from scalegan.inference.sampling import stream_images
 from scalegan.interfaces import FeatureNetwork
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.runtime.progress import Bar
@@ -129,7 +129,7 @@ class Evaluator:
                 if i < len(parts):
                     own = labels[parts[i]]
                     seeds = parts[i].tolist()
-                    drawn = sample(average, state.autoencoder, seeds, own)
+                    drawn = stream_images(average, state.autoencoder, seeds, own)
                     collector.add(Shown(torch.cat(list(drawn)), own, parts[i]))
                     bar.advance(len(own))
         about = {
