@@ -11,6 +11,7 @@ from scalegan.commands.options import (
     Check,
     Compare,
     Convert,
+    Diff,
     Doctor,
     Evaluate,
     FitAutoencoder,
@@ -18,9 +19,9 @@ from scalegan.commands.options import (
     Look,
     Plan,
     Prepare,
-    Reference,
     Report,
     Sample,
+    Statistics,
     Train,
     TrainClassifier,
 )
@@ -39,7 +40,8 @@ commands:
   compare RECIPE RECIPE ...   train recipes at equal time or compute, and write a page
   evaluate X --against Y      numbers with their protocol: distances, precision, recall, ...
   report RUN                  one page about a run: images, curves, numbers, cost
-  reference SOURCE OUT.npz    statistics of images, to evaluate against again and again
+  diff A.json B.json          two results of evaluate side by side
+  statistics SOURCE OUT.npz   statistics of images, to evaluate against again and again
   classifier train SOURCE OUT      a small classifier of your own images, to evaluate with
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
   plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
@@ -303,20 +305,16 @@ def evaluate_command(arguments: list[str]) -> int:
     parsed = parse(Evaluate, "evaluate", "X", arguments)
     if what is None:
         raise ConfigError("`scalegan evaluate` needs a run, a snapshot or a source of images")
-    if parsed.compare:
-        from scalegan.evaluation.evaluate import compare
 
-        print("\n".join(compare(Path(what), parsed.compare)))
-        return 0
-
-    from scalegan.evaluation.evaluate import evaluate, table, write_result
+    from scalegan.evaluation.evaluate import Request, evaluate
+    from scalegan.evaluation.results import table, write_result
     from scalegan.runtime.world import join, leave
 
     world = join(parsed.device)
-    numbers = evaluate(
-        what, parsed.against, parsed.metrics, parsed.features, drawing_of(parsed), world,
-        parsed.keep, parsed.floor,
-    )  # fmt: skip
+    request = Request(
+        what, parsed.against, parsed.metrics, parsed.features, image_options(parsed), parsed.floor
+    )
+    numbers = evaluate(request, world, parsed.keep)
     if world.is_first:
         print("\n".join(table(numbers)))
         if parsed.out:
@@ -325,21 +323,23 @@ def evaluate_command(arguments: list[str]) -> int:
     return 0
 
 
-def drawing_of(parsed: Any) -> Any:
+def image_options(parsed: Any) -> Any:
     """How images are drawn, of the flags that are there.
 
     Raises:
         ConfigError: if a number is out of range.
     """
-    from scalegan.evaluation.images import Drawing
+    from scalegan.evaluation.images import ImageOptions
 
-    values = {f.name: getattr(parsed, f.name) for f in fields(Drawing) if hasattr(parsed, f.name)}
+    values = {
+        f.name: getattr(parsed, f.name) for f in fields(ImageOptions) if hasattr(parsed, f.name)
+    }
     for name in ("num", "size", "seed"):
         if values[name] < 0:
             raise ConfigError(f"`--{name}` is {values[name]}; expected 0 or more")
     if values["batch_size"] < 1:
         raise ConfigError(f"`--batch-size` is {values['batch_size']}; expected 1 or more")
-    return Drawing(**values)
+    return ImageOptions(**values)
 
 
 def report_command(arguments: list[str]) -> int:
@@ -357,19 +357,32 @@ def report_command(arguments: list[str]) -> int:
     return 0
 
 
-def reference_command(arguments: list[str]) -> int:
+def diff_command(arguments: list[str]) -> int:
+    first, arguments = positional(arguments, "A.json")
+    second, arguments = positional(arguments, "B.json") if first else (None, arguments)
+    parse(Diff, "diff", "A.json B.json", arguments)
+    if first is None or second is None:
+        raise ConfigError("`scalegan diff` needs two results of `scalegan evaluate --out`")
+
+    from scalegan.evaluation.results import diff
+
+    print("\n".join(diff(Path(first), Path(second))))
+    return 0
+
+
+def statistics_command(arguments: list[str]) -> int:
     source, arguments = positional(arguments, "SOURCE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
-    parsed = parse(Reference, "reference", "SOURCE OUT.npz", arguments)
+    parsed = parse(Statistics, "statistics", "SOURCE OUT.npz", arguments)
     if source is None or out is None or not out.endswith(".npz"):
-        raise ConfigError("`scalegan reference` needs a SOURCE and the file to write, OUT.npz")
+        raise ConfigError("`scalegan statistics` needs a SOURCE and the file to write, OUT.npz")
 
-    from scalegan.evaluation.evaluate import make_reference
+    from scalegan.evaluation.evaluate import make_statistics
     from scalegan.runtime.world import join, leave
 
     world = join(parsed.device)
-    lines = make_reference(
-        source, Path(out), parsed.features, drawing_of(parsed), parsed.bank, world
+    lines = make_statistics(
+        source, Path(out), parsed.features, image_options(parsed), parsed.bank, world
     )
     if world.is_first:
         print("\n".join(lines))
@@ -422,7 +435,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "look": look_command,
     "compare": compare_command,
     "evaluate": evaluate_command,
-    "reference": reference_command,
+    "diff": diff_command,
+    "statistics": statistics_command,
     "report": report_command,
     "classifier": classifier_command,
     "info": info_command,

@@ -20,7 +20,7 @@ from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from scalegan.evaluation import images as inputs
 from scalegan.evaluation.evaluate import figure
-from scalegan.evaluation.images import Drawing
+from scalegan.evaluation.images import ImageOptions
 from scalegan.inference.gan import GAN
 from scalegan.inference.snapshot import Card, build_generator, save
 from scalegan.reports.sweep import SAMPLES, measure_all, ways
@@ -126,7 +126,7 @@ def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch
     assert ways(GAN(torch.nn.Identity(), gan.autoencoder, gan.card), [0.5]) == [None]
     psis = ways(gan, [0.6, 1.0, 0.2, 0.6])
     assert psis == [0.2, 0.6, None]
-    found = measure_all(str(run), gan, "", "", Drawing(num=600), psis, ALONE, lambda _: None)
+    found = measure_all(str(run), gan, "", "", ImageOptions(num=600), psis, ALONE, lambda _: None)
     assert not found.lacking
     values = {name: [next(n.value for n in step.numbers if n.name == name) for step in found.steps]
               for name in ("fd", "recall", "precision")}  # fmt: skip
@@ -177,7 +177,9 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
     assert ways(gan, [1.0, 0.5]) == [0.5, 1.0, None], "a threshold of 1 truncates"
     # What is evaluated is what is sampled: calibrated for the threshold, or not truncated at all.
     for psi in (None, 0.5):
-        shown = next(inputs.open_stream(str(path), Drawing(num=6, truncation=psi), ALONE).batches)
+        shown = next(
+            inputs.open_stream(str(path), ImageOptions(num=6, truncation=psi), ALONE).batches
+        )
         assert torch.equal(shown.images, gan.sample(6, truncation=psi))
 
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from scalegan.evaluation.evaluate import figure
 from scalegan.evaluation.measure import Number
+from scalegan.evaluation.results import figure
 from scalegan.inference.gan import GAN
 from scalegan.interfaces import Images
 from scalegan.reports.page import Block, Figure, Gallery, Notice, Plot, Section, Table, Text

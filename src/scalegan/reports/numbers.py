@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from scalegan.config import reading as configs
 from scalegan.errors import DataError
-from scalegan.evaluation.evaluate import SPREADS, figure, read_result, side_of
 from scalegan.evaluation.measure import Number
+from scalegan.evaluation.results import SPREADS, figure, read_result
+from scalegan.inference.snapshot import image_side
 from scalegan.planning.cost import Task, costs, count
 from scalegan.reports import plots
 from scalegan.reports.page import (
@@ -129,7 +130,7 @@ def protocol(numbers: list[Number]) -> str:
         }
         text = json.dumps(said, indent=2, sort_keys=True, default=str)
         shared.setdefault(text, []).append(
-            f"{number.title}: {json.dumps(number.protocol['variant'], sort_keys=True)}"
+            f"{number.title}: {json.dumps(number.protocol['definition'], sort_keys=True)}"
         )
     return "\n\n".join("\n".join([*titles, text]) for text, titles in shared.items())
 
@@ -153,7 +154,8 @@ def truncation(subject: Subject) -> Section:
     table = [(label(step.truncation), {n.name: n for n in step.numbers}) for step in steps]
     names = list(dict.fromkeys(name for _, found in table for name in found))
     titles = [next(found[name].title for _, found in table if name in found) for name in names]
-    distance = next((n for n in names if n.startswith(("fid", "fd"))), "")
+    kinds = {name: number.kind for _, found in table for name, number in found.items()}
+    distance = next((name for name in names if kinds[name] == "distance"), "")
     rows = []
     for text, found in table:
         values = [figure(found[name].value) if name in found else "-" for name in names]
@@ -198,7 +200,7 @@ def cost(subject: Subject) -> Section:
             rows.append((name, f"{size}, {gflop:.3g} GFLOP per image forward"))
         if subject.config:
             shape, names = gan.card.shape, gan.card.class_names
-            task = Task(shape, len(names), 0, side_of(subject.snapshot))
+            task = Task(shape, len(names), 0, image_side(gan.card))
             step = count(subject.config, task).step
             seen = gan.card.images_seen
             rows.append(("training", f"{step / 1e9:.3g} GFLOP per image, "

@@ -5,8 +5,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from scalegan.evaluation.evaluate import read_result
 from scalegan.evaluation.measure import Number
+from scalegan.evaluation.results import read_result
 from scalegan.runtime.files import read_json
 from scalegan.runtime.log import read_lines, read_metrics
 from scalegan.train.clock import NAME as CLOCK

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scalegan.errors import ConfigError
-from scalegan.evaluation.images import Drawing
+from scalegan.evaluation.images import ImageOptions
 from scalegan.reports import images
 from scalegan.reports import numbers as figures
 from scalegan.reports.html import html, size_text
@@ -59,7 +59,7 @@ def report(
         if num:
             tell(estimate(num, len(subject.truncations), subject.rate))
             subject.measured = measure_all(
-                str(path), subject.gan, against, features, Drawing(num=num),
+                str(path), subject.gan, against, features, ImageOptions(num=num),
                 subject.truncations, world, tell,
             )  # fmt: skip
     page = page_of(subject)

@@ -12,11 +12,10 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from scalegan.errors import ConfigError, ScaleganError
-from scalegan.evaluation.collect import Seen
-from scalegan.evaluation.evaluate import Comparison
-from scalegan.evaluation.images import Drawing, is_model, open_stream
-from scalegan.evaluation.measure import Context, Number, measure
-from scalegan.evaluation.tables import METRICS
+from scalegan.evaluation.collect import ImageSet
+from scalegan.evaluation.evaluate import Evaluation, Request
+from scalegan.evaluation.images import ImageOptions, is_model, open_stream
+from scalegan.evaluation.measure import Number
 from scalegan.inference.gan import GAN
 from scalegan.interfaces import TruncatesNoise, TruncatesStyle
 from scalegan.metrics.neighbors import nearest
@@ -91,7 +90,7 @@ def measure_all(
     gan: GAN,
     against: str,
     features: str,
-    drawing: Drawing,
+    options: ImageOptions,
     truncations: Sequence[float | None],
     world: World,
     tell: Callable[[str], None],
@@ -107,9 +106,10 @@ def measure_all(
     """
     found = Measured()
     try:
-        names = [*SWEPT, *ONCE]
-        comparison = Comparison(what, against, names, features, drawing, world, True, tell)
-        if len(comparison.networks) > 1:
+        metrics = ",".join([*SWEPT, *ONCE])
+        request = Request(what, against, metrics, features, options, with_floor=True)
+        evaluation = Evaluation(request, world, tell)
+        if len(evaluation.networks) > 1:
             raise ConfigError("a report looks through one feature network, not several")
     except ScaleganError as error:
         found.lacking["all"] = sentence(error)
@@ -117,45 +117,45 @@ def measure_all(
     for place, psi in enumerate(truncations, start=1):
         tell(f"truncation {label(psi)} ({place} of {len(truncations)})")
         try:
-            fake, context = comparison.look(replace(comparison.drawing, truncation=psi))
+            fake = evaluation.collect(replace(evaluation.options, truncation=psi))
         except ScaleganError as error:
             found.lacking[f"truncation {label(psi)}"] = sentence(error)
             continue
-        numbers = _each(SWEPT, comparison, fake, context, psi is None, found.lacking)
+        numbers = _each(SWEPT, evaluation, fake, psi is None, found.lacking)
         found.steps.append(Step(psi, numbers))
         if psi is None:
-            once = _each(ONCE, comparison, fake, context, True, found.lacking)
+            once = _each(ONCE, evaluation, fake, True, found.lacking)
             found.numbers = [*numbers, *once]
             try:
-                found.near = neighbors(comparison, fake)
+                found.near = neighbors(evaluation, fake)
             except ScaleganError as error:
                 found.lacking["neighbors"] = sentence(error)
     return found
 
 
-def neighbors(comparison: Comparison, fake: Seen) -> Near:
+def neighbors(evaluation: Evaluation, fake: ImageSet) -> Near:
     """The real images nearest to the first samples, in the features that were compared in.
 
     Raises:
         ConfigError: if the reference is not of single images that can be looked at again.
         DataError: if they can no longer be read.
     """
-    (key,) = comparison.networks
-    real = comparison.real
-    bank = None if real is None else real.sides[key].bank
-    if real is None or bank is None or real.positions is None or is_model(Path(comparison.against)):
+    (key,) = evaluation.networks
+    real = evaluation.real
+    bank = None if real is None else real.features[key].bank
+    if real is None or bank is None or real.positions is None or is_model(Path(evaluation.against)):
         raise ConfigError(
             "the reference holds no images to show",
             "name the images themselves with --against",
         )
-    samples = fake.sides[key].bank
+    samples = fake.features[key].bank
     assert samples is not None
     found = nearest(samples[:SAMPLES], bank, min(NEIGHBORS, len(bank)))
     places = real.positions[found.indices]  # (N, K)
     only = tuple(places.unique().tolist())
-    again = replace(comparison.drawing, num=0, only=only)
-    stream = open_stream(comparison.against, again, comparison.world)
-    images = torch.cat([shown.images for shown in stream.batches])
+    again = replace(evaluation.options, num=0, only=only)
+    stream = open_stream(evaluation.against, again, evaluation.world)
+    images = torch.cat([batch.images for batch in stream.batches])
     rows = [[bisect_left(only, place) for place in line] for line in places.tolist()]
     return Near(images[torch.tensor(rows)], found.distances)
 
@@ -172,9 +172,8 @@ def sentence(error: ScaleganError) -> str:
 
 def _each(
     names: list[str],
-    comparison: Comparison,
-    fake: Seen,
-    context: Context,
+    evaluation: Evaluation,
+    fake: ImageSet,
     with_floor: bool,
     lacking: dict[str, str],
 ) -> list[Number]:
@@ -182,8 +181,8 @@ def _each(
     numbers: list[Number] = []
     for name in names:
         try:
-            numbers += measure([name], METRICS, comparison.networks, comparison.real, fake,
-                               context, with_floor)  # fmt: skip
+            chosen = {name: evaluation.metrics[name]}
+            numbers += evaluation.measure(chosen, fake, with_floor)
         except ScaleganError as error:
             lacking[name] = sentence(error)
     return numbers

@@ -120,9 +120,10 @@ def curve_panels(lines: list[dict[str, Any]]) -> dict[str, list[str]]:
     }
     measured = sorted({name for line in lines for name in line if name.startswith("evaluate/")})
     if measured:
-        is_distance = {name: name.split("/")[1][:1] in ("f", "k") for name in measured}
-        panels["distances"] = [name for name in measured if is_distance[name]]
-        panels["shares"] = [name for name in measured if not is_distance[name]]
+        kinds = {name: kind for line in lines for name, kind in line.get("kinds", {}).items()}
+        for kind in ("distance", "share", "score"):
+            if names := [name for name in measured if kinds.get(name) == kind]:
+                panels[f"{kind}s"] = names
     return panels
 
 
