@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from scalegan.runtime.log import Log, plot_curves, read_metrics
+from scalegan.runtime.log import Log, curve_panels, plot_curves, read_metrics
 
 
 def test_record_and_read(tmp_path: Path) -> None:
@@ -56,3 +56,12 @@ def test_curves_of_no_one_and_several_lines(tmp_path: Path) -> None:
         plot_curves(tmp_path)
         assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
         log.record(step, step, values)
+
+
+def test_a_panel_has_numbers_of_one_kind_whatever_their_names() -> None:
+    kinds = {"evaluate/fd": "distance", "evaluate/fidelity": "share", "evaluate/is": "score"}
+    panels = curve_panels([{"d/r1": 1.0}, {**dict.fromkeys(kinds, 1.0), "kinds": kinds}])
+    assert panels["distances"] == ["evaluate/fd"]
+    assert panels["shares"] == ["evaluate/fidelity"]
+    assert panels["scores"] == ["evaluate/is"]
+    assert "scores" not in curve_panels([{"evaluate/fd": 1.0, "kinds": kinds}])
