@@ -19,8 +19,8 @@ from scalegan.data.memory import collect
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from scalegan.evaluation import images as inputs
-from scalegan.evaluation.results import figure
 from scalegan.evaluation.images import ImageOptions
+from scalegan.evaluation.results import figure
 from scalegan.inference.gan import GAN
 from scalegan.inference.snapshot import Card, build_generator, save
 from scalegan.reports.sweep import SAMPLES, measure_all, ways
