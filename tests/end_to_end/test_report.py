@@ -23,10 +23,12 @@ from scalegan.evaluation.images import ImageOptions
 from scalegan.evaluation.results import figure
 from scalegan.inference.gan import GAN
 from scalegan.inference.snapshot import Card, build_generator, save
+from scalegan.interfaces import Generator
 from scalegan.reports.sweep import SAMPLES, measure_all, ways
 from scalegan.runtime.world import World
 from tests.support.browser import look
 from tests.support.runs import scalegan, train
+from tests.unit.inference.test_sampling import Plain
 
 ALONE = World(0, 1, torch.device("cpu"))
 HOSTILE = """<script>alert(1)</script> & "two" 'one'"""
@@ -94,7 +96,7 @@ def test_numbers_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
         assert number["fingerprint"] in plain
 
 
-class Remembers(torch.nn.Module):
+class Remembers(Generator):
     """Paints a real digit of its class; truncation pulls it towards the mean of the class."""
 
     z_shape, num_levels, num_classes = (1,), 1, 10
@@ -123,7 +125,7 @@ def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch
     gan = package.load(run)
     gan = GAN(Remembers(), gan.autoencoder, gan.card)
     monkeypatch.setattr(inputs, "load", lambda *_: gan)
-    assert ways(GAN(torch.nn.Identity(), gan.autoencoder, gan.card), [0.5]) == [None]
+    assert ways(GAN(Plain(), gan.autoencoder, gan.card), [0.5]) == [None]
     psis = ways(gan, [0.6, 1.0, 0.2, 0.6])
     assert psis == [0.2, 0.6, None]
     found = measure_all(str(run), gan, "", "", ImageOptions(num=600), psis, ALONE, lambda _: None)
