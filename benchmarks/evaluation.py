@@ -39,15 +39,14 @@ from scalegan.autoencoders.tables import AUTOENCODERS
 from scalegan.config import reading as configs
 from scalegan.config.models import GATConfig
 from scalegan.config.schema import AutoencoderConfig
-from scalegan.evaluation.adapters import kernel_distance
 from scalegan.features.classifier import Classifier, Trained
 from scalegan.features.inception import Inception, Network
 from scalegan.inference.sampling import styles_for
-from scalegan.metrics.density_coverage import density_coverage
 from scalegan.metrics.frechet import frechet_distance
+from scalegan.metrics.kernel import kernel_distance
 from scalegan.metrics.neighbors import ROWS, inside, nearest
-from scalegan.metrics.precision_recall import precision_recall
-from scalegan.metrics.statistics import Moments, Sums, moments
+from scalegan.metrics.precision_recall import density_coverage, precision_recall
+from scalegan.metrics.statistics import Moments, RunningMoments, moments
 from scalegan.models.gat import GATGenerator
 from scalegan.runtime.files import read_json, write_json
 
@@ -115,7 +114,7 @@ def stages_part(arguments: argparse.Namespace) -> dict[str, Any]:
     generator = small_generator((3, 32, 32)).eval()
     networks = {"classifier": classifier(), "inception": Inception(random_weights(Network()))}
     last = {"classifier": count, "inception": arguments.looked}
-    sums: dict[str, Sums] = {}
+    sums: dict[str, RunningMoments] = {}
     bank = []
     for begin in range(0, count, BATCH):
         seeds = range(begin, min(begin + BATCH, count))
@@ -129,7 +128,7 @@ def stages_part(arguments: argparse.Namespace) -> dict[str, Any]:
             with stages.timed(f"features: {name}"):
                 seen = network(images)
             with stages.timed(f"moments: {name}"):
-                sums.setdefault(name, Sums(seen.pooled.shape[1])).add(seen.pooled)
+                sums.setdefault(name, RunningMoments(seen.pooled.shape[1])).add(seen.pooled)
             if name == "classifier":
                 bank.append(seen.pooled)
     fake = torch.cat(bank)
@@ -255,16 +254,11 @@ def neighbors_alone(rows: int, width: int, blocks: int) -> dict[str, Any]:
         inside(queries, fake, radii, is_strict=False)
         end = clock()
         whole = rows / len(queries)
-        seconds = 2 * whole * (middle - begin) + 3 * whole * (end - middle)
+        seconds = 3 * whole * (middle - begin) + 3 * whole * (end - middle)
         result["timed_blocks"] = blocks
         result["extrapolated_cpu_seconds"] = round(seconds, 1)
     else:
-        mine = nearest(real, real, 5, is_same=True).distances
-        theirs = nearest(fake, fake, 3, is_same=True).distances
-        values = (
-            *precision_recall(real, fake, 3, mine, theirs),
-            *density_coverage(real, fake, 5, mine),
-        )
+        values = (*precision_recall(real, fake), *density_coverage(real, fake))
         result["precision, recall, density, coverage"] = values
         result["cpu_seconds"] = round(clock() - begin, 1)
     return result | {
@@ -274,14 +268,16 @@ def neighbors_alone(rows: int, width: int, blocks: int) -> dict[str, Any]:
 
 
 def statistics_alone(rows: int, width: int, blocks: int) -> dict[str, Any]:
-    sums, rng = Sums(width), seeded(0)
-    sums.add(torch.randn(250, width, generator=rng).relu())  # warm: libraries and sums themselves
+    running, rng = RunningMoments(width), seeded(0)
+    running.add(
+        torch.randn(250, width, generator=rng).relu()
+    )  # warm: libraries and sums themselves
     before = peak_mib()
     seconds = 0.0
-    while sums.count < rows:
+    while running.count < rows:
         part = torch.randn(250, width, generator=rng).relu()
         begin = clock()
-        sums.add(part)
+        running.add(part)
         seconds += clock() - begin
     peak = peak_mib()
     return {

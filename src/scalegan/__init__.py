@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scalegan.inference.snapshot import GAN
+    from scalegan.inference.gan import GAN
 
 __version__ = version("scalegan")
 __all__ = ["__version__", "load"]
@@ -26,8 +26,6 @@ def load(path: "str | Path", device: str = "cpu", autoencoder: "str | Path" = ""
     Raises:
         CheckpointError: if there is none, or it is damaged.
     """
-    from scalegan.inference import (
-        snapshot,  # PyTorch takes a second to import; `import scalegan` does not
-    )
+    from scalegan.inference import gan  # PyTorch takes a second; `import scalegan` does not
 
-    return snapshot.load(path, device, autoencoder)
+    return gan.load(path, device, autoencoder)

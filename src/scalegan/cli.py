@@ -11,6 +11,7 @@ from scalegan.commands.options import (
     Check,
     Compare,
     Convert,
+    Diff,
     Doctor,
     Evaluate,
     FitAutoencoder,
@@ -18,9 +19,9 @@ from scalegan.commands.options import (
     Look,
     Plan,
     Prepare,
-    Reference,
     Report,
     Sample,
+    Statistics,
     Train,
     TrainClassifier,
 )
@@ -39,7 +40,8 @@ commands:
   compare RECIPE RECIPE ...   train recipes at equal time or compute, and write a page
   evaluate X --against Y      numbers with their protocol: distances, precision, recall, ...
   report RUN                  one page about a run: images, curves, numbers, cost
-  reference SOURCE OUT.npz    statistics of images, to evaluate against again and again
+  diff A.json B.json          two results of evaluate side by side
+  statistics SOURCE OUT.npz   statistics of images, to evaluate against again and again
   classifier train SOURCE OUT      a small classifier of your own images, to evaluate with
   info RUN_OR_SNAPSHOT        what it is: sizes, cost, state of training
   plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
@@ -149,18 +151,18 @@ def check_command(arguments: list[str]) -> int:
     if parsed.size < 0:
         raise ConfigError(f"`--size` is {parsed.size}; expected the side of a image, or 0")
 
-    from scalegan.data.check import check_source, report_lines, workers_for
+    from scalegan.data.check import check, report, workers_for
     from scalegan.data.sources import open_source
     from scalegan.data.tables import SOURCES
 
     source = open_source(text, SOURCES)
     workers = workers_for(source) if parsed.workers < 0 else parsed.workers
-    report = check_source(source, parsed.size, parsed.allow_upscaling, workers)
-    print("\n".join(report_lines(report, parsed.out)))
-    if not report.num_good:
+    findings = check(source, parsed.size, parsed.allow_upscaling, workers)
+    print("\n".join(report(findings, parsed.out)))
+    if not findings.num_good:
         raise DataError(f"`{text}` holds no image that can be used")
-    if parsed.strict and report.bad:
-        raise DataError(f"{len(report.bad):,} images or labels cannot be used (--strict)")
+    if parsed.strict and findings.bad:
+        raise DataError(f"{len(findings.bad):,} images or labels cannot be used (--strict)")
     return 0
 
 
@@ -172,15 +174,14 @@ def sample_command(arguments: list[str]) -> int:
     seeds = parse_seeds(parsed.seeds)
     classes = [label.strip() for label in parsed.classes.split(",") if label.strip()] or None
 
-    from scalegan.inference.sampling import labels_for
-    from scalegan.inference.snapshot import load
+    from scalegan.inference.gan import load
     from scalegan.runtime.image_files import write_images
 
     gan = load(path, parsed.device, parsed.autoencoder)
-    labels = labels_for(seeds, gan.indices(classes)).tolist()
-    batches = gan.stream(seeds, classes, parsed.truncation, parsed.guidance, parsed.batch_size)
+    labels = gan.labels(seeds, classes)
+    batches = gan.stream(seeds, labels, parsed.truncation, parsed.guidance, parsed.batch_size)
     columns = parsed.columns or min(16, len(classes or gan.card.class_names) or 8)
-    write_images(with_progress(batches, len(seeds)), labels, parsed.out, columns)
+    write_images(with_progress(batches, len(seeds)), labels.tolist(), parsed.out, columns)
     print(f"{len(seeds):,} images of step {gan.card.step:,} in `{parsed.out}`")
     return 0
 
@@ -202,7 +203,7 @@ def look_command(arguments: list[str]) -> int:
         raise ConfigError("`scalegan look` needs a run or a snapshot folder, and --count from 2")
     classes = [label.strip() for label in parsed.classes.split(",") if label.strip()] or None
 
-    from scalegan.inference.snapshot import load
+    from scalegan.inference.gan import load
     from scalegan.inference.views import views
     from scalegan.runtime.image_files import save_png
 
@@ -239,9 +240,9 @@ def info_command(arguments: list[str]) -> int:
     if path is None:
         raise ConfigError("`scalegan info` needs a run or a snapshot folder")
 
-    from scalegan.reports.summary import summarize
+    from scalegan.reports.summary import describe
 
-    print("\n".join(summarize(Path(path))))
+    print("\n".join(describe(Path(path))))
     return 0
 
 
@@ -304,20 +305,16 @@ def evaluate_command(arguments: list[str]) -> int:
     parsed = parse(Evaluate, "evaluate", "X", arguments)
     if what is None:
         raise ConfigError("`scalegan evaluate` needs a run, a snapshot or a source of images")
-    if parsed.compare:
-        from scalegan.evaluation.evaluate import compare
 
-        print("\n".join(compare(Path(what), parsed.compare)))
-        return 0
-
-    from scalegan.evaluation.evaluate import evaluate, table, write_result
+    from scalegan.evaluation.evaluate import Request, evaluate
+    from scalegan.evaluation.results import table, write_result
     from scalegan.runtime.world import join, leave
 
     world = join(parsed.device)
-    numbers = evaluate(
-        what, parsed.against, parsed.metrics, parsed.features, drawing_of(parsed), world,
-        parsed.keep, parsed.floor,
-    )  # fmt: skip
+    request = Request(
+        what, parsed.against, parsed.metrics, parsed.features, image_options(parsed), parsed.floor
+    )
+    numbers = evaluate(request, world, parsed.keep)
     if world.is_first:
         print("\n".join(table(numbers)))
         if parsed.out:
@@ -326,21 +323,23 @@ def evaluate_command(arguments: list[str]) -> int:
     return 0
 
 
-def drawing_of(parsed: Any) -> Any:
+def image_options(parsed: Any) -> Any:
     """How images are drawn, of the flags that are there.
 
     Raises:
         ConfigError: if a number is out of range.
     """
-    from scalegan.evaluation.images import Drawing
+    from scalegan.evaluation.images import ImageOptions
 
-    values = {f.name: getattr(parsed, f.name) for f in fields(Drawing) if hasattr(parsed, f.name)}
+    values = {
+        f.name: getattr(parsed, f.name) for f in fields(ImageOptions) if hasattr(parsed, f.name)
+    }
     for name in ("num", "size", "seed"):
         if values[name] < 0:
             raise ConfigError(f"`--{name}` is {values[name]}; expected 0 or more")
     if values["batch_size"] < 1:
         raise ConfigError(f"`--batch-size` is {values['batch_size']}; expected 1 or more")
-    return Drawing(**values)
+    return ImageOptions(**values)
 
 
 def report_command(arguments: list[str]) -> int:
@@ -349,28 +348,41 @@ def report_command(arguments: list[str]) -> int:
     if path is None:
         raise ConfigError("`scalegan report` needs a run or a snapshot folder")
 
-    from scalegan.reports.run_page import report_run
+    from scalegan.reports.run import report
     from scalegan.runtime.world import join, leave
 
     options = {name: value for name, value in vars(parsed).items() if name != "device"}
-    print("\n".join(report_run(Path(path), world=join(parsed.device), **options)))
+    print("\n".join(report(Path(path), world=join(parsed.device), **options)))
     leave()
     return 0
 
 
-def reference_command(arguments: list[str]) -> int:
+def diff_command(arguments: list[str]) -> int:
+    first, arguments = positional(arguments, "A.json")
+    second, arguments = positional(arguments, "B.json") if first else (None, arguments)
+    parse(Diff, "diff", "A.json B.json", arguments)
+    if first is None or second is None:
+        raise ConfigError("`scalegan diff` needs two results of `scalegan evaluate --out`")
+
+    from scalegan.evaluation.results import diff
+
+    print("\n".join(diff(Path(first), Path(second))))
+    return 0
+
+
+def statistics_command(arguments: list[str]) -> int:
     source, arguments = positional(arguments, "SOURCE")
     out, arguments = positional(arguments, "OUT") if source else (None, arguments)
-    parsed = parse(Reference, "reference", "SOURCE OUT.npz", arguments)
+    parsed = parse(Statistics, "statistics", "SOURCE OUT.npz", arguments)
     if source is None or out is None or not out.endswith(".npz"):
-        raise ConfigError("`scalegan reference` needs a SOURCE and the file to write, OUT.npz")
+        raise ConfigError("`scalegan statistics` needs a SOURCE and the file to write, OUT.npz")
 
-    from scalegan.evaluation.evaluate import make_reference
+    from scalegan.evaluation.evaluate import make_statistics
     from scalegan.runtime.world import join, leave
 
     world = join(parsed.device)
-    lines = make_reference(
-        source, Path(out), parsed.features, drawing_of(parsed), parsed.bank, world
+    lines = make_statistics(
+        source, Path(out), parsed.features, image_options(parsed), parsed.bank, world
     )
     if world.is_first:
         print("\n".join(lines))
@@ -423,7 +435,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "look": look_command,
     "compare": compare_command,
     "evaluate": evaluate_command,
-    "reference": reference_command,
+    "diff": diff_command,
+    "statistics": statistics_command,
     "report": report_command,
     "classifier": classifier_command,
     "info": info_command,

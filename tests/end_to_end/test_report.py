@@ -19,9 +19,10 @@ from scalegan.data.memory import collect
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from scalegan.evaluation import images as inputs
-from scalegan.evaluation.evaluate import figure
-from scalegan.evaluation.images import Drawing
-from scalegan.inference.snapshot import GAN, Card, build_generator, save
+from scalegan.evaluation.images import ImageOptions
+from scalegan.evaluation.results import figure
+from scalegan.inference.gan import GAN
+from scalegan.inference.snapshot import Card, build_generator, save
 from scalegan.interfaces import Generator
 from scalegan.reports.truncation_sweep import (
     NUM_SAMPLES,
@@ -138,7 +139,7 @@ def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch
     psis = usable_truncations(gan, [0.6, 1.0, 0.2, 0.6])
     assert psis == [0.2, 0.6, None]
     found = Measurements(psis)
-    measure_sweep(found, str(run), "", "", Drawing(num=600), ALONE, lambda _: None)
+    measure_sweep(found, str(run), "", "", ImageOptions(num=600), ALONE, lambda _: None)
     assert not found.missing
     values = {name: [next(n.value for n in step.numbers if n.name == name) for step in found.steps]
               for name in ("fd", "recall", "precision")}  # fmt: skip
@@ -194,7 +195,9 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
     assert usable_truncations(gan, [1.0, 0.5]) == [0.5, 1.0, None], "a threshold of 1 truncates"
     # What is evaluated is what is sampled: calibrated for the threshold, or not truncated at all.
     for psi in (None, 0.5):
-        shown = next(inputs.open_stream(str(path), Drawing(num=6, truncation=psi), ALONE).batches)
+        shown = next(
+            inputs.open_stream(str(path), ImageOptions(num=6, truncation=psi), ALONE).batches
+        )
         assert torch.equal(shown.images, gan.sample(6, truncation=psi))
 
 

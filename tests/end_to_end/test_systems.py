@@ -105,8 +105,8 @@ def test_from_training_to_use(
     "name", ["gat", *(pytest.param(name, marks=pytest.mark.slow) for name in systems.NAMES[1:])]
 )
 def test_without_classes_none_can_be_right(name: str, tmp_path: Path) -> None:
-    from scalegan.evaluation.evaluate import evaluate
-    from scalegan.evaluation.images import Drawing
+    from scalegan.evaluation.evaluate import Request, evaluate
+    from scalegan.evaluation.images import ImageOptions
     from scalegan.runtime.world import World
 
     source = systems.save_images(tmp_path / "small.npz", count=32)
@@ -117,8 +117,9 @@ def test_without_classes_none_can_be_right(name: str, tmp_path: Path) -> None:
     assert [number.name for number in ended.numbers] == ["fd"]
     (line,) = [line for line in read_metrics(tmp_path / "run") if "fingerprint" in line]
     assert "evaluate/accuracy" not in line
-    world, drawing = World(0, 1, torch.device("cpu")), Drawing(num=16)
-    (again,) = evaluate(str(tmp_path / "run"), "", "fid", "", drawing, world)
+    world, options = World(0, 1, torch.device("cpu")), ImageOptions(num=16)
+    request = Request(str(tmp_path / "run"), metrics="fid", options=options)
+    (again,) = evaluate(request, world)
     assert again.value == pytest.approx(ended.numbers[0].value, rel=1e-3)
     with pytest.raises(ConfigError, match="`accuracy` needs"):
-        evaluate(str(tmp_path / "run"), "", "accuracy", "", drawing, world)
+        evaluate(replace(request, metrics="accuracy"), world)

@@ -19,18 +19,17 @@ from torch import Tensor
 from scalegan.features import resize, rounding
 from scalegan.features.inception import Inception
 from scalegan.metrics.accuracy import top_k_accuracy
-from scalegan.metrics.density_coverage import density_coverage
 from scalegan.metrics.frechet import (
     frechet_distance,
     frechet_distance_of_features,
     frechet_infinity,
 )
-from scalegan.metrics.inception_score import inception_score, inception_score_of_chunks
-from scalegan.metrics.kernel import draw_rows, kernel_distance, kernel_distance_subsets
+from scalegan.metrics.inception_score import inception_score
+from scalegan.metrics.kernel import draw_subsets, kernel_distance_of_subsets
 from scalegan.metrics.memorization import authenticity_percent
 from scalegan.metrics.neighbors import inside, nearest
 from scalegan.metrics.per_class import per_class_distances
-from scalegan.metrics.precision_recall import precision_recall
+from scalegan.metrics.precision_recall import density_coverage, precision_recall
 from scalegan.metrics.statistics import Moments, moments
 
 Values = dict[str, Tensor]
@@ -218,15 +217,16 @@ class Tools:
         yield "", frechet_distance(*sides)
 
     def kernel(self, match: re.Match[str], entry: dict[str, Any]) -> Parts:
-        yield "", kernel_distance(self.real, self.fake)
+        whole = (torch.arange(len(side))[None] for side in (self.real, self.fake))
+        yield "", kernel_distance_of_subsets(self.real, self.fake, *whole).mean
 
     def subsets(self, match: re.Match[str], entry: dict[str, Any]) -> Parts:
         if "rng_seed" in entry:
             counts = len(self.real), len(self.fake)
-            rows = draw_rows(*counts, entry["subsets"], entry["subset_size"], entry["rng_seed"])
+            rows = draw_subsets(*counts, entry["subsets"], entry["subset_size"], entry["rng_seed"])
         else:
             rows = self.case.arrays["kid_rows_real"], self.case.arrays["kid_rows_fake"]
-        score = kernel_distance_subsets(self.real, self.fake, *rows)
+        score = kernel_distance_of_subsets(self.real, self.fake, *rows)
         yield from ((".mean", score.mean), (".std", score.std))
 
     def balls(self, match: re.Match[str], entry: dict[str, Any]) -> Parts:
@@ -238,9 +238,8 @@ class Tools:
 
     def balls_of(self, k: int) -> dict[str, float]:
         if k not in self.by_k:
-            near = self.near_real, self.near_fake
-            precise = precision_recall(self.real, self.fake, k, *near)
-            dense = density_coverage(self.real, self.fake, k, near[0])
+            precise = precision_recall(self.real, self.fake, k)
+            dense = density_coverage(self.real, self.fake, k)
             self.by_k[k] = precise._asdict() | dense._asdict()
         return self.by_k[k]
 
@@ -256,7 +255,7 @@ class Tools:
             yield f".{name}.coverage", (precise.per_ball > 0).double().mean()
 
     def authenticity(self, match: re.Match[str], entry: dict[str, Any]) -> Parts:
-        yield "", authenticity_percent(self.real, self.fake, self.near_real)
+        yield "", authenticity_percent(self.real, self.fake)
 
     def infinity(self, match: re.Match[str], entry: dict[str, Any]) -> Parts:
         found = frechet_infinity(moments(self.real), self.fake, len(entry["sizes"]))
@@ -276,11 +275,13 @@ class Tools:
     def score(self, match: re.Match[str], entry: dict[str, Any]) -> Parts:
         logits = self.case.arrays["logits"]
         if "chunk" in entry:
-            found = inception_score_of_chunks(logits, entry["chunk"])
-        else:
-            if match[0].endswith("torch_fidelity"):
-                logits = logits[np.random.RandomState(2020).permutation(len(logits))]
-            found = inception_score(logits, {"one": 1}.get(match[1]) or int(match[1]))
+            # ADM's parts have a fixed size, of which the last may be smaller.
+            scores = [inception_score(part, 1).mean for part in logits.split(entry["chunk"])]
+            yield from ((".mean", np.mean(scores)), (".std", np.std(scores)))
+            return
+        if match[0].endswith("torch_fidelity"):
+            logits = logits[np.random.RandomState(2020).permutation(len(logits))]
+        found = inception_score(logits, {"one": 1}.get(match[1]) or int(match[1]))
         yield from ((".mean", found.mean), (".std", found.std))
 
     def accuracy(self, match: re.Match[str], entry: dict[str, Any]) -> Parts:

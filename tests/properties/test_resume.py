@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scalegan.config.schema import Config, TrainConfig
 from scalegan.data.loader import share
 from scalegan.data.memory import Rows
-from scalegan.inference.sampling import sample
+from scalegan.inference.sampling import stream_images
 from scalegan.train import checkpoint
 from scalegan.train.state import TrainState
 from scalegan.train.step import train_step
@@ -39,7 +39,11 @@ def assert_same(a: TrainState, b: TrainState) -> None:
 def look(state: TrainState) -> None:
     """Draw samples, and random numbers besides."""
     labels = torch.tensor([0, 1])
-    list(sample(state.average, state.autoencoder, [0, 1], labels, truncation=0.5, guidance=2.0))
+    list(
+        stream_images(
+            state.average, state.autoencoder, [0, 1], labels, truncation=0.5, guidance=2.0
+        )
+    )
     torch.randn(17)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalegan.autoencoders.pixels import Identity
-from scalegan.inference.sampling import labels_for, noise_for, sample
+from scalegan.inference.sampling import labels_for, noise_for, stream_images
 from scalegan.interfaces import Images
 from scalegan.models.gat import GATGenerator
 from tests.support import tiny
@@ -26,7 +26,7 @@ def generator() -> GATGenerator:
 def draw(seeds: list[int], batch_size: int, truncation: float, guidance: float) -> Images:
     labels = labels_for(seeds, range(tiny.NUM_CLASSES))
     autoencoder = Identity(1, 8)
-    parts = sample(generator(), autoencoder, seeds, labels, truncation, guidance, batch_size)
+    parts = stream_images(generator(), autoencoder, seeds, labels, truncation, guidance, batch_size)
     return torch.cat(list(parts))
 
 

@@ -183,8 +183,7 @@ class FitAutoencoder(FitConfig):
 class Evaluate:
     """Compare images with a reference: numbers, each with its protocol.
 
-    X is a run, a snapshot, shards, a folder, or any source of images. With --compare, X and the
-    file it names are results of earlier calls.
+    X is a run, a snapshot, shards, a folder, or any source of images.
     """
 
     against: str = ""
@@ -214,8 +213,6 @@ class Evaluate:
     """Where the result is written as JSON, with all of the protocol."""
     keep: Path | None = None
     """Keep X's images: NAME.npz, or a folder of PNGs."""
-    compare: Path | None = None
-    """A second result: show both, or say why they cannot be compared."""
     batch_size: int = 64
     """Images looked at together."""
     device: str = "auto"
@@ -244,7 +241,13 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Reference:
+class Diff:
+    """Show two results of `scalegan evaluate --out` side by side, or say why they cannot be
+    compared."""
+
+
+@dataclass(frozen=True)
+class Statistics:
     """Write the statistics of a source's images, to compare with again and again."""
 
     features: str = ""

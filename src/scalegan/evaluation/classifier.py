@@ -1,13 +1,19 @@
-"""`scalegan classifier train`: a source of images, or shards, becomes a classifier."""
+"""Classifiers of a user's own images, to evaluate with: trained, or trained on samples alone."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
 
 from scalegan.config.schema import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.images import Drawing, open_stream
+from scalegan.evaluation.images import ImageOptions, open_stream
 from scalegan.features.classifier import fit_classifier, save_classifier
+from scalegan.interfaces import Labels
 from scalegan.runtime.progress import Bar
 from scalegan.runtime.world import World
 
@@ -15,7 +21,9 @@ from scalegan.runtime.world import World
 def train_classifier(
     source: str, out: Path, config: ClassifierConfig, device: str = "cpu"
 ) -> list[str]:
-    """Train a classifier and save it; an interrupted call leaves nothing behind.
+    """Train a classifier on images with classes and save it.
+
+    An interrupted call leaves nothing behind.
 
     Args:
         source: images with classes, as `data.source`, or shards.
@@ -32,10 +40,10 @@ def train_classifier(
     if out.exists():
         raise ConfigError(f"`{out}` exists already", "choose another folder, or remove it")
     world = World(0, 1, torch.device(device))
-    stream = open_stream(source, Drawing(size=config.size, seed=config.seed), world)
+    options = ImageOptions(size=config.size, seed=config.seed)
+    stream = open_stream(source, options, world)
     if stream.count is not None and stream.count > config.num_images:
-        drawing = Drawing(num=config.num_images, size=config.size, seed=config.seed)
-        stream = open_stream(source, drawing, world)
+        stream = open_stream(source, replace(options, num=config.num_images), world)
     if len(stream.class_names) < 2:
         raise DataError(
             f"`{source}` has no classes to tell apart, and a classifier learns nothing else",
@@ -43,9 +51,9 @@ def train_classifier(
         )
     parts = []
     with Bar(stream.count, "images") as bar:
-        for shown in stream.batches:
-            parts.append(shown)
-            bar.advance(len(shown.images))
+        for batch in stream.batches:
+            parts.append(batch)
+            bar.advance(len(batch.images))
     images, labels = (torch.cat([part[i] for part in parts]) for i in range(2))
     with Bar(None, "steps", images_per_unit=config.batch_size) as bar:
 
@@ -65,3 +73,25 @@ def train_classifier(
         f"classifier {classifier.digest[:12]} in `{out}`",
         f"next: scalegan evaluate RUN --against {source} --features classifier:{out}",
     ]
+
+
+# CAS: accuracy on real images of argmax p(y|x), p trained on generated pairs (x, y) alone
+# (Ravuri and Vinyals, arXiv 1905.10887, section 3).
+def classification_accuracy_score(
+    fit: Callable[[Any, Any, list[str]], Callable[[Any], Any]],
+    real: UInt8[Tensor, "N 3 P P"],
+    real_labels: Labels,
+    fake: UInt8[Tensor, "M 3 P P"],
+    fake_labels: Int64[Tensor, " M"],
+    num_classes: int,
+) -> float:
+    """Accuracy on real images of a classifier trained on generated ones alone.
+
+    The real images should be ones that the generator was not trained on.
+
+    Args:
+        fit: trains on (images, labels, class names); gives a function to features with logits.
+    """
+    classifier = fit(fake, fake_labels, [str(i) for i in range(num_classes)])
+    best = torch.cat([classifier(part).logits.argmax(dim=1).cpu() for part in real.split(512)])
+    return (best == real_labels).double().mean().item()

@@ -1,12 +1,13 @@
-"""One side of a comparison: a pass over its images, and what is kept of them.
+"""One pass over a set of images: the features of every network, and what metrics need of them.
 
-One pass feeds every feature network once. Moments are sums whose memory does not grow with the
-images; banks, logits, labels and images are kept one by one, and only if a metric takes them.
+Moments are accumulated in memory that does not grow with the images; feature banks, logits, labels
+and images are stored one by one, and only if a metric takes them.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import torch
@@ -15,14 +16,33 @@ from torch import Tensor
 
 from scalegan.errors import DataError
 from scalegan.interfaces import FeatureNetwork, Images, Labels
-from scalegan.metrics.statistics import Moments, Sums, moments
+from scalegan.metrics.statistics import Moments, RunningMoments, moments
 from scalegan.runtime.precision import full_float32
 from scalegan.runtime.rng import stream
 from scalegan.runtime.world import World
 
 
-class Shown(NamedTuple):
-    """A batch of a side's images; positions order what several processes have seen."""
+class Field(StrEnum):
+    """What a metric can take of a set of images: the fields of `SetFeatures`."""
+
+    MOMENTS = "moments"
+    SPATIAL = "spatial"
+    BANK = "bank"
+    LOGITS = "logits"
+    CLASS_LOGITS = "class_logits"
+    LABELS = "labels"
+    IMAGES = "images"
+    HASHES = "hashes"
+
+
+OF_NETWORK = {Field.MOMENTS, Field.SPATIAL, Field.BANK, Field.LOGITS, Field.CLASS_LOGITS}
+"""Fields that depend on the feature network."""
+OF_ROWS = tuple(name for name in Field if name not in (Field.MOMENTS, Field.SPATIAL))
+"""Fields with a row for each image."""
+
+
+class LabeledBatch(NamedTuple):
+    """A batch of images; positions put what several processes have read into order."""
 
     images: Images
     labels: Labels
@@ -31,16 +51,19 @@ class Shown(NamedTuple):
 
 
 @dataclass
-class Side:
-    """What is known of one side's images in one network's features; None: it was not asked for."""
+class SetFeatures:
+    """A set of images in one network's features; None = not collected."""
 
     count: int
     moments: Moments | None = None
+    """Mean and covariance of the pooled features."""
     spatial: Moments | None = None
+    """Mean and covariance of the spatial features."""
     bank: Float[Tensor, "N E"] | None = None
+    """Pooled features."""
     logits: Float[Tensor, "N K"] | None = None
-    verdicts: Float[Tensor, "N K"] | None = None
-    """Logits of a network that knows the classes of the labels."""
+    class_logits: Float[Tensor, "N K"] | None = None
+    """Logits of a classifier of the labels' classes."""
     labels: Labels | None = None
     images: UInt8[Tensor, "N 3 P P"] | None = None
     hashes: Int64[Tensor, " N"] | None = None
@@ -48,123 +71,122 @@ class Side:
 
 
 @dataclass
-class Seen:
-    """One side in every network's features, and what its images are."""
+class ImageSet:
+    """A set of images in every network's features, and where it comes from."""
 
-    sides: dict[str, Side]
+    features: dict[str, SetFeatures]
+    """By the network's name."""
     about: dict[str, Any] = field(default_factory=dict)
-    """Protocol: where they come from, how many, which crop, a digest of all."""
+    """For the protocol: source, number, crop rule, a digest of all images."""
+    class_names: list[str] = field(default_factory=list)
+    """Of the labels."""
     positions: Int64[Tensor, " N"] | None = None
-    """Where each row stood in what was looked at; None: not known."""
+    """Position of each row in its source; None = unknown."""
 
     @property
     def count(self) -> int:
-        return next(iter(self.sides.values())).count
+        return next(iter(self.features.values())).count
 
 
 class Collector:
-    """Takes one side's batches on this rank and keeps what the metrics take.
+    """Runs feature networks on batches of images and stores what the metrics take.
 
     Args:
         networks: feature networks by name.
-        kinds: fields of `Side` to fill.
-        device: where sums are kept.
+        fields: what to store.
+        device: where moments are accumulated.
     """
 
     def __init__(
         self,
         networks: Mapping[str, FeatureNetwork],
-        kinds: set[str],
+        fields: Collection[Field],
         device: torch.device | str = "cpu",
     ) -> None:
-        self.networks, self.kinds, self.device = networks, kinds, device
-        self.sums: dict[tuple[str, str], Sums] = {}
-        self.rows: dict[tuple[str, str], list[Tensor]] = {}
-        self.classes = {name: "classes" in n.identity() for name, n in networks.items()}
-        self.count = 0
+        self.networks, self.fields, self.device = networks, fields, torch.device(device)
+        self.running: dict[tuple[str, Field], RunningMoments] = {}
+        self.rows: dict[tuple[str, Field], list[Tensor]] = {}
+        self.positions: list[Tensor] = []
         self.side = 0
 
     @torch.no_grad()
-    def add(self, shown: Shown) -> None:
-        """Look at a batch.
+    def add(self, batch: LabeledBatch) -> None:
+        """Run the networks on a batch.
 
         Raises:
-            DataError: if images differ in size, or a network has not what is to be kept.
+            DataError: if images differ in size.
         """
-        images = shown.images
+        images = batch.images
         if self.side not in (0, images.shape[-1]):
             raise DataError(f"images are {self.side} and {images.shape[-1]} pixels wide")
-        self.side, self.count = images.shape[-1], self.count + len(images)
-        self._keep("", positions=shown.positions, labels=shown.labels, hashes=_hashes(images))
-        if "images" in self.kinds:
-            self._keep("", images=images)
+        self.side = images.shape[-1]
+        self.positions.append(batch.positions)
+        self._store("", Field.LABELS, batch.labels)
+        self._store("", Field.HASHES, _hashes(images))
+        if Field.IMAGES in self.fields:
+            self._store("", Field.IMAGES, images)
         for name, network in self.networks.items():
-            with full_float32(torch.device(self.device)):  # fewer bits would show in a distance
-                seen = network(images)
-            if "moments" in self.kinds:
-                self._add(name, "moments", seen.pooled)
-            if "bank" in self.kinds:
-                self._keep(name, bank=seen.pooled.float().cpu())
-            if "spatial" in self.kinds and seen.spatial is not None:
-                self._add(name, "spatial", seen.spatial)
-            if "logits" in self.kinds and seen.logits is not None:
-                self._keep(name, logits=seen.logits.float().cpu())
-            if "verdicts" in self.kinds and seen.logits is not None and self.classes[name]:
-                self._keep(name, verdicts=seen.logits.float().cpu())
+            with full_float32(self.device):  # fewer bits would show in a distance
+                found = network(images)
+            self._accumulate(name, Field.MOMENTS, found.pooled)
+            self._accumulate(name, Field.SPATIAL, found.spatial)
+            rows = {Field.BANK: found.pooled, Field.LOGITS: found.logits}
+            if "classes" in network.identity():
+                rows[Field.CLASS_LOGITS] = found.logits
+            for kind, value in rows.items():
+                if kind in self.fields and value is not None:
+                    self._store(name, kind, value.float().cpu())
 
-    def _add(self, network: str, kind: str, features: Tensor) -> None:
-        new = Sums(features.shape[1], self.device)
-        self.sums.setdefault((network, kind), new).add(features)
+    def _accumulate(self, network: str, kind: Field, features: Tensor | None) -> None:
+        if kind in self.fields and features is not None:
+            new = RunningMoments(features.shape[1], self.device)
+            self.running.setdefault((network, kind), new).add(features)
 
-    def _keep(self, network: str, **rows: Tensor) -> None:
-        for kind, value in rows.items():
-            self.rows.setdefault((network, kind), []).append(value)
+    def _store(self, network: str, kind: Field, rows: Tensor) -> None:
+        self.rows.setdefault((network, kind), []).append(rows)
 
-    def finish(self, world: World, **about: Any) -> Seen:
-        """Join what all ranks have seen, in the order of positions.
+    def finish(self, world: World, class_names: list[str], **about: Any) -> ImageSet:
+        """Join what all ranks have collected, in the order of positions.
 
         Raises:
-            DataError: if a rank has seen nothing.
+            DataError: if a rank has had no image.
         """
-        if world.any(not self.count):
-            raise DataError("there are fewer images than processes that could look at them")
-        positions = _gathered(torch.cat(self.rows.pop(("", "positions"))), world)
+        if world.any(not self.positions):
+            raise DataError("there are fewer images than processes that could read them")
+        positions = _gathered(torch.cat(self.positions), world)
         order = positions.argsort()
-        joined = {
+        found: dict[tuple[str, Field], Any] = {
             key: _gathered(torch.cat(parts), world)[order] for key, parts in self.rows.items()
         }
-        summed = {key: sums.gathered(world).moments() for key, sums in self.sums.items()}
-        common: dict[str, Any] = {
-            kind: value for (network, kind), value in joined.items() if not network
+        hashes = found["", Field.HASHES]
+        if (found["", Field.LABELS] < 0).any():
+            del found["", Field.LABELS]
+        for key, running in self.running.items():
+            found[key] = running.gathered(world).moments()
+        features = {
+            name: SetFeatures(
+                len(order),
+                **{kind.value: value for (of, kind), value in found.items() if of in ("", name)},
+            )
+            for name in self.networks
         }
-        hashes = common["hashes"]
-        if (common["labels"] < 0).any():
-            del common["labels"]
-        sides = {}
-        for name in self.networks:
-            own: dict[str, Any] = {
-                kind: value
-                for found in (joined, summed)
-                for (network, kind), value in found.items()
-                if network == name
-            }
-            sides[name] = Side(len(order), **common, **own)
         digest = hashlib.sha256(hashes.sort().values.numpy().tobytes()).hexdigest()
         facts = {"num_images": len(order), "side": self.side, "digest": digest[:16]}
-        return Seen(sides, about | facts, positions[order])
+        facts["class_names"] = class_names
+        return ImageSet(features, about | facts, class_names, positions[order])
 
 
-def split(real: Side, seed: int) -> tuple[Side, Side]:
-    """Two random halves of what is known of real images, row by row."""
+def split(real: SetFeatures, seed: int) -> tuple[SetFeatures, SetFeatures]:
+    """Two random halves of a set, of what is known of its single images."""
     order = torch.randperm(real.count, generator=stream(seed, "halves"))
     halves = []
     for part in (order[: real.count // 2], order[real.count // 2 : real.count // 2 * 2]):
         rows = {
-            kind: getattr(real, kind)[part]
-            for kind in ("bank", "logits", "verdicts", "labels", "images", "hashes")
+            kind.value: getattr(real, kind)[part]
+            for kind in OF_ROWS
             if getattr(real, kind) is not None
         }
-        half = Side(len(part), **rows)
+        half = SetFeatures(len(part), **rows)
         half.moments = None if half.bank is None else moments(half.bank)
         halves.append(half)
     return halves[0], halves[1]

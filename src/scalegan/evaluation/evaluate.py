@@ -1,101 +1,81 @@
-"""`scalegan evaluate` and `scalegan reference`: two sides, networks and metrics put together."""
+"""Evaluation of generated images against a reference: streams, feature networks and metrics."""
 
-import json
-import platform
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from scalegan.data.arrays import ArrayWriter
-from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.collect import Collector, Seen, Shown
+from scalegan.errors import ConfigError
+from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch
 from scalegan.evaluation.images import (
-    Drawing,
-    Stream,
+    ImageOptions,
+    ImageStream,
     data_of,
     is_model,
     open_stream,
     translate,
 )
-from scalegan.evaluation.measure import Context, Number, kinds_of, measure
-from scalegan.evaluation.networks import open_networks
-from scalegan.evaluation.protocol import label_of, refuse_unlike
+from scalegan.evaluation.measure import Metric, Number, fields_of, measure
+from scalegan.evaluation.protocol import label_of
 from scalegan.evaluation.statistics_file import (
     has_images,
     is_statistics,
-    load_reference,
-    save_reference,
+    load_statistics,
+    save_statistics,
 )
-from scalegan.evaluation.tables import METRIC_GROUPS, METRICS
-from scalegan.inference.snapshot import newest, read_card
+from scalegan.evaluation.tables import named_metrics
+from scalegan.features.tables import open_networks
+from scalegan.inference.snapshot import image_side, newest, read_card
 from scalegan.interfaces import FeatureNetwork, Labels
-from scalegan.runtime.files import atomic_file, read_json, write_json
+from scalegan.runtime.files import atomic_file
 from scalegan.runtime.image_files import save_png, to_pil
 from scalegan.runtime.progress import Bar
 from scalegan.runtime.world import World
 
-FORMAT = 1
-SPREADS = (("standard_error", "se"), ("std", "std"))
-"""What is shown of a spread: the error of the value if it is known, else the deviation."""
+Tell = Callable[[str], None]
 
 
-def metric_names(text: str) -> list[str]:
-    """Names of metrics, groups spelled out.
+@dataclass(frozen=True)
+class Request:
+    """What is evaluated against what, and how."""
 
-    Raises:
-        ConfigError: for an unknown one.
-    """
-    names: list[str] = []
-    for part in (part.strip() for part in text.split(",") if part.strip()):
-        if part not in METRICS and part not in METRIC_GROUPS:
-            raise ConfigError(
-                f"there is no metric `{part}`", f"some of {', '.join([*METRICS, *METRIC_GROUPS])}"
-            )
-        names += [n for n in METRIC_GROUPS.get(part, (part,)) if n not in names]
-    if not names:
-        raise ConfigError("no metric is named", f"some of {', '.join([*METRICS, *METRIC_GROUPS])}")
-    return names
+    what: str
+    """A run, a snapshot, or a source of images."""
+    against: str = ""
+    """Images, or a file of statistics; empty = what the run was trained on."""
+    metrics: str = "fid,prdc"
+    """Names separated by commas."""
+    features: str = ""
+    """Feature networks separated by commas; empty = the run's classifier, else Inception."""
+    options: ImageOptions = field(default_factory=ImageOptions)
+    """Of `what`; size and batch size hold for the reference too."""
+    with_floor: bool = False
+    """Whether each number is computed on two halves of the reference too."""
 
 
 def evaluate(
-    what: str,
-    against: str,
-    metrics: str,
-    features: str,
-    drawing: Drawing,
-    world: World,
-    keep: Path | None = None,
-    with_floor: bool = False,
-    tell: Callable[[str], None] = print,
+    request: Request, world: World, keep: Path | None = None, tell: Tell = print
 ) -> list[Number]:
-    """Compare one side's images with a reference.
+    """Compare images with a reference.
 
     Args:
-        what: a run, a snapshot, or images that lie somewhere.
-        against: images or a file of statistics; empty = what the run was trained on.
-        metrics: names separated by commas.
-        features: feature networks; empty = Inception where its file is.
-        drawing: how `what` is drawn; size and batch size hold for both sides.
-        keep: a folder or .npz file to keep the images in.
-        with_floor: whether each number is measured on two halves of the reference too.
+        request: which, and how.
+        keep: a folder or .npz file to store the images in.
 
     Raises:
         CheckpointError, ConfigError, DataError: see their sentences.
     """
-    names = metric_names(metrics)
-    comparison = Comparison(what, against, names, features, drawing, world, with_floor, tell)
-    fake, context = comparison.look(comparison.drawing, keep)
-    return measure(names, METRICS, comparison.networks, comparison.real, fake, context, with_floor)
+    evaluation = Evaluation(request, world, tell)
+    fake = evaluation.collect(evaluation.options, keep)
+    return evaluation.measure(evaluation.metrics, fake, request.with_floor)
 
 
-class Comparison:
-    """A reference, looked at once, and images to compare with it, drawn as often as need be.
+class Evaluation:
+    """A reference, read once, and images to compare with it, drawn as often as need be.
 
     Args: see `evaluate`.
 
@@ -103,54 +83,49 @@ class Comparison:
         CheckpointError, ConfigError, DataError: see their sentences.
     """
 
-    def __init__(
-        self,
-        what: str,
-        against: str,
-        names: list[str],
-        features: str,
-        drawing: Drawing,
-        world: World,
-        with_floor: bool = False,
-        tell: Callable[[str], None] = print,
-    ) -> None:
-        self.what, self.world, self.tell = what, world, tell
-        self.chosen = [METRICS[name] for name in names]
-        self.networks = networks_for(what, features, world)
-        needs_real = any(k.startswith("real.") for metric in self.chosen for k in metric.takes)
+    def __init__(self, request: Request, world: World, tell: Tell = print) -> None:
+        self.what, self.world, self.tell = request.what, world, tell
+        self.metrics = named_metrics(request.metrics)
+        self.networks = networks_for(request.what, request.features, world)
+        against, options = request.against, request.options
+        needs_real = any(metric.real for metric in self.metrics.values())
         if not against and needs_real:
-            against, size = data_of(Path(what))
-            drawing = replace(drawing, size=drawing.size or size)
-        if against and is_model(Path(what)) and not drawing.size and not is_model(Path(against)):
-            drawing = replace(drawing, size=side_of(Path(what)))
-        self.against, self.drawing = against, drawing
-        self.real: Seen | None = None
-        self.real_names: list[str] = []
+            against, size = data_of(Path(self.what))
+            options = replace(options, size=options.size or size)
+        if against and is_model(Path(self.what)) and not is_model(Path(against)):
+            side = image_side(read_card(newest(Path(self.what))))
+            options = replace(options, size=options.size or side)
+        self.against, self.options = against, options
+        self.real: ImageSet | None = None
         if against and needs_real:  # before the first image is drawn: a missing one costs nothing
-            kinds = kinds_of(self.chosen, "real", with_floor)
-            self.real, self.real_names = look_at(
-                against, self.networks, kinds, replace(drawing, num=0), world, tell
-            )
+            fields = fields_of(self.metrics.values(), "real", request.with_floor)
+            all_images = replace(options, num=0)
+            self.real = open_reference(against, all_images, self.networks, fields, world, tell)
 
-    def look(self, drawing: Drawing, keep: Path | None = None) -> tuple[Seen, Context]:
-        """The images, drawn in some way, and what metrics take beside the two sides."""
-        like = None if self.real is None else next(iter(self.real.sides.values())).labels
-        stream = open_stream(self.what, drawing, self.world, like)
+    def collect(self, options: ImageOptions, keep: Path | None = None) -> ImageSet:
+        """Read or generate the images with some options, and run the networks on them."""
+        like = None if self.real is None else next(iter(self.real.features.values())).labels
+        stream = open_stream(self.what, options, self.world, like)
         if keep:
-            stream.batches = kept(stream.batches, stream.count, keep, self.world)
-        fake = look(stream, self.networks, kinds_of(self.chosen, "fake"), self.world, self.tell)
-        needs_labels = any(k.endswith(".labels") for metric in self.chosen for k in metric.takes)
-        class_names = (
-            align(stream.class_names, fake, self.real_names, self.networks) if needs_labels else []
-        )
-        return fake, Context(len(class_names), drawing.seed)
+            stream.batches = stored(stream.batches, stream.count, keep, self.world)
+        fields = fields_of(self.metrics.values(), "fake")
+        fake = collect(stream, self.networks, fields, self.world, self.tell)
+        if any(Field.LABELS in (*m.real, *m.fake) for m in self.metrics.values()):
+            align(fake, self.real.class_names if self.real else [], self.networks)
+        return fake
+
+    def measure(
+        self, metrics: Mapping[str, Metric], fake: ImageSet, with_floor: bool
+    ) -> list[Number]:
+        """Compute some of the metrics that the evaluation was made for."""
+        return measure(metrics, self.networks, self.real, fake, self.options.seed, with_floor)
 
 
 def networks_for(what: str, features: str, world: World) -> Mapping[str, FeatureNetwork]:
-    """The networks that are named; else the classifier that a run has trained, else Inception.
+    """The feature networks that are named; else a run's own classifier, else Inception.
 
     Raises:
-        ConfigError: if one is not to be had.
+        ConfigError: if one is unknown, or its weights are not on this machine.
     """
     classifier = Path(what) / "classifier"
     if not features and (classifier / "classifier.json").is_file():
@@ -167,225 +142,134 @@ def networks_for(what: str, features: str, world: World) -> Mapping[str, Feature
         ) from None
 
 
-def side_of(path: Path) -> int:
-    """Side of a generator's images."""
-    card = read_card(newest(path))
-    factor = card.identity.get("factor", 1 if card.autoencoder.kind == "identity" else 8)
-    return int(card.shape[1] * factor)
-
-
-def look_at(
+def open_reference(
     text: str,
+    options: ImageOptions,
     networks: Mapping[str, FeatureNetwork],
-    kinds: set[str],
-    drawing: Drawing,
+    fields: set[Field],
     world: World,
-    tell: Callable[[str], None],
-) -> tuple[Seen, list[str]]:
-    """A reference of any kind, and its class names."""
+    tell: Tell,
+) -> ImageSet:
+    """Read a reference: images of any kind, or a file of statistics."""
     if not is_statistics(text):
-        stream = open_stream(text, drawing, world)
-        return look(stream, networks, kinds, world, tell), stream.class_names
-    path, sides = Path(text), {}
+        return collect(open_stream(text, options, world), networks, fields, world, tell)
+    path, features = Path(text), {}
     about: dict[str, Any] = {}
     for name, network in networks.items():
-        sides[name], about = load_reference(path, network)
-    if has_images(path) and kinds - {"moments", "spatial"}:
-        some = look(open_stream(text, drawing, world), networks, kinds - {"moments", "spatial"},
-                    world, tell)  # fmt: skip
-        for name, side in sides.items():
-            sides[name] = replace(some.sides[name], moments=side.moments, spatial=side.spatial)
+        features[name], about = load_statistics(path, network)
+    of_rows = fields - {Field.MOMENTS, Field.SPATIAL}
+    if has_images(path) and of_rows:
+        some = collect(open_stream(text, options, world), networks, of_rows, world, tell)
+        for name, found in features.items():
+            rows = some.features[name]
+            features[name] = replace(rows, moments=found.moments, spatial=found.spatial)
         about |= {"num_images": some.count, "side": some.about["side"]}
-    return Seen(sides, about), about.get("class_names", [])
+    return ImageSet(features, about, about.get("class_names", []))
 
 
-def look(
-    stream: Stream,
+def collect(
+    stream: ImageStream,
     networks: Mapping[str, FeatureNetwork],
-    kinds: set[str],
+    fields: set[Field],
     world: World,
-    tell: Callable[[str], None],
-) -> Seen:
-    """One pass over a stream, with progress."""
-    collector = Collector(networks, kinds, world.device)
+    tell: Tell,
+) -> ImageSet:
+    """Run feature networks on a stream of images, with progress."""
+    collector = Collector(networks, fields, world.device)
     total = None if stream.count is None else -(-stream.count // world.size)
     with Bar(total, "images", is_shown=world.is_first) as bar:
-        for shown in stream.batches:
-            collector.add(shown)
-            bar.advance(len(shown.images))
-    seen = collector.finish(world, **stream.about)
-    seen.about["class_names"] = stream.class_names
+        for batch in stream.batches:
+            collector.add(batch)
+            bar.advance(len(batch.images))
+    found = collector.finish(world, stream.class_names, **stream.about)
     for note in stream.notes:
         if world.is_first:
             tell(f"notice: {note}")
-    return seen
+    return found
 
 
-def align(
-    class_names: list[str],
-    fake: Seen,
-    real_names: list[str],
-    networks: Mapping[str, FeatureNetwork],
-) -> list[str]:
-    """Bring the samples' labels to the classes of the reference, or of the classifiers.
+def align(fake: ImageSet, real_names: list[str], networks: Mapping[str, FeatureNetwork]) -> None:
+    """Translate the labels of images to the classes of the reference, or of the classifiers.
 
-    Returns:
-        The classes.
+    Raises:
+        DataError: if a class has no counterpart.
     """
     known = [network.identity().get("classes") for network in networks.values()]
     lists = [names for names in [real_names, *known] if names]
     for names in lists:
-        translate(class_names, names, "the reference's or the classifier's")
-    if not lists or not class_names:
-        return class_names
+        translate(fake.class_names, names, "the reference's or the classifier's")
+    if not lists or not fake.class_names:
+        return
     onto = max(lists, key=len)
-    change: Callable[[Labels], Labels] = translate(class_names, onto, "the reference's")
-    for side in fake.sides.values():
-        side.labels = None if side.labels is None else change(side.labels)
-    return onto
+    change = translate(fake.class_names, onto, "the reference's")
+    for features in fake.features.values():
+        features.labels = None if features.labels is None else change(features.labels)
+    fake.class_names = fake.about["class_names"] = onto
 
 
-def kept(batches: Iterator[Shown], count: int | None, path: Path, world: World) -> Iterator[Shown]:
-    """Pass images on and keep them: NAME.npz, or a folder of PNGs.
+def stored(
+    batches: Iterator[LabeledBatch], count: int | None, path: Path, world: World
+) -> Iterator[LabeledBatch]:
+    """Pass images on and store them: NAME.npz, or a folder of PNGs.
 
     Raises:
         ConfigError: if an archive is to be written by several processes.
     """
     if path.suffix != ".npz":
-        for shown in batches:
-            for image, label, place in zip(*shown, strict=True):
+        for batch in batches:
+            for image, label, place in zip(*batch, strict=True):
                 save_png(to_pil(image), path / f"{int(place):06d}-{int(label)}.png")
-            yield shown
+            yield batch
         return
     if world.size > 1 or count is None:
-        raise ConfigError("an .npz file is written by one process that knows how many images come",
-                          "name a folder instead: --keep DIR")  # fmt: skip
+        raise ConfigError(
+            "an .npz file is written by one process that knows how many images come",
+            "name a folder instead: --keep DIR",
+        )
     labels: list[Labels] = []
     with ExitStack() as stack:
         draft = stack.enter_context(atomic_file(path))
         writer: ArrayWriter | None = None
-        for shown in batches:
-            writer = writer or ArrayWriter(draft, count, shown.images.shape[-1])
-            writer.append(shown.images)
-            labels.append(shown.labels)
-            yield shown
+        for batch in batches:
+            writer = writer or ArrayWriter(draft, count, batch.images.shape[-1])
+            writer.append(batch.images)
+            labels.append(batch.labels)
+            yield batch
         if writer:
             writer.close(torch.cat(labels))
 
 
-def make_reference(
-    source: str, out: Path, features: str, drawing: Drawing, with_bank: bool, world: World,
-    tell: Callable[[str], None] = print,
-) -> list[str]:  # fmt: skip
-    """Write a source's statistics into a file; lines for people."""
+def make_statistics(
+    source: str,
+    out: Path,
+    features: str,
+    options: ImageOptions,
+    with_bank: bool,
+    world: World,
+    tell: Tell = print,
+) -> list[str]:
+    """Write the statistics of a source's images into a file.
+
+    Args:
+        source: images, as `evaluate` takes them.
+        features: the one feature network.
+        with_bank: whether the features of every image are stored too.
+
+    Returns:
+        Lines for people.
+    """
     networks = networks_for(source, features, world)
     if len(networks) > 1:
-        raise ConfigError("a reference is of one feature network", "make one file for each")
-    kinds = {"moments", "spatial"} | ({"bank", "labels", "logits"} if with_bank else set())
-    seen = look(open_stream(source, drawing, world), networks, kinds, world, tell)
-    (network,) = networks.values()
+        raise ConfigError("statistics are of one feature network", "make one file for each")
+    fields = {Field.MOMENTS, Field.SPATIAL}
+    if with_bank:
+        fields |= {Field.BANK, Field.LABELS, Field.LOGITS}
+    found = collect(open_stream(source, options, world), networks, fields, world, tell)
+    ((name, network),) = networks.items()
     if world.is_first:
-        save_reference(out, seen, network)
-    identity = network.identity()
+        save_statistics(out, found, network)
     return [
-        f"{seen.count:,} images of `{source}` in the features of {label_of(identity)}: `{out}`",
-        f"next: scalegan evaluate RUN --against {out} --features {next(iter(networks))}",
+        f"{found.count:,} images of `{source}` in the features of "
+        f"{label_of(network.identity())}: `{out}`",
+        f"next: scalegan evaluate RUN --against {out} --features {name}",
     ]
-
-
-def write_result(path: Path, numbers: list[Number]) -> None:
-    """All numbers with their protocols as JSON."""
-    about = {
-        "format": FORMAT,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "precision": "float32 in networks, float64 in metrics",
-        "numbers": [asdict(number) for number in numbers],
-    }
-    with atomic_file(path) as draft:
-        write_json(draft, json.loads(json.dumps(about, default=str)))
-
-
-def read_result(path: Path) -> list[Number]:
-    """What `write_result` wrote.
-
-    Raises:
-        DataError: if it is not that.
-    """
-    try:
-        found = read_json(path)["numbers"]
-        return [Number(**number | {"marks": tuple(number["marks"])}) for number in found]
-    except FileNotFoundError:
-        raise DataError(
-            f"there is no result `{path}`", "`scalegan evaluate --out` makes one"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"`{path}` is no result of `scalegan evaluate`: {error}") from None
-
-
-def table(numbers: list[Number]) -> list[str]:
-    """Lines for people."""
-    rows: list[tuple[str, ...]] = [
-        ("", "value", "spread", "real images", "N real", "N generated", "fingerprint")
-    ]
-    for number in numbers:
-        known = [(number.spread[key], name) for key, name in SPREADS if key in number.spread]
-        spread = f"{figure(known[0][0])} {known[0][1]}" if known else "-"
-        rows.append((
-            number.title, figure(number.value), spread, figure(number.floor),
-            f"{number.num_real:,}" if number.num_real else "-", f"{number.num_fake:,}",
-            number.fingerprint,
-        ))  # fmt: skip
-    if all(number.floor is None for number in numbers):
-        rows = [(*row[:3], *row[4:]) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w)
-                       for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-             for row in rows]  # fmt: skip
-    lines += [line for number in numbers for line in worst(number)]
-    marks = dict.fromkeys(f"notice: {m}" for number in numbers for m in number.marks)
-    return [*lines, *marks]
-
-
-def worst(number: Number, count: int = 5) -> list[str]:
-    """A line with the classes that are furthest from the real ones, where classes were measured."""
-    distances = number.details.get("distances")
-    if not isinstance(distances, dict):
-        return []
-    names = number.protocol["samples"].get("class_names") or []
-    by_distance = sorted(distances, key=lambda label: -distances[label])
-    texts = [
-        f"{names[label] if label < len(names) else label} {figure(distances[label])}"
-        for label in by_distance
-    ]
-    best = ", ".join(texts[count:][-count:])
-    return [f"worst classes: {', '.join(texts[:count])}" + (f"; best: {best}" if best else "")]
-
-
-def compare(first: Path, second: Path) -> list[str]:
-    """Two results side by side.
-
-    Raises:
-        ConfigError: if they are not comparable, naming what differs.
-    """
-    a, b = ({n.name: n for n in read_result(path)} for path in (first, second))
-    shared = [name for name in a if name in b]
-    if not shared:
-        raise ConfigError(f"`{first}` and `{second}` have no metric in common")
-    rows: list[tuple[str, ...]] = [("", first.name, second.name, "difference")]
-    for name in shared:
-        refuse_unlike(name, a[name].protocol, b[name].protocol)
-        values = a[name].value, b[name].value
-        gap = None if None in values else values[1] - values[0]  # type: ignore[operator]
-        rows.append((a[name].title, *map(figure, values), figure(gap)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            for row in rows]  # fmt: skip
-
-
-def figure(value: float | None) -> str:
-    """Four digits of a number, for people."""
-    return "-" if value is None else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,4 +1,4 @@
-"""What is evaluated and what with: runs, folders, archives and shards, all as streams of images.
+"""Runs, snapshots, folders, archives and shards as streams of labeled images.
 
 Nothing is held in memory but a batch, and nothing touches the disk. Each rank takes its share.
 """
@@ -20,10 +20,11 @@ from scalegan.data.shards import Shards
 from scalegan.data.sources import Source, open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.collect import Shown
-from scalegan.inference.sampling import sample
-from scalegan.inference.snapshot import GAN, load, newest
-from scalegan.interfaces import Labels
+from scalegan.evaluation.collect import LabeledBatch
+from scalegan.inference.gan import load
+from scalegan.inference.sampling import labels_for, stream_images
+from scalegan.inference.snapshot import newest
+from scalegan.interfaces import Autoencoder, Generator, Labels
 from scalegan.runtime.files import digest
 from scalegan.runtime.rng import stream
 from scalegan.runtime.world import World
@@ -36,33 +37,34 @@ MOST_HELD = 10_000_000
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """How images of a generator are drawn, and how many of any input are looked at."""
+class ImageOptions:
+    """Which images are read, or how they are generated."""
 
     num: int = 0
-    """0 = all there are; of a generator, 10,000."""
+    """Number of images; 0 = all there are, of a generator 10,000."""
     size: int = 0
-    """Side to crop images to; 0 = as they are."""
+    """Side that images are cropped to, in pixels; 0 = as they are."""
     seed: int = 0
-    """The first image's; of images, of the choice."""
+    """Seed of the first generated image; of other images, seed of the random choice of `num`."""
     truncation: float | None = None
-    """None = none."""
+    """Psi, or for BigGAN the threshold of the noise; None = none."""
     guidance: float = 1.0
+    """1 = none."""
     classes: str = BALANCED
+    """Classes of generated images: in turn, at random, or as often as in the reference."""
     batch_size: int = 64
-    device: str = "cpu"
     only: tuple[int, ...] = ()
-    """Places of images to look at, and no others; empty = as `num` says."""
+    """Positions of the images to read, and no others; empty = as `num` says."""
 
 
 DEFAULT_NUM = 10_000
 
 
 @dataclass
-class Stream:
-    """Labelled images that can be read once, and what is known of them."""
+class ImageStream:
+    """Labeled images that can be read once, and what is known of them."""
 
-    batches: Iterator[Shown]
+    batches: Iterator[LabeledBatch]
     """This rank's."""
     class_names: list[str]
     about: dict[str, Any]
@@ -70,26 +72,29 @@ class Stream:
     count: int | None
     """Over all ranks, if it is known."""
     notes: list[str] = field(default_factory=list)
-    """Filled while it is read."""
+    """What a user should know of images that were left out; filled while it is read."""
 
 
-def open_stream(text: str, drawing: Drawing, world: World, like: Labels | None = None) -> Stream:
-    """A run, a snapshot, shards, an .npz file or any source, as a stream.
+def open_stream(
+    text: str, options: ImageOptions, world: World, like: Labels | None = None
+) -> ImageStream:
+    """Open a run, a snapshot, shards, an .npz file or any source as a stream of images.
 
     Args:
-        like: labels whose frequencies a generator's classes follow, where `drawing` says so.
+        like: labels whose frequencies the classes of generated images follow, where the options
+            say so.
 
     Raises:
         CheckpointError, ConfigError, DataError: if it cannot be read.
     """
     path = Path(text)
     if is_model(path):
-        return _generated(path, drawing, world, like)
+        return _sampled(path, options, world, like)
     if (path / "manifest.json").is_file() and (path / "shard-00000").is_dir():
-        return _shards(path, drawing, world)
+        return _shards(path, options, world)
     if text.removeprefix("npz:").endswith(".npz") and not Path(text).is_dir():
-        return _archive(Path(text.removeprefix("npz:")), drawing, world)
-    return _source(text, drawing, world)
+        return _archive(Path(text.removeprefix("npz:")), options, world)
+    return _source(text, options, world)
 
 
 def is_model(path: Path) -> bool:
@@ -110,94 +115,116 @@ def data_of(run: Path) -> tuple[str, int]:
     return data.shards or data.source, data.size
 
 
-def labels_of(
-    count: int, classes: int, drawing: Drawing, like: Int64[Tensor, " M"] | None
+def sampled_labels(
+    count: int, num_classes: int, options: ImageOptions, like: Int64[Tensor, " M"] | None
 ) -> Labels:
     """The class of each image, a function of its seed; -1 where there are no classes.
 
     Raises:
         ConfigError: if the classes of a reference are to be followed and there are none.
     """
-    seeds = range(drawing.seed, drawing.seed + count)
-    if not classes:
+    seeds = range(options.seed, options.seed + count)
+    if not num_classes:
         return torch.full((count,), -1)
-    if drawing.classes == BALANCED:
-        return torch.tensor([seed % classes for seed in seeds])
-    weights = torch.ones(classes)
-    if drawing.classes == LIKE_REFERENCE:
+    if options.classes == BALANCED:
+        return labels_for(seeds, range(num_classes))
+    weights = torch.ones(num_classes)
+    if options.classes == LIKE_REFERENCE:
         if like is None:
             raise ConfigError("`--classes reference` needs a reference with classes")
-        weights = torch.bincount(like, minlength=classes).float()
+        weights = torch.bincount(like, minlength=num_classes).float()
     edges = (weights / weights.sum()).cumsum(0)
     draws = [torch.rand(1, generator=stream("label", seed)).item() for seed in seeds]
-    return torch.searchsorted(edges, torch.tensor(draws)).clamp(max=classes - 1)
+    return torch.searchsorted(edges, torch.tensor(draws)).clamp(max=num_classes - 1)
 
 
-def _generated(path: Path, drawing: Drawing, world: World, like: Labels | None) -> Stream:
-    gan = load(path, str(world.device))
-    count = drawing.num or DEFAULT_NUM
-    names = gan.card.class_names
-    labels = labels_of(count, len(names), drawing, like)
-    about = {
+def sampled_batches(
+    generator: Generator,
+    autoencoder: Autoencoder,
+    labels: Labels,
+    options: ImageOptions,
+    world: World,
+) -> Iterator[LabeledBatch]:
+    """Generate this rank's share of the images of consecutive seeds, one for each label.
+
+    Args:
+        generator: calibrated for the truncation.
+    """
+    positions = torch.arange(len(labels))[world.rank :: world.size]
+    batches = stream_images(
+        generator,
+        autoencoder,
+        (positions + options.seed).tolist(),
+        labels[positions],
+        options.truncation,
+        options.guidance,
+        options.batch_size,
+    )
+    for part, drawn in zip(positions.split(options.batch_size), batches, strict=False):
+        yield LabeledBatch(drawn, labels[part], part)
+
+
+def sampled_about(options: ImageOptions, count: int, autoencoder: Autoencoder) -> dict[str, Any]:
+    """The protocol of generated images, less the weights that they are of."""
+    return {
         "kind": "generated",
-        "snapshot": str(newest(path)),
-        "weights": digest(newest(path) / "generator.safetensors"),
         "average": "moving average of training",
-        "step": gan.card.step,
-        "seeds": [drawing.seed, drawing.seed + count - 1],
+        "seeds": [options.seed, options.seed + count - 1],
         "noise": "normal, a stream of its own per seed",
-        "classes": drawing.classes,
-        "truncation": drawing.truncation,
-        "guidance": drawing.guidance,
-        "autoencoder": gan.autoencoder.identity(),
+        "classes": options.classes,
+        "truncation": options.truncation,
+        "guidance": options.guidance,
+        "autoencoder": autoencoder.identity(),
         "rounding": DECODED,
         "requested": count,
     }
-    return Stream(draw(gan, labels, drawing, world), names, about, count)
 
 
-def draw(gan: GAN, labels: Labels, drawing: Drawing, world: World) -> Iterator[Shown]:
-    """This rank's batches of a generator's images."""
-    for positions in _shares(len(labels), drawing.batch_size, world):
-        seeds = (positions + drawing.seed).tolist()
-        drawn = sample(
-            gan.at(drawing.truncation), gan.autoencoder, seeds, labels[positions],
-            drawing.truncation, drawing.guidance, len(seeds),
-        )  # fmt: skip
-        yield Shown(next(drawn), labels[positions], positions)
+def _sampled(path: Path, options: ImageOptions, world: World, like: Labels | None) -> ImageStream:
+    gan = load(path, str(world.device))
+    count, names = options.num or DEFAULT_NUM, gan.card.class_names
+    labels = sampled_labels(count, len(names), options, like)
+    about = sampled_about(options, count, gan.autoencoder) | {
+        "snapshot": str(newest(path)),
+        "weights": digest(newest(path) / "generator.safetensors"),
+        "step": gan.card.step,
+    }
+    generator = gan.at(options.truncation)
+    batches = sampled_batches(generator, gan.autoencoder, labels, options, world)
+    return ImageStream(batches, names, about, count)
 
 
 def _shares(count: int, batch_size: int, world: World) -> Iterator[torch.Tensor]:
     yield from torch.arange(count)[world.rank :: world.size].split(batch_size)
 
 
-def _shards(path: Path, drawing: Drawing, world: World) -> Stream:
+def _shards(path: Path, options: ImageOptions, world: World) -> ImageStream:
     plain = Shards(path)
     has_images = plain.manifest["keep_images"]
     shards = Shards(path, with_images=True) if has_images else plain
     about = shards.manifest
     side = about["side"]
-    if drawing.size not in (0, side):
-        raise ConfigError(f"the shards `{path}` hold images of {side}, not {drawing.size}")
+    if options.size not in (0, side):
+        raise ConfigError(f"the shards `{path}` hold images of {side}, not {options.size}")
     config = configs.parse_autoencoder(about["autoencoder"]["config"])
-    # Mirror images are rows of their own; images are looked at once.
+    # Mirrored copies are rows of their own and are left out.
     rows = torch.arange(0, len(shards), shards.copies)
-    chosen = _choose(len(rows), drawing)
+    chosen = _choose(len(rows), options)
     rows = rows if chosen is None else rows[chosen]
 
-    def read() -> Iterator[Shown]:
+    def read() -> Iterator[LabeledBatch]:
         make = AUTOENCODERS[config.kind]
         autoencoder = None if has_images else make(config, about["channels"], side)
-        for positions in _shares(len(rows), drawing.batch_size, world):
+        for positions in _shares(len(rows), options.batch_size, world):
             batch = shards.read(rows[positions])
             found = batch.images
             if autoencoder is not None:
                 found = autoencoder.decode(autoencoder.sample(batch.stored)).cpu()
             assert found is not None
-            yield Shown(found, batch.labels, positions)
+            yield LabeledBatch(found, batch.labels, positions)
 
     is_pixels = about["autoencoder"]["config"]["kind"] == "identity"
-    return Stream(
+    return ImageStream(
         read(),
         about["class_names"],
         {
@@ -213,18 +240,18 @@ def _shards(path: Path, drawing: Drawing, world: World) -> Stream:
     )
 
 
-def _archive(path: Path, drawing: Drawing, world: World) -> Stream:
+def _archive(path: Path, options: ImageOptions, world: World) -> ImageStream:
     about = arrays.headers(path).get(arrays.IMAGES)
     if about is None:
         raise DataError(f"`{path}` holds no images: there is no `{arrays.IMAGES}`")
     count = about.shape[0] if about.shape else 0
     labels = arrays.read_labels(path, count)
-    chosen = _choose(count, drawing)
+    chosen = _choose(count, options)
     wanted = None if chosen is None else set(chosen.tolist())
 
-    def read() -> Iterator[Shown]:
+    def read() -> Iterator[LabeledBatch]:
         first = 0
-        for batch in arrays.read_images(path, drawing.batch_size):
+        for batch in arrays.read_images(path, options.batch_size):
             places = torch.arange(first, first + len(batch))
             first += len(batch)
             own_share = [place % world.size == world.rank for place in places.tolist()]
@@ -232,28 +259,28 @@ def _archive(path: Path, drawing: Drawing, world: World) -> Stream:
             keep = torch.tensor(own_share) & torch.tensor(chose)
             if keep.any():
                 own = torch.full_like(places, -1) if labels is None else labels[places]
-                shown = _cropped(batch[keep], drawing.size)
-                yield Shown(shown, own[keep], places[keep])
+                images_kept = _cropped(batch[keep], options.size)
+                yield LabeledBatch(images_kept, own[keep], places[keep])
 
     names = [] if labels is None else [str(i) for i in range(int(labels.max()) + 1)]
-    facts: dict[str, Any] = {"kind": "npz", "path": str(path), "crop": _crop_rule(drawing.size)}
+    facts: dict[str, Any] = {"kind": "npz", "path": str(path), "crop": _crop_rule(options.size)}
     num = count if chosen is None else len(chosen)
     facts |= {"rounding": AS_STORED, "classes": "as they are", "requested": num}
-    return Stream(read(), names, facts, num)
+    return ImageStream(read(), names, facts, num)
 
 
-def _source(text: str, drawing: Drawing, world: World) -> Stream:
+def _source(text: str, options: ImageOptions, world: World) -> ImageStream:
     source = open_source(text, SOURCES)
     known = source.num_images if source.num_images and source.num_images < MOST_HELD else None
-    chosen = None if known is None and not drawing.only else _choose(known or 0, drawing)
+    chosen = None if known is None and not options.only else _choose(known or 0, options)
     notes: list[str] = []
-    if known is None and drawing.num:
+    if known is None and options.num:
         notes.append(f"`{text}` does not say how many images it holds: the first are taken")
     count = len(chosen) if chosen is not None else known
-    facts: dict[str, Any] = {"kind": "images", "path": text, "crop": _crop_rule(drawing.size)}
-    facts |= {"rounding": AS_STORED, "classes": "as they are", "requested": drawing.num or count}
-    batches = _decoded(source, text, drawing, world, chosen, notes)
-    return Stream(batches, source.class_names, facts, count, notes)
+    facts: dict[str, Any] = {"kind": "images", "path": text, "crop": _crop_rule(options.size)}
+    facts |= {"rounding": AS_STORED, "classes": "as they are", "requested": options.num or count}
+    batches = _decoded(source, text, options, world, chosen, notes)
+    return ImageStream(batches, source.class_names, facts, count, notes)
 
 
 class _Row(NamedTuple):
@@ -265,11 +292,11 @@ class _Row(NamedTuple):
 def _decoded(
     source: Source,
     text: str,
-    drawing: Drawing,
+    options: ImageOptions,
     world: World,
     chosen: torch.Tensor | None,
     notes: list[str],
-) -> Iterator[Shown]:
+) -> Iterator[LabeledBatch]:
     """Decode this rank's share; images that cannot be read are left out and counted."""
     wanted = None if chosen is None else set(chosen.tolist())
     rows: list[_Row] = []
@@ -277,18 +304,18 @@ def _decoded(
     for position, item in enumerate(source):
         if wanted is not None and position not in wanted:
             continue
-        if wanted is None and drawing.num and num_taken == drawing.num:
+        if wanted is None and options.num and num_taken == options.num:
             break
         num_taken += 1
         if position % world.size != world.rank:
             continue
         try:
-            rows.append(_Row(images.load(item.image, drawing.size or None), item.label, position))
+            rows.append(_Row(images.load(item.image, options.size or None), item.label, position))
         except images.NotSquare as error:
             raise DataError(f"image `{item.key}` of `{text}` {error}", "--size 64 crops") from None
         except images.BadImage:
             num_bad += 1
-        if len(rows) == drawing.batch_size:
+        if len(rows) == options.batch_size:
             yield _stack(rows, text)
             rows = []
     if rows:
@@ -298,31 +325,31 @@ def _decoded(
         notes.append(f"{left_out:,} images or labels of `{text}` cannot be used and are left out")
 
 
-def _stack(rows: list[_Row], text: str) -> Shown:
+def _stack(rows: list[_Row], text: str) -> LabeledBatch:
     sides = {row.image.shape[-1] for row in rows}
     if len(sides) > 1:
         raise DataError(f"images of `{text}` are of sides {sorted(sides)}", "--size 64 crops")
     labels = torch.tensor([row.label for row in rows])
     positions = torch.tensor([row.position for row in rows])
-    return Shown(torch.from_numpy(np.stack([row.image for row in rows])), labels, positions)
+    return LabeledBatch(torch.from_numpy(np.stack([row.image for row in rows])), labels, positions)
 
 
-def _choose(count: int, drawing: Drawing) -> torch.Tensor | None:
+def _choose(count: int, options: ImageOptions) -> torch.Tensor | None:
     """Given places, or a random choice of `num`, in order; None: all.
 
     Raises:
         DataError: if there are not so many.
     """
-    if drawing.only:
-        return torch.tensor(sorted(drawing.only))
-    if drawing.num > count:
+    if options.only:
+        return torch.tensor(sorted(options.only))
+    if options.num > count:
         raise DataError(
-            f"there are {count:,} images but {drawing.num:,} are asked for", "lower --num"
+            f"there are {count:,} images but {options.num:,} are asked for", "lower --num"
         )
-    if drawing.num in (0, count):
+    if options.num in (0, count):
         return None
-    order = torch.randperm(count, generator=stream(drawing.seed, "choice"))
-    return order[: drawing.num].sort().values
+    order = torch.randperm(count, generator=stream(options.seed, "choice"))
+    return order[: options.num].sort().values
 
 
 def _cropped(batch: torch.Tensor, size: int) -> torch.Tensor:

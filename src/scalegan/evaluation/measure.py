@@ -1,55 +1,73 @@
-"""Numbers of two sides, each with its protocol and a fingerprint of what it may be compared with.
-
-A metric is a function of what is known of the two sides; `Metric.takes` names it, and only what
-some metric takes is kept.
-"""
+"""The numbers of two sets of images, each with its protocol and a fingerprint."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import torch
+
 from scalegan.errors import ConfigError
-from scalegan.evaluation.collect import Seen, Side, split
-from scalegan.evaluation.protocol import fingerprint, label_of, marks, title, variant
+from scalegan.evaluation.collect import OF_NETWORK, Field, ImageSet, SetFeatures, split
+from scalegan.evaluation.protocol import fingerprint, label_of, marks, title
 from scalegan.interfaces import FeatureNetwork
+from scalegan.runtime.rng import stream
 
-SIDES = ("real", "fake")
 Kind = Literal["distance", "share", "score"]
+"""Distances are better the smaller; shares lie in 0..1 (or are percentages); scores have neither
+an upper end nor a zero that means equality."""
 
 
-class Metric(NamedTuple):
-    """A function of the two sides, and how it is called.
+@dataclass(frozen=True)
+class Metric:
+    """How a number is computed from what is known of real and generated images.
 
-    `function` returns a number, or a named tuple or table of numbers; of (mean, std, ...) the mean
-    is the value and the rest its spread. Its keyword defaults are part of the protocol.
+    `function` is called with the fields `real`, then the fields `fake`, then the number of classes
+    if `takes_num_classes`, and with `parameters` by their names. It returns a number, or a named
+    tuple or table of numbers. Of one with a `mean` or `value` that is the number and the rest its
+    spread; of any other each entry stands for itself.
     """
 
+    id: str
+    """Its name in protocols and fingerprints; it changes only when the number's meaning does."""
     title: str
-    """Its name in any features; of a table, each name in it stands for itself."""
-    function: Callable[..., Any]
-    takes: tuple[str, ...]
-    """Its arguments: fields of `Side` after "real." or "fake.", or those of `Context`."""
+    """Its name in any network's features; of a table, each name in it stands for itself."""
     kind: Kind
-    """Whether it is a distance (0 is best), a share between 0 and 1, or another score."""
-    published: str = ""
-    """Its name in the features, counts and reference that the literature means."""
-    floor: str = "halves"
-    """What real images would score: "halves" = of two random halves of them; else a key of the
-    feature network's identity; empty = nothing to compare with."""
+    function: Callable[..., Any]
+    real: tuple[Field, ...] = ()
+    """What it takes of the real images; empty = it needs no reference."""
+    fake: tuple[Field, ...] = ()
+    """What it takes of the generated images."""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """Part of the protocol: numbers of neighbors, subsets and the like."""
+    inception_title: str = ""
+    """Its name in the features of the published Inception network, if that is another."""
+    takes_num_classes: bool = False
+    is_shuffled: bool = False
+    """Whether generated images come in random order, because their order counts."""
+    floor: Literal["halves", "held_out_accuracy"] = "halves"
+    """What real images score: two random halves of them against each other, or that entry of the
+    feature network's identity."""
 
+    @property
+    def uses_features(self) -> bool:
+        return not OF_NETWORK.isdisjoint((*self.real, *self.fake))
 
-class Context(NamedTuple):
-    """What metrics may take beside the two sides."""
-
-    num_classes: int
-    seed: int = 0
+    def __call__(
+        self, real: SetFeatures | None, fake: SetFeatures, num_classes: int, seed: int
+    ) -> Any:
+        values = [getattr(real, name) for name in self.real]
+        for name in self.fake:
+            value = getattr(fake, name)
+            if self.is_shuffled:
+                value = value[torch.randperm(len(value), generator=stream(seed, "rows"))]
+            values.append(value)
+        return self.function(*values, *[num_classes] * self.takes_num_classes, **self.parameters)
 
 
 @dataclass(frozen=True)
 class Number:
-    """One value, what it says, and what it may be compared with."""
+    """One value of a metric, and all that decides it."""
 
     metric: str
     name: str
@@ -61,93 +79,101 @@ class Number:
     spread: dict[str, float]
     """Standard deviation and the like, by name."""
     floor: float | None
-    """The same for real images."""
+    """The same number for real images."""
     num_real: int
     num_fake: int
     protocol: dict[str, Any]
     fingerprint: str
     """Equal for numbers that may be compared."""
     marks: tuple[str, ...] = ()
-    """What is odd about it, in sentences."""
+    """What a reader should know before believing it, in sentences."""
     details: dict[str, Any] = field(default_factory=dict)
     """What it is made of, such as the distances of single classes."""
 
 
-def kinds_of(metrics: Iterable[Metric], side: str, with_floor: bool = False) -> set[str]:
-    """Fields of `Side` that metrics take of one side.
+def fields_of(
+    metrics: Iterable[Metric], side: Literal["real", "fake"], with_floor: bool = False
+) -> set[Field]:
+    """What metrics take of one of the two sets.
 
     Args:
-        with_floor: halves of real images are compared too, which needs every row of theirs.
+        with_floor: halves of the real images are compared too, which needs every row of theirs.
     """
-    taken = {
-        kind
-        for metric in metrics
-        for where, _, kind in (name.partition(".") for name in metric.takes)
-        if kind and (where == side or (side == "real" and with_floor))
-    }
-    return taken | ({"bank"} if with_floor and "moments" in taken and side == "real" else set())
-
-
-def measure(
-    names: Sequence[str],
-    table: Mapping[str, Metric],
-    networks: Mapping[str, FeatureNetwork],
-    real: Seen | None,
-    fake: Seen,
-    context: Context,
-    with_floor: bool = False,
-) -> list[Number]:
-    """Every metric in every network's features that have what it takes.
-
-    Args:
-        names: of metrics in `table`.
-        real: what images are compared with; None: only metrics that need no reference.
-        with_floor: whether each is measured on two halves of the real images too.
-
-    Raises:
-        ConfigError: if a metric needs what neither side nor any network has.
-    """
-    numbers: list[Number] = []
-    for name in names:
-        metric, lacking = table[name], ""
-        found: list[Number] = []
-        for key, network in networks.items():
-            sides = {"fake": fake.sides[key]} | ({"real": real.sides[key]} if real else {})
-            lacking = lacks(metric, sides)
-            if not lacking:
-                number = partial(_numbers, name, metric, key, network, sides, context, with_floor)
-                found += number({"real": real.about if real else {}, "fake": fake.about})
-                if not any(where in kind for kind in metric.takes for where in _BY_NETWORK):
-                    break  # it does not look through a network
-        if not found:
-            raise ConfigError(f"`{name}` needs {lacking}", HINTS.get(lacking.split(" of ")[0], ""))
-        numbers += found
-    several = len(networks) > 1
-    return [replace(n, name=f"{n.name} ({_label(n)})") if several else n for n in numbers]
+    found: set[Field] = set()
+    for metric in metrics:
+        found |= {*(metric.real if side == "real" else metric.fake)}
+        if side == "real" and with_floor:
+            found |= {*metric.fake}
+    if side == "real" and with_floor and Field.MOMENTS in found:
+        found.add(Field.BANK)
+    return found
 
 
 HINTS = {
-    "a reference": "name one with --against",
-    "labels": "compare sources with classes",
-    "logits": "name a network that classifies: --features classifier:PATH, or inception",
-    "verdicts": "name a classifier of these classes: --features classifier:PATH",
-    "spatial": "only Inception has an agreed spatial layer: --features inception",
-    "bank": "a file of statistics alone has no single features; name the images themselves, or "
-    "write it with --bank",
+    Field.LABELS: "compare sources with classes",
+    Field.LOGITS: "name a network that classifies: --features classifier:PATH, or inception",
+    Field.CLASS_LOGITS: "name a classifier of these classes: --features classifier:PATH",
+    Field.SPATIAL: "only Inception has an agreed spatial layer: --features inception",
+    Field.BANK: "a file of statistics alone has no single features; name the images themselves, "
+    "or write it with --bank",
 }
 
-_BY_NETWORK = ("moments", "spatial", "bank", "logits", "verdicts")
+
+def measure(
+    metrics: Mapping[str, Metric],
+    networks: Mapping[str, FeatureNetwork],
+    real: ImageSet | None,
+    fake: ImageSet,
+    seed: int = 0,
+    with_floor: bool = False,
+) -> list[Number]:
+    """Compute every metric in every network's features that have what it takes.
+
+    Args:
+        metrics: by name.
+        real: what images are compared with; None: only metrics that need no reference.
+        seed: of random orders and halves.
+        with_floor: whether each is computed on two halves of the real images too.
+
+    Raises:
+        ConfigError: if a metric needs what neither set nor any network has.
+    """
+    numbers: list[Number] = []
+    for name, metric in metrics.items():
+        if metric.real and real is None:
+            raise ConfigError(f"`{name}` needs a reference", "name one with --against")
+        found: list[Number] = []
+        lack: _Lack | None = None
+        for key, network in networks.items():
+            lack = _lack(metric, real.features[key] if real else None, fake.features[key])
+            if lack is None:
+                found += _numbers(name, metric, key, network, real, fake, seed, with_floor)
+                if not metric.uses_features:
+                    break  # the same for every network
+        if lack and not found:
+            what = f"{lack.field} of the {lack.side} images"
+            raise ConfigError(f"`{name}` needs {what}", HINTS.get(lack.field, ""))
+        numbers += found
+    if len(networks) > 1:
+        label = [label_of(number.protocol["features"]) for number in numbers]
+        numbers = [
+            replace(n, name=f"{n.name} ({of})") for n, of in zip(numbers, label, strict=True)
+        ]
+    return numbers
 
 
-def lacks(metric: Metric, sides: Mapping[str, Side]) -> str:
-    """What a metric takes that the sides do not have, or nothing."""
-    for name in metric.takes:
-        where, _, kind = name.partition(".")
-        if kind and where not in sides:
-            return "a reference"
-        if kind and getattr(sides[where], kind) is None:
-            return f"{kind} of the {where} images"
-    return ""
+class _Lack(NamedTuple):
+    side: str
+    field: Field
+
+
+def _lack(metric: Metric, real: SetFeatures | None, fake: SetFeatures) -> _Lack | None:
+    """The first thing that a metric takes and the sets do not have."""
+    for side, features, taken in (("real", real, metric.real), ("fake", fake, metric.fake)):
+        for name in taken:
+            if getattr(features, name) is None:
+                return _Lack(side, name)
+    return None
 
 
 def _numbers(
@@ -155,68 +181,61 @@ def _numbers(
     metric: Metric,
     key: str,
     network: FeatureNetwork,
-    sides: dict[str, Side],
-    context: Context,
+    real: ImageSet | None,
+    fake: ImageSet,
+    seed: int,
     with_floor: bool,
-    about: dict[str, dict[str, Any]],
 ) -> list[Number]:
     """One metric in one network's features: a number, or one for each of a table."""
-    identity = network.identity()
-    is_published = metric.published and identity.get("is_published")
-    own = (metric.published if is_published else metric.title).lower() if metric.published else name
-    table = _table(own, _call(metric, sides, context))
+    identity, num_classes = network.identity(), len(fake.class_names)
+    own = name
+    if metric.inception_title:
+        published = metric.inception_title if identity.get("is_published") else metric.title
+        own = published.lower()
+    ours, theirs = fake.features[key], real.features[key] if real else None
+    rows = _rows(own, metric(theirs, ours, num_classes, seed))
     floors: dict[str, float] = {}
-    if with_floor and metric.floor == "halves" and "real" in sides:
-        halves = dict(zip(SIDES, split(sides["real"], context.seed), strict=True))
-        if not lacks(metric, halves):
-            found = _table(own, _call(metric, halves, context))
-            floors = {part: row.value for part, row in found.items()}
-    elif with_floor and metric.floor in identity:
+    if with_floor and metric.floor in identity:
         floors = {own: identity[metric.floor]}
-    takes_real = any(kind.startswith("real.") for kind in metric.takes)
-    num_real = sides["real"].count if takes_real else 0
-    num_fake = sides["fake"].count if any(k.startswith("fake.") for k in metric.takes) else 0
-    looks = any(kind.partition(".")[2] in _BY_NETWORK for kind in metric.takes)
-    protocol = {
+    elif with_floor and metric.floor == "halves" and theirs:
+        halves = split(theirs, seed)
+        if _lack(metric, *halves) is None:
+            found = _rows(own, metric(*halves, num_classes, seed))
+            floors = {part: row.value for part, row in found.items()}
+    protocol: dict[str, Any] = {
         "metric": name,
-        "variant": variant(metric.function),
-        "features": identity if looks else {"kind": "none", "label": ""},
-        "num_real": num_real,
-        "num_fake": num_fake,
-        "reference": about["real"] if takes_real else {},
-        "samples": about["fake"],
+        "definition": {"id": metric.id, **metric.parameters},
+        "features": identity if metric.uses_features else {"kind": "none", "label": ""},
+        "num_real": theirs.count if theirs and metric.real else 0,
+        "num_fake": ours.count if metric.fake else 0,
+        "reference": real.about if real and metric.real else {},
+        "samples": fake.about,
     }
     made = []
-    for part, row in table.items():
+    for part, row in rows.items():
         is_finite = math.isfinite(row.value)
-        odd = marks(protocol, sides, is_finite)
+        odd = marks(protocol, ours, metric.fake, is_finite)
         if missing := row.details.get("missing"):
             odd += (f"{len(missing):,} classes have too few images for `{name}`: {missing[:5]}",)
-        number = Number(
-            metric=name,
-            name=part,
-            title=title(metric.title, metric.published, own, part, protocol),
-            kind=metric.kind,
-            value=row.value if is_finite else None,
-            spread=row.spread,
-            floor=floors.get(part),
-            num_real=num_real,
-            num_fake=num_fake,
-            protocol=protocol,
-            fingerprint=fingerprint(protocol),
-            marks=odd,
-            details=row.details,
+        base = metric.title if part == own else part.replace("_", " ")
+        made.append(
+            Number(
+                metric=name,
+                name=part,
+                title=title(base, metric.inception_title, protocol),
+                kind=metric.kind,
+                value=row.value if is_finite else None,
+                spread=row.spread,
+                floor=floors.get(part),
+                num_real=protocol["num_real"],
+                num_fake=protocol["num_fake"],
+                protocol=protocol,
+                fingerprint=fingerprint(protocol),
+                marks=odd,
+                details=row.details,
+            )
         )
-        made.append(number)
     return made
-
-
-def _call(metric: Metric, sides: Mapping[str, Side], context: Context) -> Any:
-    values = []
-    for name in metric.takes:
-        where, _, kind = name.partition(".")
-        values.append(getattr(sides[where], kind) if kind else getattr(context, where))
-    return metric.function(*values)
 
 
 class _Row(NamedTuple):
@@ -225,9 +244,8 @@ class _Row(NamedTuple):
     details: dict[str, Any]
 
 
-def _table(name: str, result: Any) -> dict[str, _Row]:
-    """Values by name: `mean` or `value` of a tuple is the metric's own, numbers beside it are its
-    spread, lists and tables its details; without one of these each field stands for itself."""
+def _rows(name: str, result: Any) -> dict[str, _Row]:
+    """Values by name, of what a metric's function returns (see `Metric`)."""
     if hasattr(result, "_asdict"):
         result = result._asdict()
     if not isinstance(result, dict):
@@ -238,7 +256,3 @@ def _table(name: str, result: Any) -> dict[str, _Row]:
     if own is None:
         return {k: _Row(v, {}, {}) for k, v in numbers.items()}
     return {name: _Row(numbers.pop(own), numbers, details)}
-
-
-def _label(number: Number) -> str:
-    return label_of(number.protocol["features"])

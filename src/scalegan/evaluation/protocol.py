@@ -1,29 +1,31 @@
-"""What a number was measured by: its name, its marks, and whether it may be compared.
+"""The protocol of a number: its name, its warnings, and whether it may be compared with another.
 
 docs/evaluate.md says what is recorded.
 """
 
 import hashlib
-import inspect
 import json
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from scalegan.errors import ConfigError
-from scalegan.evaluation.collect import Side
+from scalegan.evaluation.collect import Field, SetFeatures
 from scalegan.metrics.frechet import too_few
 
 STANDARD_COUNT = 50_000
 
 
-def title(base: str, published: str, name: str, part: str, protocol: Mapping[str, Any]) -> str:
-    """What a number may be called: published names are for published protocols alone."""
+def title(base: str, inception_title: str, protocol: Mapping[str, Any]) -> str:
+    """The name of a number: published names are for published protocols alone.
+
+    Args:
+        base: its name in any features.
+        inception_title: its name in the published Inception network's.
+    """
     features, label = protocol["features"], label_of(protocol["features"])
-    if published and features.get("is_published"):
+    if inception_title and features.get("is_published"):
         count = protocol["num_fake"]
-        return published + ("" if count == STANDARD_COUNT else f"-{_short(count)}")
-    base = base if part == name else part.replace("_", " ")
+        return inception_title + ("" if count == STANDARD_COUNT else f"-{_short(count)}")
     return f"{base} ({label})" if label else base
 
 
@@ -38,25 +40,12 @@ def _short(count: int) -> str:
     return f"{count // 1000}k" if count % 1000 == 0 else str(count)
 
 
-def variant(called: Any) -> dict[str, Any]:
-    """The function's name and its keyword defaults, such as k or the number of subsets."""
-    function: Any = called
-    given: dict[str, Any] = {}
-    if isinstance(function, partial):
-        function, given = function.func, function.keywords
-    parameters = inspect.signature(function).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    plain = {k: v for k, v in (defaults | given).items() if isinstance(v, int | float | str)}
-    return {"function": getattr(function, "__name__", ""), **plain}
-
-
 def comparable(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a protocol that two numbers must have in common."""
     features = {k: v for k, v in protocol["features"].items() if k not in ("label", "path")}
     samples = protocol["samples"]
     return {
-        "metric": protocol["metric"],
-        "variant": protocol["variant"],
+        "definition": protocol["definition"],
         "features": features,
         "num_real": protocol["num_real"],
         "num_fake": protocol["num_fake"],
@@ -74,16 +63,20 @@ def fingerprint(protocol: Mapping[str, Any]) -> str:
 
 
 def marks(
-    protocol: Mapping[str, Any], sides: Mapping[str, Side], is_finite: bool
+    protocol: Mapping[str, Any], fake: SetFeatures, taken: Collection[Field], is_finite: bool
 ) -> tuple[str, ...]:
-    """What a reader should know before believing a number (metrics.md, section 6)."""
+    """What a reader should know before believing a number, in sentences.
+
+    Args:
+        fake: the generated images.
+        taken: what the metric takes of them.
+        is_finite: whether the value is.
+    """
     found = [] if is_finite else ["the value is not finite"]
-    fake = sides["fake"]
-    of_features = fake.moments is not None or fake.bank is not None
-    if protocol["variant"]["function"].startswith("frechet") and of_features:
-        width = len(fake.moments.mean) if fake.moments else fake.bank.shape[1]  # type: ignore[union-attr]
-        few = min(fake.count, protocol["num_real"] or fake.count)
-        found += [sentence] if (sentence := too_few(few, width)) else []
+    for name, moments in ((Field.MOMENTS, fake.moments), (Field.SPATIAL, fake.spatial)):
+        if name in taken and moments is not None:
+            few = min(fake.count, protocol["num_real"] or fake.count)
+            found += [sentence] if (sentence := too_few(few, len(moments.mean))) else []
     wanted = protocol["samples"].get("requested", fake.count)
     if wanted != fake.count:
         found.append(f"{fake.count:,} images came where {wanted:,} were asked for")
@@ -98,7 +91,7 @@ def marks(
 
 
 def refuse_unlike(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
-    """Numbers of different protocols say nothing about each other.
+    """Refuse to compare numbers of different protocols.
 
     Raises:
         ConfigError: naming what differs.

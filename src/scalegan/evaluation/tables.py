@@ -1,49 +1,132 @@
-"""The metrics by name: pure functions, each with what it takes."""
+"""The metrics by the name that `--metrics` has."""
 
 from functools import partial
 
-from scalegan.evaluation import adapters
+from scalegan.errors import ConfigError
+from scalegan.evaluation.classifier import classification_accuracy_score
+from scalegan.evaluation.collect import Field
 from scalegan.evaluation.measure import Metric
-from scalegan.features import classifier
+from scalegan.features.classifier import fit_classifier
 from scalegan.metrics.accuracy import top_k_accuracy
-from scalegan.metrics.density_coverage import density_coverage
 from scalegan.metrics.diversity import diversity
-from scalegan.metrics.frechet import frechet_distance
-from scalegan.metrics.memorization import authenticity_percent, copies
+from scalegan.metrics.frechet import frechet_distance, frechet_infinity
+from scalegan.metrics.inception_score import inception_score
+from scalegan.metrics.kernel import kernel_distance
+from scalegan.metrics.memorization import authenticity_percent, copies, nearest_ratio
 from scalegan.metrics.per_class import per_class_distances
-from scalegan.metrics.precision_recall import precision_recall
+from scalegan.metrics.precision_recall import density_coverage, precision_recall
 
-BANKS = ("real.bank", "fake.bank")
-LABELED = ("real.bank", "real.labels", "fake.bank", "fake.labels", "num_classes")
-IMAGED = ("real.images", "real.labels", "fake.images", "fake.labels", "num_classes")
+MOMENTS, SPATIAL, BANK = (Field.MOMENTS,), (Field.SPATIAL,), (Field.BANK,)
 METRICS = {
-    "fid": Metric("FD", frechet_distance, ("real.moments", "fake.moments"), "distance", "FID"),
-    "sfid": Metric("sFD", frechet_distance, ("real.spatial", "fake.spatial"), "distance", "sFID"),
-    "fid-infinity": Metric(
-        "FD-infinity", adapters.distance_infinity, ("real.moments", "fake.bank", "seed"),
-        "distance", "FID-infinity",
+    "fid": Metric(
+        "frechet-distance",
+        "FD",
+        "distance",
+        frechet_distance,
+        MOMENTS,
+        MOMENTS,
+        inception_title="FID",
     ),
-    "kid": Metric("KD", adapters.kernel_distance, BANKS, "distance", "KID"),
-    "is": Metric("IS", adapters.inception_score, ("fake.logits", "seed"), "score", "IS"),
-    "pr": Metric("precision, recall", precision_recall, BANKS, "share"),
-    "dc": Metric("density, coverage", density_coverage, BANKS, "share"),
-    "per-class": Metric("mean FD per class", per_class_distances, LABELED, "distance"),
+    "sfid": Metric(
+        "frechet-distance-spatial",
+        "sFD",
+        "distance",
+        frechet_distance,
+        SPATIAL,
+        SPATIAL,
+        inception_title="sFID",
+    ),
+    "fid-infinity": Metric(
+        "frechet-distance-infinity",
+        "FD-infinity",
+        "distance",
+        frechet_infinity,
+        MOMENTS,
+        BANK,
+        {"num_sizes": 15},
+        inception_title="FID-infinity",
+        is_shuffled=True,
+    ),
+    "kid": Metric(
+        "kernel-distance",
+        "KD",
+        "distance",
+        kernel_distance,
+        BANK,
+        BANK,
+        {"subsets": 100, "size": 1000, "seed": 2020},
+        inception_title="KID",
+    ),
+    "is": Metric(
+        "inception-score",
+        "IS",
+        "score",
+        inception_score,
+        fake=(Field.LOGITS,),
+        parameters={"splits": 10},
+        inception_title="IS",
+        is_shuffled=True,
+    ),
+    "pr": Metric(
+        "precision-recall", "precision, recall", "share", precision_recall, BANK, BANK, {"k": 3}
+    ),
+    "dc": Metric(
+        "density-coverage", "density, coverage", "share", density_coverage, BANK, BANK, {"k": 5}
+    ),
+    "per-class": Metric(
+        "frechet-distance-per-class",
+        "mean FD per class",
+        "distance",
+        per_class_distances,
+        (Field.BANK, Field.LABELS),
+        (Field.BANK, Field.LABELS),
+        takes_num_classes=True,
+    ),
     "accuracy": Metric(
-        "accuracy", top_k_accuracy, ("fake.verdicts", "fake.labels"), "share",
-        floor="held_out_accuracy"
+        "top-k-accuracy",
+        "accuracy",
+        "share",
+        top_k_accuracy,
+        fake=(Field.CLASS_LOGITS, Field.LABELS),
+        parameters={"k": 1},
+        floor="held_out_accuracy",
     ),
     "cas": Metric(
+        "classification-accuracy-score",
         "classification accuracy score",
-        partial(adapters.classification_accuracy_score, classifier.fit_classifier), IMAGED,
         "share",
+        partial(classification_accuracy_score, fit_classifier),
+        (Field.IMAGES, Field.LABELS),
+        (Field.IMAGES, Field.LABELS),
+        takes_num_classes=True,
     ),
-    "authenticity": Metric("authentic %", authenticity_percent, BANKS, "score"),
-    "nearest": Metric("nearest real, relative", adapters.nearest_ratio, BANKS, "score"),
-    "copies": Metric("copies", copies, ("real.hashes", "fake.hashes"), "share"),
-    "diversity": Metric("diversity", diversity, ("fake.bank",), "score"),
-}  # fmt: skip
-"""Pure functions, each with what it takes: see `metrics.evaluate.Metric`."""
+    "authenticity": Metric(
+        "authenticity", "authentic %", "share", authenticity_percent, BANK, BANK
+    ),
+    "nearest": Metric(
+        "nearest-ratio", "nearest real, relative", "score", nearest_ratio, BANK, BANK
+    ),
+    "copies": Metric("copies", "copies", "share", copies, (Field.HASHES,), (Field.HASHES,)),
+    "diversity": Metric("mean-pairwise-distance", "diversity", "score", diversity, fake=BANK),
+}
 METRIC_GROUPS = {
     "prdc": ("pr", "dc"),
     "memorization": ("authenticity", "nearest", "copies"),
 }
+
+
+def named_metrics(text: str) -> dict[str, Metric]:
+    """Metrics of names and groups separated by commas.
+
+    Raises:
+        ConfigError: for an unknown one.
+    """
+    hint = f"some of {', '.join([*METRICS, *METRIC_GROUPS])}"
+    found: dict[str, Metric] = {}
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        if part not in METRICS and part not in METRIC_GROUPS:
+            raise ConfigError(f"there is no metric `{part}`", hint)
+        found |= {name: METRICS[name] for name in METRIC_GROUPS.get(part, (part,))}
+    if not found:
+        raise ConfigError("no metric is named", hint)
+    return found

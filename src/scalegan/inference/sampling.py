@@ -1,4 +1,4 @@
-"""Seeds in, images out. Image i depends on seed i and on nothing else."""
+"""Images from seeds: noise, style, truncation, guidance. Image i depends on seed i alone."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -70,7 +70,7 @@ def styles_for(
 
 
 def calibrated(generator: Generator, truncation: float | None) -> Generator:
-    """A generator whose batch statistics are those of truncated noise; itself, if it has none.
+    """The generator with the batch statistics of truncated noise; itself if it has none.
 
     Without truncation the statistics of training serve (BigGAN, arXiv 1809.11096, section 3.1).
     """
@@ -80,7 +80,7 @@ def calibrated(generator: Generator, truncation: float | None) -> Generator:
     device = next(generator.parameters()).device
     labels = torch.arange(CALIBRATION) % max(1, generator.num_classes)
     z = torch.randn(CALIBRATION, *generator.z_shape, generator=stream("calibrate"))
-    assert isinstance(generator, TruncatesNoise), "what calibrates is told of the threshold"
+    assert isinstance(generator, TruncatesNoise), "only truncated noise needs other statistics"
     z = generator.truncate_noise(z.to(device), truncation)
     generator.calibrate(z, labels.to(device))
     return generator
@@ -90,11 +90,14 @@ def calibrated(generator: Generator, truncation: float | None) -> Generator:
 def paint(
     generator: Generator, autoencoder: Autoencoder, w: Float[Tensor, "N *S"], level: int = -1
 ) -> Images:
-    """Images of styles, on the CPU. Levels count from 0 (coarsest); -1 is the finest."""
+    """Synthesize and decode images of styles, on the CPU.
+
+    Levels count from 0 (coarsest); -1 is the finest.
+    """
     return autoencoder.decode(generator.synthesize(w)[:, level]).cpu()
 
 
-def sample(
+def stream_images(
     generator: Generator,
     autoencoder: Autoencoder,
     seeds: Sequence[int],
@@ -103,10 +106,13 @@ def sample(
     guidance: float = 1.0,
     batch_size: int = 64,
 ) -> Iterator[Images]:
-    """Images of seeds, in batches, in order; memory does not grow with their number.
+    """Draw images of seeds and labels in batches, in order.
+
+    Memory does not grow with their number.
 
     Args:
         generator: `calibrated` for the truncation.
+        truncation, guidance: as of `styles_for`.
     """
     for first in range(0, len(seeds), batch_size):
         part = slice(first, first + batch_size)

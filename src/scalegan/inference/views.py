@@ -1,4 +1,4 @@
-"""What a generator can show of itself, each view by an ability that it has or has not."""
+"""Visualizations of a generator: interpolations, truncation, levels, mixed styles, attention."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
-from scalegan.inference.snapshot import GAN
+from scalegan.inference.gan import GAN
 from scalegan.interfaces import (
     MapsAttention,
     MixesStyles,
@@ -24,11 +24,11 @@ PSIS = (0.0, 0.25, 0.5, 0.75, 1.0)
 THRESHOLDS = (0.1, 0.5, 1.0, 1.5, 2.0)
 STEPS = 9
 SHADE = 0.35
-"""Of a image under the colors of its components."""
+"""Weight of an image under the colors of its components."""
 
 
-class View(NamedTuple):
-    """A image, and what its rows and columns are."""
+class Visualization(NamedTuple):
+    """A grid of images, and what its rows and columns are."""
 
     name: str
     about: str
@@ -37,8 +37,8 @@ class View(NamedTuple):
 
 def views(
     gan: GAN, count: int = 8, classes: Sequence[int | str] | None = None, seed: int = 0
-) -> Iterator[View]:
-    """Every view that the generator has.
+) -> Iterator[Visualization]:
+    """Draw every visualization that the generator's architecture allows.
 
     Args:
         count: images of a row, at least 2.
@@ -49,17 +49,17 @@ def views(
     """
     generator = gan.generator
     images = gan.sample(count, classes, seed=seed)
-    yield View("samples", "samples of consecutive seeds", grid(images, count))
+    yield Visualization("samples", "samples of consecutive seeds", grid(images, count))
     labels = gan.indices(classes)
     pairs = [(labels[i % len(labels)], labels[(i + 1) % len(labels)]) for i in range(count)]
-    told = pairs if gan.card.class_names else [None] * count
-    walks = [gan.interpolate((seed + i, seed + i + 1), told[i], STEPS) for i in range(count)]
+    ends = pairs if gan.card.class_names else [None] * count
+    walks = [gan.interpolate((seed + i, seed + i + 1), ends[i], STEPS) for i in range(count)]
     about = "a row: from one seed to the next"
-    yield View("walk", about, grid(torch.cat(walks), STEPS))
+    yield Visualization("walk", about, grid(torch.cat(walks), STEPS))
     if len(labels) > 1:
-        walks = [gan.interpolate((seed + i, seed + i), told[i], STEPS) for i in range(count)]
+        walks = [gan.interpolate((seed + i, seed + i), ends[i], STEPS) for i in range(count)]
         about = "a row: from one class to another with the same noise"
-        yield View("classes", about, grid(torch.cat(walks), STEPS))
+        yield Visualization("classes", about, grid(torch.cat(walks), STEPS))
     if isinstance(generator, TruncatesStyle | TruncatesNoise):
         is_noise = isinstance(generator, TruncatesNoise)
         strengths = THRESHOLDS if is_noise else PSIS
@@ -67,42 +67,42 @@ def views(
         rows.append(images)
         listed = ", ".join(map(str, strengths))
         about = f"rows: {'threshold' if is_noise else 'psi'} {listed}, none"
-        yield View("truncation", about, grid(torch.cat(rows), count))
+        yield Visualization("truncation", about, grid(torch.cat(rows), count))
     if gan.num_levels > 1:
         levels = gan.levels(count, classes, seed=seed).flatten(0, 1)
-        yield View("levels", "rows: levels, coarse to fine", grid(levels, count))
+        yield Visualization("levels", "rows: levels, coarse to fine", grid(levels, count))
     if isinstance(generator, MixesStyles):
-        mixed = [gan.mix((seed + i, seed + i + 1), told[i]) for i in range(count)]
+        mixed = [gan.mix((seed + i, seed + i + 1), ends[i]) for i in range(count)]
         about = "a row: layers of the second seed give way to those of the first, none to all"
-        yield View("mixing", about, grid(torch.cat(mixed), len(mixed[0])))
+        yield Visualization("mixing", about, grid(torch.cat(mixed), len(mixed[0])))
     w = gan.style(count, classes, seed=seed)
     if isinstance(generator, MapsAttention) and w.shape[1] > 1:
         maps = gan.attention_maps(w).mean(dim=3)  # (N, k, B, H, W)
         rows = [images, *(components(images, layer) for layer in maps.unbind(2))]
         about = f"rows: samples, then by layer which of {maps.shape[1]} components each place takes"
-        yield View("components", about, grid(torch.cat(rows), count))
+        yield Visualization("components", about, grid(torch.cat(rows), count))
     if isinstance(generator, WeighsTokens):
         rows = [images]
         for layer in gan.token_weights(w):
             rows += [heat(head, images.shape[-1]) for head in layer.unbind(1)]
         about = "rows: samples, then by layer and head how much each token counts in the query"
-        yield View("tokens", about, grid(torch.cat(rows), count))
+        yield Visualization("tokens", about, grid(torch.cat(rows), count))
 
 
 def components(
     images: UInt8[Tensor, "N 3 P P"], maps: Float[Tensor, "N k H W"]
 ) -> UInt8[Tensor, "N 3 P P"]:
-    """Images in the colors of the components that each place attends to, by their shares."""
+    """Color each position of images by the components that it attends to."""
     colors = torch.tensor(colormaps["turbo"](torch.linspace(0.05, 0.95, maps.shape[1]).numpy()))
-    painted = torch.einsum("nkhw,kc->nchw", maps.cpu(), colors[:, :3].float())
-    painted = F.interpolate(painted, size=images.shape[-1], mode="nearest")
-    painted = painted / maps.sum(dim=1, keepdim=True).amax().clamp(min=1e-8).cpu()
-    mixed = SHADE * images.float() + (1 - SHADE) * 255 * painted
+    colored = torch.einsum("nkhw,kc->nchw", maps.cpu(), colors[:, :3].float())
+    colored = F.interpolate(colored, size=images.shape[-1], mode="nearest")
+    colored = colored / maps.sum(dim=1, keepdim=True).amax().clamp(min=1e-8).cpu()
+    mixed = SHADE * images.float() + (1 - SHADE) * 255 * colored
     return mixed.clamp(0, 255).round().to(torch.uint8)
 
 
 def heat(shares: Float[Tensor, "N G G"], side: int) -> UInt8[Tensor, "N 3 P P"]:
-    """Shares as gray images of a side, white where the largest of each is."""
+    """Draw attention weights as gray images of a side, white at the largest."""
     shares = shares.cpu() / shares.cpu().amax(dim=(1, 2), keepdim=True)
     large = F.interpolate(shares[:, None], size=side, mode="nearest")
     return (255 * large).round().to(torch.uint8).expand(-1, 3, -1, -1)

@@ -1,4 +1,4 @@
-"""How different samples of fixed noise are from each other: a curve that falls with collapse."""
+"""How far generated samples are from each other: what falls when a generator collapses."""
 
 import torch
 from jaxtyping import Float

@@ -1,8 +1,7 @@
-"""The Frechet distance between two Gaussians (Dowson and Landau 1982), as FID uses it.
+"""The Frechet distance between two Gaussians, as FID uses it (Heusel et al., arXiv 1706.08500).
 
-FID (arXiv 1706.08500), sFID and FD-DINOv2 are this on different features. Covariances are divided
-by the count minus one, as most tools do; the StyleGAN family divides by the count. FD-infinity:
-arXiv 1911.07023.
+FID, sFID and FD-DINOv2 are this on different features. Covariances are divided by the count minus
+one, as most tools do; the StyleGAN family divides by the count.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from scalegan.errors import DataError
-from scalegan.metrics.statistics import Moments, Sums
+from scalegan.metrics.statistics import Moments, RunningMoments
 
 ROUNDING = 1e-6
 """What rounding may add to a distance or take from it, as a share of the traces."""
@@ -28,11 +27,13 @@ class Extrapolated(NamedTuple):
     distances: list[float]
 
 
+# d^2 = |m_r - m_f|^2 + Tr(C_r + C_f - 2 (C_r C_f)^(1/2))
+# (Dowson and Landau 1982; arXiv 1706.08500, equation 6).
 def frechet_distance(real: Moments, fake: Moments) -> float:
-    """|mean difference|^2 + Tr(R + F - 2 (R F)^(1/2)).
+    """The squared Frechet distance between Gaussians of these means and covariances.
 
     Fast where both covariances are well conditioned, otherwise by a slower way that is exact for
-    any rank. A value slightly below zero is rounding: show it as zero, keep it as it is.
+    any rank. A value slightly below zero is rounding.
 
     Raises:
         DataError: if widths differ, or a covariance is not finite, symmetric and non-negative.
@@ -46,7 +47,7 @@ def frechet_distance(real: Moments, fake: Moments) -> float:
 
 
 def frechet_distance_of_features(real: Float[Tensor, "N E"], fake: Float[Tensor, "M E"]) -> float:
-    """The same from at least two rows each, for sets of few rows: cheap if they are below E.
+    """The squared Frechet distance of at least two rows each; cheap for fewer rows than features.
 
     Raises:
         DataError: if a side has fewer than two rows, or a value is not finite.
@@ -66,13 +67,15 @@ def frechet_distance_of_features(real: Float[Tensor, "N E"], fake: Float[Tensor,
     return _total(means[0] - means[1], traces, nuclear_norm(*factors))
 
 
+# FD_n ~ FD_infinity + slope / n: least squares over n, read at 1 / n = 0
+# (Chong and Forsyth, arXiv 1911.07023).
 def frechet_infinity(
     real: Moments, fake: Float[Tensor, "N E"], num_sizes: int = 15
 ) -> Extrapolated:
-    """Distance extrapolated to infinitely many fake samples; it may fall below zero.
+    """Distance extrapolated to infinitely many generated samples; it may fall below zero.
 
     Sizes are those of dgm-eval: evenly spaced from min(5000, max(N // 10, 2)) to N. Of each the
-    first rows are taken, so rows must be in random order; no dice are thrown here.
+    first rows are taken, so rows must be in random order.
 
     Raises:
         DataError: if there are too few rows for two sizes.
@@ -82,18 +85,13 @@ def frechet_infinity(
         raise DataError(f"{len(fake)} rows; at least 3 are needed to extrapolate")
     steps = range(num_sizes)
     sizes = [smallest + i * (len(fake) - smallest) // (num_sizes - 1) for i in steps]
-    sums, distances, begin = Sums(fake.shape[1]), [], 0
+    running, distances, begin = RunningMoments(fake.shape[1]), [], 0
     for size in sizes:
-        sums.add(fake[begin:size])
-        distances.append(frechet_distance(real, sums.moments()))
+        running.add(fake[begin:size])
+        distances.append(frechet_distance(real, running.moments()))
         begin = size
     value, slope = _line([1 / size for size in sizes], distances)
     return Extrapolated(value, slope, sizes, distances)
-
-
-def shown(distance: float) -> float:
-    """What to show for a distance: rounding below zero is zero."""
-    return max(distance, 0.0)
 
 
 def too_few(count: int, width: int) -> str:
@@ -107,7 +105,7 @@ def too_few(count: int, width: int) -> str:
 
 
 def check(*sides: Moments) -> None:
-    """Refuse moments that are none.
+    """Refuse means and covariances that cannot be those of features.
 
     Raises:
         DataError: if widths differ, or a covariance is not finite, symmetric and non-negative.

@@ -1,10 +1,5 @@
-"""The Inception Score (arXiv 1606.03498) from logits: exp(mean KL(p(y|x) || p(y))).
+"""The Inception Score of a classifier's logits (Salimans et al., arXiv 1606.03498)."""
 
-p(y) is the mean within a part of the rows, so that the order of rows counts: shuffle samples or
-interleave their classes before. Logits are those without the bias (ADM, torch-fidelity).
-"""
-
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -22,27 +17,20 @@ class Score(NamedTuple):
     std: float
 
 
+# IS = exp(E_x KL(p(y|x) || p(y)))  (arXiv 1606.03498, section 4), p(y) the mean within a part.
 def inception_score(logits: Float[Tensor, "N K"], splits: int = 10) -> Score:
     """The score over parts of nearly equal size: part i has rows i * N // splits and on.
+
+    The order of rows counts: shuffle samples, or interleave their classes, before. Logits are
+    those without the bias, as ADM and torch-fidelity take them.
 
     Raises:
         DataError: if there are fewer rows than parts, or a logit is not finite.
     """
     if not 1 <= splits <= len(logits):
         raise DataError(f"{len(logits)} rows cannot be cut into {splits} parts")
-    return _score(logits, [i * len(logits) // splits for i in range(splits + 1)])
-
-
-def inception_score_of_chunks(logits: Float[Tensor, "N K"], chunk: int = 5000) -> Score:
-    """ADM's way: parts of a fixed size, of which the last may be smaller."""
-    if not len(logits):
-        raise DataError("no rows, no score")
-    return _score(logits, [*range(0, len(logits), chunk), len(logits)])
-
-
-def _score(logits: Tensor, edges: Sequence[int]) -> Score:
     scores = []
-    for begin, end in pairwise(edges):
+    for begin, end in pairwise(i * len(logits) // splits for i in range(splits + 1)):
         part = logits[begin:end].double()
         if not part.isfinite().all():
             raise DataError("logits hold a value that is not finite")

@@ -1,4 +1,4 @@
-"""Kernel distance, KID (arXiv 1801.01401): squared MMD with the kernel (x.y / E + 1)^3, unbiased.
+"""Kernel Inception Distance, KID (Binkowski et al., arXiv 1801.01401).
 
 Values below zero are right and are never clipped. Often shown times 1,000: then say so.
 """
@@ -17,18 +17,11 @@ PART = 1024
 """Rows per block of the kernel matrix."""
 
 
-class Estimate(NamedTuple):
-    """The value on all rows and its standard error (to first order, over draws of the rows)."""
-
-    value: float
-    standard_error: float
-
-
 class SubsetScore(NamedTuple):
-    """Over subsets: mean, population standard deviation, and the error of the mean.
+    """Over subsets: mean, population standard deviation, and standard error of the mean.
 
-    The deviation is that of one subset's value, not the error. The error takes subsets for
-    independent; they share rows, so that of `kernel_estimate` is the one to trust.
+    The deviation is that of one subset's value. The error takes subsets for independent; they
+    share rows, so that it is too small where subsets are many and rows few.
     """
 
     mean: float
@@ -36,50 +29,56 @@ class SubsetScore(NamedTuple):
     standard_error: float
 
 
-def kernel_distance(real: Float[Tensor, "N E"], fake: Float[Tensor, "M E"]) -> float:
-    """The unbiased estimate on all rows at once: no randomness. Time grows with (N + M)^2."""
-    return kernel_estimate(real, fake).value
+def kernel_distance(
+    real: Float[Tensor, "N E"],
+    fake: Float[Tensor, "M E"],
+    subsets: int = 100,
+    size: int = 1000,
+    seed: int = 2020,
+) -> SubsetScore:
+    """KID by its published protocol: the mean over random subsets.
 
-
-def kernel_estimate(real: Float[Tensor, "N E"], fake: Float[Tensor, "M E"]) -> Estimate:
-    """The same with its standard error, from the means over rows of the kernel matrices.
+    Args:
+        real, fake: features, at least two rows each.
+        subsets: their number.
+        size: rows of each side in a subset.
+        seed: of the choice of rows; torch-fidelity's is 2020.
 
     Raises:
         DataError: if a side has fewer than two rows or a value is not finite.
     """
-    _check(real, fake)
-    within_real, within_fake = _means(real, real, is_same=True), _means(fake, fake, is_same=True)
-    real_to_fake, fake_to_real = _means(real, fake), _means(fake, real)
-    value = within_real.mean() + within_fake.mean() - 2 * real_to_fake.mean()
-    # First-order (Hoeffding) variance: each row's share of the estimate, on both sides.
-    shares = (within_real - real_to_fake, within_fake - fake_to_real)
-    variance = sum(4 * share.var() / len(share) for share in shares)
-    return Estimate(value.item(), float(variance) ** 0.5)
+    rows = draw_subsets(len(real), len(fake), subsets, size, seed)
+    return kernel_distance_of_subsets(real, fake, *rows)
 
 
-def kernel_distance_subsets(
+# k(x, y) = (x.y / E + 1)^3;  MMD^2 = mean over i != j of k(r_i, r_j) + mean over i != j of
+# k(f_i, f_j) - 2 mean of k(r_i, f_j), which is unbiased (Gretton et al. 2012, lemma 6).
+def kernel_distance_of_subsets(
     real: Float[Tensor, "N E"],
     fake: Float[Tensor, "M E"],
     rows_real: Int[Tensor, "S A"],
     rows_fake: Int[Tensor, "S B"],
 ) -> SubsetScore:
-    """The usual protocol: the estimate on subsets of given rows, one per line of the tables."""
-    _check(real, fake)
+    """The squared maximum mean discrepancy of given subsets, one per line of the tables."""
+    if min(len(real), len(fake)) < 2:
+        raise DataError(f"{len(real)} and {len(fake)} rows; at least 2 are needed on each side")
+    if not (real.isfinite().all() and fake.isfinite().all()):
+        raise DataError("features hold a value that is not finite")
     values = []
     for mine, theirs in zip(rows_real.long(), rows_fake.long(), strict=True):
         a, b = real[mine], fake[theirs]
-        within = _means(a, a, is_same=True).mean() + _means(b, b, is_same=True).mean()
-        values.append(within - 2 * _means(a, b).mean())
+        within = _mean_kernel(a, a, is_same=True) + _mean_kernel(b, b, is_same=True)
+        values.append(within - 2 * _mean_kernel(a, b))
     all_values = torch.stack(values)
     std = all_values.std(correction=0).item()
     error = std / (len(values) - 1) ** 0.5 if len(values) > 1 else float("nan")
     return SubsetScore(all_values.mean().item(), std, error)
 
 
-def draw_rows(
+def draw_subsets(
     num_real: int, num_fake: int, subsets: int = 100, size: int = 1000, seed: int = 2020
 ) -> tuple[Int[Tensor, "S A"], Int[Tensor, "S A"]]:
-    """Rows of subsets without replacement, drawn as torch-fidelity does, which starts at 2020.
+    """Rows of subsets without replacement, drawn as torch-fidelity draws them.
 
     A side with fewer rows than `size` makes all subsets as small as itself (clean-fid's rule).
     """
@@ -93,9 +92,9 @@ def draw_rows(
     return rows[:, 0], rows[:, 1]
 
 
-def _means(a: Tensor, b: Tensor, is_same: bool = False) -> Float64[Tensor, " N"]:
-    """Mean of the kernel of each row of `a` with all rows of `b`, itself left out if the same."""
-    parts = []
+def _mean_kernel(a: Tensor, b: Tensor, is_same: bool = False) -> Float64[Tensor, ""]:
+    """Mean of the kernel over all pairs of rows, without those of a row with itself if same."""
+    sums = []
     for begin, rows in _parts(a):
         total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
         for other, columns in _parts(b):
@@ -103,17 +102,10 @@ def _means(a: Tensor, b: Tensor, is_same: bool = False) -> Float64[Tensor, " N"]
             if is_same and begin == other:
                 kernel.fill_diagonal_(0)
             total += kernel.sum(dim=1)
-        parts.append(total)
-    return torch.cat(parts) / (len(b) - is_same)
+        sums.append(total)
+    return (torch.cat(sums) / (len(b) - is_same)).mean()
 
 
 def _parts(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
     for begin in range(0, len(rows), PART):
         yield begin, rows[begin : begin + PART].double()
-
-
-def _check(real: Tensor, fake: Tensor) -> None:
-    if min(len(real), len(fake)) < 2:
-        raise DataError(f"{len(real)} and {len(fake)} rows; at least 2 are needed on each side")
-    if not (real.isfinite().all() and fake.isfinite().all()):
-        raise DataError("features hold a value that is not finite")

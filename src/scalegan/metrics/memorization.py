@@ -1,16 +1,13 @@
-"""Copies of training images, which FD, KID and precision cannot see.
-
-Authenticity: Alaa et al., arXiv 2102.08921, as dgm-eval computes it.
-"""
+"""Copies of training images, which FID, KID and precision cannot see."""
 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from scalegan.errors import DataError
-from scalegan.metrics.neighbors import Neighbors, nearest
+from scalegan.metrics.neighbors import nearest
 
 
 class Copies(NamedTuple):
@@ -22,38 +19,27 @@ class Copies(NamedTuple):
     """Of earlier samples."""
 
 
-def nearest_training(
-    training: Float[Tensor, "N E"], fake: Float[Tensor, "M E"], k: int = 1
-) -> Neighbors:
-    """The k nearest training samples of each generated one: distances and indices (M, k)."""
-    return nearest(fake, training, k)
-
-
-def authenticity_percent(
-    training: Float[Tensor, "N E"],
-    fake: Float[Tensor, "M E"],
-    training_neighbors: Float64[Tensor, "N R"] | None = None,
-) -> float:
-    """Percentage of generated samples that are no closer to training data than it is to itself.
-
-    A sample is authentic if it is farther from its nearest training sample than that one is from
-    its own nearest other training sample.
-
-    Args:
-        training: features of the training images.
-        fake: features of generated samples.
-        training_neighbors: `nearest(training, training, K, is_same=True).distances`, where it is
-            known already.
-    """
-    if training_neighbors is None:
-        training_neighbors = nearest(training, training, is_same=True).distances
-    found = nearest_training(training, fake)
-    is_authentic = found.distances[:, 0] > training_neighbors[found.indices[:, 0], 0]
+# authentic(f) = 1 if |f - t| > min over t' != t of |t - t'|, t = argmin over T of |f - t|
+# (Alaa et al., arXiv 2102.08921, as dgm-eval computes it).
+def authenticity_percent(training: Float[Tensor, "N E"], fake: Float[Tensor, "M E"]) -> float:
+    """Percentage of generated samples that are no closer to training data than it is to itself."""
+    among = nearest(training, training, is_same=True).distances
+    found = nearest(fake, training)
+    is_authentic = found.distances[:, 0] > among[found.indices[:, 0], 0]
     return 100 * is_authentic.double().mean().item()
 
 
+def nearest_ratio(training: Float[Tensor, "N E"], fake: Float[Tensor, "M E"]) -> float:
+    """Median distance of samples to the nearest real one, over that of real ones to each other.
+
+    Far below 1, samples are copies of the training data.
+    """
+    among = nearest(training, training, is_same=True).distances.median()
+    return (nearest(fake, training).distances.median() / among).item()
+
+
 def copies(real: Int64[Tensor, " N"], fake: Int64[Tensor, " M"]) -> Copies:
-    """Exact copies, found by the images' hashes.
+    """Exact copies of training images and of other samples, found by the images' hashes.
 
     Raises:
         DataError: if there are no samples.

@@ -25,10 +25,6 @@ class PerClass(NamedTuple):
     fake_counts: list[int]
     """Few samples bias each distance strongly: compare at identical counts only."""
 
-    def worst(self, count: int = 5) -> list[int]:
-        """Classes of the largest distances, the largest first."""
-        return sorted(self.distances, key=lambda label: -self.distances[label])[:count]
-
 
 def per_class_distances(
     real: Float[Tensor, "N E"],
@@ -37,7 +33,7 @@ def per_class_distances(
     fake_labels: Int64[Tensor, " M"],
     num_classes: int,
 ) -> PerClass:
-    """Distance between real and generated samples of each class.
+    """Frechet distance between real and generated samples of each class, and their mean.
 
     Raises:
         DataError: if a label is outside 0 .. num_classes - 1.

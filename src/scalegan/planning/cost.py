@@ -1,7 +1,7 @@
-"""What a step costs: operations, and bytes kept for the backward pass, for any architecture.
+"""The cost of a training step: floating-point operations, and memory of activations.
 
 Nothing here is a formula of one architecture: the objective runs once on tensors without values,
-and the products it makes and the tensors it keeps are counted.
+and the products that it computes and the tensors that it stores for the backward pass are counted.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from scalegan.config.schema import Config
 from scalegan.features import dinov2
@@ -42,7 +42,7 @@ class Task:
 
 
 class Counts(NamedTuple):
-    """Numbers saved with each network, and floating-point operations per image."""
+    """Parameters and buffers of each network, and floating-point operations per image."""
 
     generator: int
     discriminator: int
@@ -74,29 +74,29 @@ class Activations(NamedTuple):
         return self.fixed + images * self.per_image
 
 
-class Operations(FlopCounterMode):
-    """Counts operations of everything together.
+class Operations(TorchDispatchMode):
+    """Counts the floating-point operations of dense products, by PyTorch's formulas.
 
-    PyTorch's counter also follows modules, by hooks that fail where a penalty asks for gradients
-    with respect to samples.
+    PyTorch's own counter also follows modules, by hooks that fail where a penalty asks for
+    gradients with respect to samples.
     """
 
-    class Nowhere:
-        """In place of its tracker of modules."""
-
-        parents = frozenset({"Global"})
-
-        def __enter__(self) -> None: ...
-
-        def __exit__(self, *_: object) -> None: ...
-
     def __init__(self) -> None:
-        super().__init__(display=False)
-        self.mod_tracker = self.Nowhere()  # type: ignore[assignment]
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = operator(*args, **kwargs)
+        if formula := flop_registry.get(operator.overloadpacket):
+            self.total += formula(*args, **kwargs, out_val=result)
+        return result
 
 
 def networks(config: Config, task: Task) -> tuple[Any, Any]:
-    """The two networks on whatever device is the default now."""
+    """Build both networks on the default device."""
     architecture = ARCHITECTURES[config.model.architecture]
     alignment = config.objective.alignment
     generator = architecture.generator(config.model, task.shape, task.num_classes)
@@ -107,7 +107,7 @@ def networks(config: Config, task: Task) -> tuple[Any, Any]:
 
 @cache
 def count(config: Config, task: Task) -> Counts:
-    """Count on the meta device, where tensors have shapes and nothing else."""
+    """Count the parameters and operations of a step, on the meta device."""
     meta, alignment = torch.device("meta"), config.objective.alignment
     teacher, of_teacher = None, 0
     if alignment.weight > 0:
@@ -125,7 +125,7 @@ def count(config: Config, task: Task) -> Counts:
         z, labels, real, batch = _inputs(config, task, generator, 1)
         with Operations() as forward:
             fake = generator(z, labels)
-        with Operations() as judged:
+        with Operations() as passed:
             discriminator(fake.detach(), labels, with_features=alignment.weight > 0)
         every = config.objective.penalty.every, config.objective.path_length.every or 1
         turns = [0.0, 0.0]
@@ -143,13 +143,13 @@ def count(config: Config, task: Task) -> Counts:
                 terms = objective.generator_terms(generator, discriminator, real, fake, batch, step)
                 _total(terms.losses).backward(retain_graph=True)
             for i, (counter, share) in enumerate(zip((first, second), shares, strict=True)):
-                turns[i] += share * counter.get_total_flops()
-    flops = forward.get_total_flops()
+                turns[i] += share * counter.total
+    flops = forward.total
     # Of a step with several turns of the discriminator, each makes its own fakes.
     repeats = config.train.discriminator_turns
     total = repeats * turns[0] + turns[1] + flops * (1 if repeats == 1 else 1 + repeats)
     gathered = max(map(_gathered, (generator, discriminator)))
-    return Counts(*sizes, of_teacher, flops, judged.get_total_flops(), round(total), gathered)
+    return Counts(*sizes, of_teacher, flops, passed.total, round(total), gathered)
 
 
 def _gathered(network: nn.Module) -> int:
@@ -160,7 +160,7 @@ def _gathered(network: nn.Module) -> int:
 
 @cache
 def activations(config: Config, task: Task, keeps_fake: bool, mode: str = "") -> Activations:
-    """What one micro-batch keeps at the fullest moment of a step.
+    """Memory of the activations of one micro-batch, at its peak over a step.
 
     Args:
         keeps_fake: whether the generator's graph lives through the discriminator's turn.
@@ -214,7 +214,7 @@ def _kept(config: Config, task: Task, keeps_fake: bool, images: int, mode: str) 
 
 
 class Alive(TorchDispatchMode):
-    """Watches which of the tensors that are made while it is entered are still there.
+    """Tracks which of the tensors that are made while it is entered are still in memory.
 
     Attributes:
         largest: bytes that one block of the networks added at most.
@@ -254,7 +254,7 @@ class Alive(TorchDispatchMode):
         self.largest = max(self.largest, self.total() - self.before)
 
     def total(self) -> int:
-        """Bytes of what is still there."""
+        """Bytes that are still in memory."""
         self.made = {key: made for key, made in self.made.items() if not made[0].expired()}
         return sum(size for _, size in self.made.values())
 
@@ -288,14 +288,14 @@ def _numbers(network: nn.Module) -> int:
 
 
 class Cost(NamedTuple):
-    """Of one network: numbers that are trained, and operations of one image's forward pass."""
+    """Trained parameters of a network, and operations of its forward pass of one image."""
 
     parameters: int
     flops: int
 
 
 def costs(card: Card, has_discriminator: bool) -> dict[str, Cost]:
-    """What each network costs, counted on tensors without values."""
+    """Parameters and operations of a snapshot's networks, counted on tensors without values."""
     with torch.device("meta"):
         generator = build_generator(card)
         z = torch.empty(1, *generator.z_shape)
@@ -308,7 +308,7 @@ def costs(card: Card, has_discriminator: bool) -> dict[str, Cost]:
 
 
 def _cost(network: nn.Module, *inputs: torch.Tensor) -> Cost:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with Operations() as counter, torch.no_grad():
         network.requires_grad_(False)(*inputs)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Cost(parameters, counter.get_total_flops())
+    return Cost(parameters, counter.total)

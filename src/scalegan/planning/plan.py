@@ -54,14 +54,17 @@ DEVICES = {
 
 # (channels, factor) of latents whose autoencoder need not be at hand.
 LATENTS = {
-    "sd-vae-ft-ema": (4, 8), "sd-vae-ft-mse": (4, 8), "taesd": (4, 8), "taef2": (32, 8)
-}  # fmt: skip
+    "sd-vae-ft-ema": (4, 8),
+    "sd-vae-ft-mse": (4, 8),
+    "taesd": (4, 8),
+    "taef2": (32, 8),
+}
 IMAGENET = (1_281_167, 1000, 256)
 """Rows, classes (ILSVRC 2012, training) and side that are assumed where the data is not here."""
 
 
 def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) -> Task:
-    """What a config trains on, as its data says; ImageNet where the data is not at hand.
+    """Sizes of the data that a config trains on; ImageNet's where the data is not on this machine.
 
     Args:
         rows, classes, side: of the images, to be taken instead; the data is not read if all
@@ -113,7 +116,7 @@ def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[i
 
 @dataclass(frozen=True)
 class Plan:
-    """The answer, ready to be shown; bytes, seconds, images per second."""
+    """What a run needs: bytes, seconds, images per second."""
 
     config: Config
     task: Task
@@ -229,7 +232,7 @@ def _cut(config: Config, task: Task, images: int, room: float) -> tuple[int, Act
 
 
 def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[str, int]:
-    """Bytes a run leaves behind, and those of its data where that is prepared."""
+    """Bytes on disk of a run's checkpoints and snapshots, and of its data where it is prepared."""
     of_step = config.train.batch_size * config.train.discriminator_turns
     every = {
         name: count_steps(text, f"every.{name}", of_step, task.num_rows) if text else 0
@@ -249,7 +252,7 @@ def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[s
 def run_bytes(
     generator: int, discriminator: int, steps: int, every: Mapping[str, int]
 ) -> dict[str, int]:
-    """Bytes that a run leaves behind.
+    """Bytes on disk of a run's checkpoints and snapshots.
 
     Args:
         generator, discriminator: numbers saved with each.
@@ -266,7 +269,7 @@ def run_bytes(
 
 
 def this_machine(name: str, precision: str) -> Device:
-    """The device at hand, its peak measured by one large product.
+    """Memory and speed of this machine's device, the speed measured by one large product.
 
     Args:
         name: cpu, cuda or cuda:1.
@@ -294,7 +297,7 @@ def _timed(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def describe(plan: Plan) -> list[str]:
-    """The plan in lines."""
+    """Format a plan as lines."""
     counts, config, kept = plan.counts, plan.config, plan.activations
     channels, side, _ = plan.task.shape
     teacher = f", teacher {counts.teacher / 1e6:.1f} M (frozen)" if counts.teacher else ""

@@ -1,4 +1,4 @@
-"""What more GPUs would do, on paper: memory, messages and time per step, with the arithmetic.
+"""Estimates for many GPUs: memory, communication and time per step, with the arithmetic.
 
 n ranks, b bytes of a network's parameters in float32. Each rank sends what it receives.
 """
@@ -46,7 +46,7 @@ def gathers(passes: int, keeps_fake: bool) -> Messages:
 
 
 class Row(NamedTuple):
-    """One line of the table; bytes and seconds, per rank and step."""
+    """The estimate for a number of GPUs; bytes and seconds, per rank and step."""
 
     gpus: int
     plan: Plan
@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
 
 def estimate(config: Config, task: Task, device: Device, gpus: int, parallel: Parallel) -> Row:
-    """One line of the table.
+    """Estimate memory, communication and time per step for a number of GPUs.
 
     Args:
         config: resolved.
@@ -87,7 +87,7 @@ def estimate(config: Config, task: Task, device: Device, gpus: int, parallel: Pa
 
 
 def table(config: Config, task: Task, device: str) -> list[str]:
-    """The table for 1, 8, 64 and 512 GPUs, as lines."""
+    """Estimates for 1, 8, 64 and 512 GPUs as lines of a table."""
     kind = DEVICES.get(device, DEVICES["h200"])
     batch_size = config.train.batch_size
     rows = [

@@ -20,7 +20,7 @@ from scalegan.config.budget import Budget
 from scalegan.config.schema import ClassifierConfig, Config, EvaluateConfig, EveryConfig
 from scalegan.errors import CompleteError, ConfigError, ScaleganError
 from scalegan.evaluation.classifier import train_classifier
-from scalegan.inference.snapshot import load
+from scalegan.inference.gan import load
 from scalegan.planning.cost import Task, count
 from scalegan.planning.plan import read_task
 from scalegan.reports.comparison_data import OUTCOME, PLAN, RUNS, run_name

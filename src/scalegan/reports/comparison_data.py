@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scalegan.evaluation.evaluate import read_result
 from scalegan.evaluation.measure import Number
+from scalegan.evaluation.results import read_result
 from scalegan.runtime.files import read_json
 from scalegan.runtime.log import read_lines, read_metrics
 from scalegan.train.clock import NAME as CLOCK

@@ -10,9 +10,10 @@ from typing import Any
 from scalegan.config import reading as configs
 from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, DataError
-from scalegan.evaluation.evaluate import read_result
 from scalegan.evaluation.measure import Number
-from scalegan.inference.snapshot import GAN, load, newest
+from scalegan.evaluation.results import read_result
+from scalegan.inference.gan import GAN, load
+from scalegan.inference.snapshot import newest
 from scalegan.runtime.files import read_json
 from scalegan.runtime.log import read_lines, read_metrics
 from scalegan.train.clock import NAME as CLOCK

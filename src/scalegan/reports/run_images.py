@@ -2,9 +2,9 @@
 
 import torch
 
-from scalegan.evaluation.evaluate import figure
 from scalegan.evaluation.measure import Number
-from scalegan.inference.snapshot import GAN
+from scalegan.evaluation.results import figure
+from scalegan.inference.gan import GAN
 from scalegan.interfaces import Images
 from scalegan.reports.image_grids import file_figure, grid_figure, sample_grids
 from scalegan.reports.page import Block, Figure, Gallery, Notice, Plot, Section, Table, Text

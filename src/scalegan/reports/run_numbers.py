@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from scalegan.config import reading as configs
-from scalegan.evaluation.evaluate import SPREADS, figure, side_of
+from scalegan.evaluation.evaluate import SPREADS, figure
 from scalegan.evaluation.measure import Number
 from scalegan.planning.cost import Task, costs, count
 from scalegan.reports.page import (
@@ -121,7 +121,7 @@ def protocol_text(numbers: Sequence[Number]) -> str:
         parts = ("features", "reference", "samples")
         values = {part: _without_names(number.protocol[part]) for part in parts}
         text = json.dumps(values, indent=2, sort_keys=True, default=str)
-        variant = json.dumps(number.protocol["variant"], sort_keys=True)
+        variant = json.dumps(number.protocol["definition"], sort_keys=True)
         shared.setdefault(text, []).append(f"{number.title}: {variant}")
     return "\n\n".join("\n".join([*titles, text]) for text, titles in shared.items())
 
@@ -214,7 +214,7 @@ def generator_costs(data: RunData, measured: Measurements) -> list[tuple[str, st
         size, gflop = f"{cost.parameters:,} parameters", cost.flops / 1e9
         rows.append((name, f"{size}, {gflop:.3g} GFLOP per image forward"))
     if data.config:
-        task = Task(card.shape, len(card.class_names), 0, side_of(data.snapshot))
+        task = Task(card.shape, len(card.class_names), 0, image_side(gan.card))
         step, seen = count(data.config, task).step, card.images_seen
         total = f"{step * seen / 1e15:.3g} PFLOP for {seen:,} images seen"
         rows.append(("training", f"{step / 1e9:.3g} GFLOP per image, {total}"))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scalegan.errors import ConfigError
-from scalegan.evaluation.images import Drawing
+from scalegan.evaluation.images import ImageOptions
 from scalegan.reports import run_images, run_numbers
 from scalegan.reports.page import Page, write_page
 from scalegan.reports.run_data import RunData, read_run_data
@@ -61,7 +61,9 @@ def report_run(
         measured.sampling_rate = measure_sampling_rate(data.gan)
         if num:
             tell(sweep_estimate(num, measured))
-            measure_sweep(measured, str(path), against, features, Drawing(num=num), world, tell)
+            measure_sweep(
+                measured, str(path), against, features, ImageOptions(num=num), world, tell
+            )
     beside = out.with_suffix(".md")
     size = write_page(run_page(data, measured), out, beside)
     notes = [f"notice: not in it: {reason}" for reason in measured.missing.values()]

@@ -13,12 +13,11 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from scalegan.errors import ConfigError, ScaleganError
-from scalegan.evaluation.collect import Seen
-from scalegan.evaluation.evaluate import Comparison
-from scalegan.evaluation.images import Drawing, is_model, open_stream
-from scalegan.evaluation.measure import Context, Number, measure
-from scalegan.evaluation.tables import METRICS
-from scalegan.inference.snapshot import GAN
+from scalegan.evaluation.collect import ImageSet
+from scalegan.evaluation.evaluate import Evaluation, Request
+from scalegan.evaluation.images import ImageOptions, is_model, open_stream
+from scalegan.evaluation.measure import Number
+from scalegan.inference.gan import GAN
 from scalegan.interfaces import TruncatesNoise, TruncatesStyle
 from scalegan.metrics.neighbors import nearest
 from scalegan.runtime.world import World
@@ -97,7 +96,7 @@ def measure_sweep(
     what: str,
     against: str,
     features: str,
-    drawing: Drawing,
+    options: ImageOptions,
     world: World,
     tell: Callable[[str], None],
 ) -> None:
@@ -111,9 +110,10 @@ def measure_sweep(
         against, features: as `scalegan evaluate` has them.
     """
     try:
-        names = [*SWEPT, *ONCE]
-        comparison = Comparison(what, against, names, features, drawing, world, True, tell)
-        if len(comparison.networks) > 1:
+        metrics = ",".join([*SWEPT, *ONCE])
+        request = Request(what, against, metrics, features, options, with_floor=True)
+        evaluation = Evaluation(request, world, tell)
+        if len(evaluation.networks) > 1:
             raise ConfigError("a report measures in one network's features, not in several")
     except ScaleganError as error:
         measured.missing["all"] = one_line(error)
@@ -122,43 +122,43 @@ def measure_sweep(
         name = f"truncation {truncation_label(psi)}"
         tell(f"{name} ({place} of {len(measured.truncations)})")
         try:
-            fake, context = comparison.look(replace(comparison.drawing, truncation=psi))
+            fake = evaluation.collect(replace(evaluation.options, truncation=psi))
         except ScaleganError as error:
             measured.missing[name] = one_line(error)
             continue
-        numbers = _measure_each(SWEPT, comparison, fake, context, psi is None, measured.missing)
+        numbers = _measure_each(SWEPT, evaluation, fake, psi is None, measured.missing)
         measured.steps.append(SweepStep(psi, numbers))
         if psi is None:
-            once = _measure_each(ONCE, comparison, fake, context, True, measured.missing)
+            once = _measure_each(ONCE, evaluation, fake, True, measured.missing)
             measured.numbers = [*numbers, *once]
             try:
-                measured.nearest = nearest_images(comparison, fake)
+                measured.nearest = nearest_images(evaluation, fake)
             except ScaleganError as error:
                 measured.missing["neighbors"] = one_line(error)
 
 
-def nearest_images(comparison: Comparison, fake: Seen) -> NearestImages:
+def nearest_images(evaluation: Evaluation, fake: ImageSet) -> NearestImages:
     """The real images nearest to the first samples, in the features that were compared in.
 
     Raises:
         ConfigError: if the reference does not consist of single images that can be read again.
         DataError: if they can no longer be read.
     """
-    (key,) = comparison.networks
-    real = comparison.real
-    bank = None if real is None else real.sides[key].bank
-    if real is None or bank is None or real.positions is None or is_model(Path(comparison.against)):
+    (key,) = evaluation.networks
+    real = evaluation.real
+    bank = None if real is None else real.features[key].bank
+    if real is None or bank is None or real.positions is None or is_model(Path(evaluation.against)):
         raise ConfigError(
             "the reference holds no images to show",
             "name the images themselves with --against",
         )
-    samples = fake.sides[key].bank
+    samples = fake.features[key].bank
     assert samples is not None
     neighbors = nearest(samples[:NUM_SAMPLES], bank, min(NUM_NEIGHBORS, len(bank)))
     positions = real.positions[neighbors.indices]  # (N, K)
     only = tuple(positions.unique().tolist())
-    again = replace(comparison.drawing, num=0, only=only)
-    stream = open_stream(comparison.against, again, comparison.world)
+    again = replace(evaluation.options, num=0, only=only)
+    stream = open_stream(evaluation.against, again, evaluation.world)
     images = torch.cat([batch.images for batch in stream.batches])
     rows = [[bisect_left(only, position) for position in row] for row in positions.tolist()]
     return NearestImages(images[torch.tensor(rows)], neighbors.distances)
@@ -176,18 +176,17 @@ def one_line(error: ScaleganError) -> str:
 
 def _measure_each(
     names: list[str],
-    comparison: Comparison,
-    fake: Seen,
-    context: Context,
+    evaluation: Evaluation,
+    fake: ImageSet,
     with_floor: bool,
     missing: dict[str, str],
 ) -> list[Number]:
     """Every metric that can be measured; of the others, why not."""
     numbers: list[Number] = []
-    networks, real = comparison.networks, comparison.real
     for name in names:
         try:
-            numbers += measure([name], METRICS, networks, real, fake, context, with_floor)
+            chosen = {name: evaluation.metrics[name]}
+            numbers += evaluation.measure(chosen, fake, with_floor)
         except ScaleganError as error:
             missing[name] = one_line(error)
     return numbers

@@ -16,14 +16,18 @@ import torch
 
 from scalegan.config.schema import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.collect import Collector, Seen, Shown
-from scalegan.evaluation.evaluate import metric_names, table, write_result
-from scalegan.evaluation.images import DECODED, Drawing, labels_of
-from scalegan.evaluation.measure import Context, Number, kinds_of, measure
-from scalegan.evaluation.networks import open_networks
-from scalegan.evaluation.tables import METRICS
+from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch
+from scalegan.evaluation.images import (
+    ImageOptions,
+    sampled_about,
+    sampled_batches,
+    sampled_labels,
+)
+from scalegan.evaluation.measure import Number, fields_of, measure
+from scalegan.evaluation.results import table, write_result
+from scalegan.evaluation.tables import named_metrics
 from scalegan.features.classifier import fit_classifier, load_classifier, save_classifier
-from scalegan.inference.sampling import sample
+from scalegan.features.tables import open_networks
 from scalegan.interfaces import FeatureNetwork
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.runtime.progress import Bar
@@ -51,10 +55,9 @@ class Evaluator:
     def __init__(self, built: Built, run: Path, log: Log) -> None:
         self.built, self.run, self.log = built, run, log
         self.config, self.world = built.state.config, built.state.world
-        self.names = metric_names(self.config.evaluate.metrics)
+        self.metrics = named_metrics(self.config.evaluate.metrics)
         if not self.config.data.conditional:  # samples have no class that could be right or wrong
-            self.names = [n for n in self.names if "fake.labels" not in METRICS[n].takes]
-        self.metrics = [METRICS[name] for name in self.names]
+            self.metrics = {n: m for n, m in self.metrics.items() if Field.LABELS not in m.fake}
         has_classifier = not self.config.evaluate.features
         if self.is_on and has_classifier and len(built.images.labels.unique()) < 2:
             raise ConfigError(
@@ -68,7 +71,7 @@ class Evaluator:
 
     @cached_property
     def networks(self) -> Mapping[str, FeatureNetwork]:
-        """What looks at the images: what the config names, or the run's own classifier."""
+        """The feature networks that the config names, or the run's own classifier."""
         device = self.world.device
         if self.config.evaluate.features:
             return open_networks(self.config.evaluate.features, device)
@@ -86,37 +89,37 @@ class Evaluator:
         return {"classifier": load_classifier(path, device)}
 
     @cached_property
-    def real(self) -> Seen:
-        """The run's real images, seen once."""
+    def real(self) -> ImageSet:
+        """The run's real images in the networks' features, computed once."""
         collector = self._collector("real")
         images, labels = self.built.images[:2]
         for positions in self._share(len(images)).split(BATCH_SIZE):
-            collector.add(Shown(images[positions], labels[positions], positions))
+            collector.add(LabeledBatch(images[positions], labels[positions], positions))
         data = self.config.data
         about = {"kind": "the run's images", "path": data.shards or data.source}
-        return collector.finish(self.world, **about, class_names=self.built.images.class_names)
+        return collector.finish(self.world, self.built.images.class_names, **about)
 
     def evaluate(self, seconds: float | None = None, with_floor: bool = False) -> list[Number]:
         """Numbers of the average as it is now, on the first rank; none if the time is not enough.
 
         Args:
-            seconds: budget for drawing and looking; None = as long as it takes.
+            seconds: budget for generating images and running the networks; None = no limit.
             with_floor: whether halves of the real images are compared too.
         """
         real = self.real  # not part of the budget: it is made once
-        drawing = Drawing(num=self.config.evaluate.num_images)
+        options = ImageOptions(num=self.config.evaluate.num_images, batch_size=BATCH_SIZE)
         names = self.built.images.class_names
         num_classes = len(names) if self.config.data.conditional else 0
-        labels = labels_of(drawing.num, num_classes, drawing, None)
+        labels = sampled_labels(options.num, num_classes, options, None)
         collector = self._collector("fake")
-        parts = list(self._share(drawing.num).split(BATCH_SIZE))
         # All ranks ask for the time equally often, also where the last one has a batch less.
-        per_rank = math.ceil(drawing.num / self.world.size)
-        num_parts = math.ceil(per_rank / BATCH_SIZE)
+        per_rank = math.ceil(options.num / self.world.size)
+        num_batches = math.ceil(per_rank / BATCH_SIZE)
         state, started = self.built.state, time.monotonic()
         average = state.whole("average")  # of all ranks, if it is sharded
+        batches = sampled_batches(average, state.autoencoder, labels, options, self.world)
         with Bar(per_rank, "images", console=self.log.console, is_shown=self.world.is_first) as bar:
-            for i in range(num_parts):
+            for i in range(num_batches):
                 self.world.pulse.beat()  # to work long on an evaluation is not to stand still
                 is_late = seconds is not None and time.monotonic() - started > seconds
                 if self.world.any(is_late):
@@ -126,25 +129,17 @@ class Evaluator:
                         "`evaluate.seconds`"
                     )
                     return []
-                if i < len(parts):
-                    own = labels[parts[i]]
-                    seeds = parts[i].tolist()
-                    drawn = sample(average, state.autoencoder, seeds, own)
-                    collector.add(Shown(torch.cat(list(drawn)), own, parts[i]))
-                    bar.advance(len(own))
-        about = {
-            "kind": "generated", "step": state.step, "average": "moving average of training",
-            "ema_decay": self.config.train.ema_decay, "seeds": [0, drawing.num - 1],
-            "classes": drawing.classes, "truncation": drawing.truncation, "guidance": 1.0,
-            "autoencoder": state.autoencoder.identity(), "rounding": DECODED,
-            "requested": drawing.num,
-        }  # fmt: skip
-        fake = collector.finish(self.world, **about)
+                if batch := next(batches, None):
+                    collector.add(batch)
+                    bar.advance(len(batch.labels))
+        about = sampled_about(options, options.num, state.autoencoder)
+        about |= {"step": state.step, "ema_decay": self.config.train.ema_decay}
+        fake = collector.finish(self.world, names, **about)
         if not self.world.is_first:
             return []
-        context = Context(len(names), self.config.seed)
         try:
-            return measure(self.names, METRICS, self.networks, real, fake, context, with_floor)
+            seed = self.config.seed
+            return measure(self.metrics, self.networks, real, fake, seed, with_floor)
         except DataError as error:  # of a generator that has collapsed, say: the run goes on
             self.log.say(f"notice: the evaluation has no result: {error}")
             return []
@@ -162,10 +157,10 @@ class Evaluator:
         )
         write_result(self.run / "evaluation.json", numbers)
 
-    def _collector(self, side: str) -> Collector:
-        # What the end asks for, so that the real images are looked at once.
-        kinds = kinds_of(self.metrics, side, with_floor=True)
-        return Collector(self.networks, kinds, self.world.device)
+    def _collector(self, side: Literal["real", "fake"]) -> Collector:
+        # What the end asks for, so that the real images are read once.
+        fields = fields_of(self.metrics.values(), side, with_floor=True)
+        return Collector(self.networks, fields, self.world.device)
 
     def _share(self, count: int) -> torch.Tensor:
         return torch.arange(count)[self.world.rank :: self.world.size]
@@ -177,7 +172,7 @@ def is_measured(run: Path, step: int) -> bool:
 
 
 def choose_best(run: Path) -> Path | None:
-    """Let `snapshots/best` lead to the evaluated snapshot at the smallest distance.
+    """Link `snapshots/best` to the evaluated snapshot of the smallest distance.
 
     The distance is the first one that was evaluated last. The choice follows from the run's folder
     alone, so that a resumed run chooses alike: numbers of another protocol than the last one's,

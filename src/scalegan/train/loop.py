@@ -14,7 +14,7 @@ from scalegan.config import reading as configs
 from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, CompleteError, ConfigError
 from scalegan.evaluation.measure import Number
-from scalegan.inference.sampling import paint, styles_for
+from scalegan.inference.sampling import stream_images
 from scalegan.inference.snapshot import Card, load_weights, newest
 from scalegan.inference.snapshot import save as save_snapshot
 from scalegan.interfaces import Generator, Teacher
@@ -322,7 +322,8 @@ def draw_samples(built: Built, generator: Generator, path: Path) -> None:
     labels = rows.repeat_interleave(GRID_COLUMNS)
     if not count:
         seeds, labels = list(range(GRID_COLUMNS**2)), torch.zeros(GRID_COLUMNS**2).long()
-    images = paint(generator, built.state.autoencoder, styles_for(generator, seeds, labels))
+    autoencoder = built.state.autoencoder
+    (images,) = stream_images(generator, autoencoder, seeds, labels, batch_size=len(seeds))
     image_files.save_png(image_files.grid(images, GRID_COLUMNS), path)
 
 

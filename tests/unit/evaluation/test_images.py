@@ -10,7 +10,13 @@ from PIL import Image
 import scalegan
 from scalegan.data.prepare import prepare
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.images import Drawing, Stream, labels_of, open_stream, translate
+from scalegan.evaluation.images import (
+    ImageOptions,
+    ImageStream,
+    open_stream,
+    sampled_labels,
+    translate,
+)
 from scalegan.inference.sampling import labels_for
 from scalegan.inference.snapshot import Card, save
 from scalegan.runtime.world import World
@@ -43,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def read(stream: Stream) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def read(stream: ImageStream) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     parts = list(stream.batches)
     images, labels, positions = (torch.cat(part) for part in zip(*parts, strict=True))
     order = positions.argsort()
@@ -52,7 +58,7 @@ def read(stream: Stream) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("name", ["images", "images.npz", "shards-True", "shards-False"])
 def test_all_hold_the_same_images(place: Path, name: str) -> None:
-    stream = open_stream(str(place / name), Drawing(batch_size=5), ALONE)
+    stream = open_stream(str(place / name), ImageOptions(batch_size=5), ALONE)
     assert stream.count == 12 and stream.about["requested"] == 12
     images, labels, _ = read(stream)
     with np.load(place / "images.npz") as archive:
@@ -64,10 +70,10 @@ def test_all_hold_the_same_images(place: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["images", "images.npz", "shards-True", "snapshot"])
 def test_ranks_share_without_overlap(place: Path, name: str) -> None:
-    drawing = Drawing(num=9, batch_size=2)
-    whole = read(open_stream(str(place / name), drawing, ALONE))
+    options = ImageOptions(num=9, batch_size=2)
+    whole = read(open_stream(str(place / name), options, ALONE))
     parts = [
-        read(open_stream(str(place / name), drawing, World(rank, 2, torch.device("cpu"))))
+        read(open_stream(str(place / name), options, World(rank, 2, torch.device("cpu"))))
         for rank in range(2)
     ]
     joined = [torch.cat(pair) for pair in zip(*parts, strict=True)]
@@ -79,18 +85,18 @@ def test_ranks_share_without_overlap(place: Path, name: str) -> None:
 def test_a_choice_is_random_seeded_and_not_too_large(place: Path) -> None:
     where = str(place / "images.npz")
     chosen = [
-        read(open_stream(where, Drawing(num=4, seed=s), ALONE))[2].tolist() for s in (0, 0, 1)
+        read(open_stream(where, ImageOptions(num=4, seed=s), ALONE))[2].tolist() for s in (0, 0, 1)
     ]
     assert chosen[0] == chosen[1] != chosen[2]
     assert chosen[0] != [0, 1, 2, 3], "the first images would be of one class"
     with pytest.raises(DataError, match="12 images but 13"):
-        open_stream(where, Drawing(num=13), ALONE)
+        open_stream(where, ImageOptions(num=13), ALONE)
 
 
 def test_a_generator_is_drawn_by_seed(place: Path) -> None:
     path = place / "snapshot"
-    drawing = Drawing(num=7, seed=5, truncation=0.5, batch_size=3)
-    stream = open_stream(str(path), drawing, ALONE)
+    options = ImageOptions(num=7, seed=5, truncation=0.5, batch_size=3)
+    stream = open_stream(str(path), options, ALONE)
     images, labels, _ = read(stream)
     gan = scalegan.load(path)
     assert torch.equal(images, gan.sample(7, truncation=0.5, seed=5))
@@ -102,24 +108,24 @@ def test_a_generator_is_drawn_by_seed(place: Path) -> None:
 def test_class_policies() -> None:
     like = torch.tensor([0] * 30 + [2] * 10)
     balanced, uniform, followed = (
-        labels_of(3000, 3, Drawing(classes=name), like).bincount(minlength=3)
+        sampled_labels(3000, 3, ImageOptions(classes=name), like).bincount(minlength=3)
         for name in ("balanced", "uniform", "reference")
     )
     assert balanced.tolist() == [1000] * 3
     assert (uniform > 900).all() and uniform.tolist() != balanced.tolist()
     assert followed[1] == 0 and 2150 < followed[0] < 2350
     with pytest.raises(ConfigError, match="reference with classes"):
-        labels_of(3, 3, Drawing(classes="reference"), None)
-    late = labels_of(10, 3, Drawing(classes="uniform", seed=5), None)
-    assert torch.equal(late[:5], labels_of(10, 3, Drawing(classes="uniform"), None)[5:])
+        sampled_labels(3, 3, ImageOptions(classes="reference"), None)
+    late = sampled_labels(10, 3, ImageOptions(classes="uniform", seed=5), None)
+    assert torch.equal(late[:5], sampled_labels(10, 3, ImageOptions(classes="uniform"), None)[5:])
 
 
 def test_images_are_cropped_alike(place: Path) -> None:
-    found = [read(open_stream(str(place / name), Drawing(size=4), ALONE))[0]
+    found = [read(open_stream(str(place / name), ImageOptions(size=4), ALONE))[0]
              for name in ("images", "images.npz")]  # fmt: skip
     assert torch.equal(*found) and found[0].shape[-1] == 4
     with pytest.raises(ConfigError, match="hold images of 8"):
-        open_stream(str(place / "shards-True"), Drawing(size=4), ALONE)
+        open_stream(str(place / "shards-True"), ImageOptions(size=4), ALONE)
 
 
 def test_classes_are_matched_by_name() -> None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from scalegan.errors import ConfigError
-from scalegan.evaluation.collect import Collector, Seen, Shown
-from scalegan.evaluation.measure import Context, Metric, Number, kinds_of, measure
-from scalegan.evaluation.protocol import comparable, fingerprint, refuse_unlike
-from scalegan.evaluation.tables import METRIC_GROUPS, METRICS
+from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch, SetFeatures
+from scalegan.evaluation.measure import Metric, Number, fields_of, measure
+from scalegan.evaluation.tables import METRICS
 from scalegan.interfaces import Features, Images
+from scalegan.metrics.statistics import moments
 from scalegan.runtime.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -35,21 +35,24 @@ def images(count: int, seed: int = 0, low: int = 0) -> Images:
     return torch.randint(low, 256, (count, 3, 4, 4), generator=rng).to(torch.uint8)
 
 
-def see(images: Images, kinds: set[str], network: Colors, **about: Any) -> Seen:
-    collector = Collector({"colors": network}, kinds)
+def see(images: Images, fields: set[Field], network: Colors, **about: Any) -> ImageSet:
+    collector = Collector({"colors": network}, fields)
     labels = (images[:, 0, 0, 0] > 127).long()
-    collector.add(Shown(images, labels, torch.arange(len(images))))
-    return collector.finish(ALONE, **about)
+    collector.add(LabeledBatch(images, labels, torch.arange(len(images))))
+    return collector.finish(ALONE, ["0", "1"], **about)
 
 
 def run(
     names: list[str], real: Images, fake: Images, network: Colors | None = None, **options: Any
 ) -> dict[str, Number]:
     network = network or Colors()
-    chosen = [METRICS[name] for name in names]
-    sides = [see(images, kinds_of(chosen, side, True), network, rounding="nearest", kind=side)
-             for side, images in (("real", real), ("fake", fake))]  # fmt: skip
-    found = measure(names, METRICS, {"colors": network}, *sides, Context(2, 0), **options)
+    chosen = {name: METRICS[name] for name in names}
+    needed = (fields_of(chosen.values(), side, with_floor=True) for side in ("real", "fake"))
+    sets = [
+        see(images, fields, network, rounding="nearest", kind=kind)
+        for kind, images, fields in zip(("real", "fake"), (real, fake), needed, strict=True)
+    ]
+    found = measure(chosen, {"colors": network}, *sets, **options)
     return {number.name: number for number in found}
 
 
@@ -78,14 +81,13 @@ def test_every_metric_of_the_table_yields_numbers_with_protocol() -> None:
         assert number.value is not None, number.name
         assert number.num_fake == 100 and number.num_real in (0, 120)
         assert number.protocol["samples"]["kind"] == "fake"
-        assert number.protocol["variant"]["function"]
+        assert number.protocol["definition"]["id"] == METRICS[number.metric].id
+        assert number.kind == METRICS[number.metric].kind
     assert found["fd"].title == "FD (colors ab12)" and found["precision"].floor is not None
     assert found["accuracy"].floor == 0.75 and found["accuracy"].value == 1
-    assert found["kd"].protocol["variant"]["subsets"] == 100
-    assert found["precision"].protocol["variant"]["k"] == 3
+    assert found["kd"].protocol["definition"]["subsets"] == 100
+    assert found["precision"].protocol["definition"] == {"id": "precision-recall", "k": 3}
     assert set(found["per-class"].details["distances"]) == {0, 1}
-    for group in METRIC_GROUPS.values():
-        assert set(group) <= set(METRICS)
 
 
 def test_the_floor_is_two_halves_of_the_real_images() -> None:
@@ -110,12 +112,13 @@ def test_few_images_and_missing_classes_are_marked() -> None:
 
 def test_what_is_lacking_is_said() -> None:
     network, fake = Colors(), images(50)
-    seen = see(fake, {"moments", "bank"}, network)
-    arguments: Any = (METRICS, {"colors": network}, None, seen, Context(2))
+    found = see(fake, {Field.MOMENTS, Field.BANK}, network)
+    arguments: Any = ({"colors": network}, None, found)
     with pytest.raises(ConfigError, match="`fid` needs a reference"):
-        measure(["fid"], *arguments)
-    with pytest.raises(ConfigError, match="`accuracy` needs verdicts of the fake images") as error:
-        measure(["accuracy"], *arguments)
+        measure({"fid": METRICS["fid"]}, *arguments)
+    message = "`accuracy` needs class_logits of the fake images"
+    with pytest.raises(ConfigError, match=message) as error:
+        measure({"accuracy": METRICS["accuracy"]}, *arguments)
     assert "classifier" in error.value.hint
 
 
@@ -125,40 +128,29 @@ class Pair(NamedTuple):
 
 
 def test_a_new_metric_is_a_function_and_a_line() -> None:
-    table = {"pair": Metric("pair", lambda bank, k=7: Pair(len(bank), k), ("fake.bank",), "score")}
+    def pair(bank: torch.Tensor, k: int) -> Pair:
+        return Pair(len(bank), k)
+
+    metric = Metric("pair", "pair", "score", pair, fake=(Field.BANK,), parameters={"k": 7})
     network = Colors()
-    fake = see(images(9), {"bank"}, network)
-    one, two = measure(["pair"], table, {"colors": network}, None, fake, Context(0))
+    fake = see(images(9), {Field.BANK}, network)
+    one, two = measure({"pair": metric}, {"colors": network}, None, fake)
     assert (one.name, one.value, two.name, two.value) == ("one", 9, "two", 7)
-    assert one.protocol["variant"]["k"] == 7 and one.num_real == 0
+    assert one.protocol["definition"] == {"id": "pair", "k": 7} and one.num_real == 0
 
 
-@pytest.mark.parametrize(
-    ("part", "key", "value", "message"),
-    [
-        ("", "num_fake", 10, "its `num_fake` is 50 in the first and 10 in the second"),
-        ("features", "digest", "ff", "its `features.digest` is 'ab12'"),
-        ("features", "resize", "clean", "its `features.resize` is None"),
-        ("reference", "digest", "ff", "its `reference` is"),
-        ("variant", "k", 5, "its `variant.k` is 3"),
-        ("samples", "rounding", "truncate", "its `rounding` is 'nearest'"),
-    ],
-)
-def test_unlike_numbers_are_refused(part: str, key: str, value: Any, message: str) -> None:
-    number = run(["pr"], images(60), images(50, 1))["precision"]
-    refuse_unlike("precision", number.protocol, number.protocol)
-    other = dict(number.protocol)
-    if part:
-        other[part] = other[part] | {key: value}
-    else:
-        other[key] = value
-    assert fingerprint(other) != number.fingerprint
-    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
-        refuse_unlike("precision", number.protocol, other)
+def test_the_order_of_generated_images_does_not_count() -> None:
+    """Sorted by class each part of the Inception Score would see one class alone."""
+    metric, logits = METRICS["is"], 9 * torch.eye(10).repeat_interleave(50, 0)
+    assert metric.function(logits).mean == pytest.approx(1)
+    found = metric(None, SetFeatures(500, logits=logits), 10, seed=0)
+    assert found.mean > 5
+    assert found == metric(None, SetFeatures(500, logits=logits), 10, seed=0)
 
 
-def test_truncation_and_paths_do_not_forbid_a_comparison() -> None:
-    number = run(["pr"], images(60), images(50, 1))["precision"]
-    other = number.protocol | {"samples": number.protocol["samples"] | {"truncation": 0.5}}
-    other["features"] = other["features"] | {"path": "elsewhere", "label": "x"}
-    assert comparable(other) == comparable(number.protocol)
+def test_infinity_is_below_the_biased_distance() -> None:
+    rng = torch.Generator().manual_seed(0)
+    real, fake = (torch.randn(count, 4, generator=rng) for count in (4000, 500))
+    sets = SetFeatures(4000, moments=moments(real)), SetFeatures(500, bank=fake)
+    found = METRICS["fid-infinity"](*sets, 0, seed=0)
+    assert found.value < found.distances[-1] < found.distances[0]

@@ -4,7 +4,8 @@ from torch import nn
 
 from scalegan.autoencoders.pixels import Identity
 from scalegan.errors import ConfigError
-from scalegan.inference.sampling import labels_for, noise_for, paint, sample, styles_for
+from scalegan.inference.sampling import labels_for, noise_for, paint, stream_images, styles_for
+from scalegan.interfaces import Generator
 from scalegan.models.gat import GATGenerator
 from tests.support import tiny
 
@@ -17,8 +18,8 @@ def generator() -> GATGenerator:
     return GATGenerator(tiny.MODEL, (1, 8, 8), tiny.NUM_CLASSES).eval()
 
 
-class Plain(nn.Module):
-    """A generator without any ability."""
+class Plain(Generator):
+    """A generator that neither truncates nor guides."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,6 +28,9 @@ class Plain(nn.Module):
 
     def map(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return z * self.scale
+
+    def synthesize(self, w: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
 
 
 def test_consecutive_seeds_walk_through_the_classes() -> None:
@@ -79,11 +83,11 @@ def test_paint_shows_the_level_that_is_asked_for(generator: GATGenerator) -> Non
 
 def test_sample_comes_in_batches_in_order(generator: GATGenerator) -> None:
     seeds, labels = [5, 0, 9, 2, 7], torch.tensor([0, 1, 2, 0, 1])
-    batches = list(sample(generator, IDENTITY, seeds, labels, batch_size=2))
+    batches = list(stream_images(generator, IDENTITY, seeds, labels, batch_size=2))
     assert [len(batch) for batch in batches] == [2, 2, 1]
     whole = paint(generator, IDENTITY, styles_for(generator, seeds, labels))
     assert torch.equal(torch.cat(batches), whole)
-    assert list(sample(generator, IDENTITY, [], labels[:0])) == []
+    assert list(stream_images(generator, IDENTITY, [], labels[:0])) == []
 
 
 def test_sampling_keeps_no_graph_and_no_random_state(generator: GATGenerator) -> None:

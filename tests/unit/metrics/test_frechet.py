@@ -9,7 +9,6 @@ from scalegan.metrics.frechet import (
     frechet_distance,
     frechet_distance_of_features,
     frechet_infinity,
-    shown,
     too_few,
 )
 from scalegan.metrics.statistics import Moments, moments
@@ -107,10 +106,6 @@ def test_what_are_no_moments() -> None:
             frechet_distance(a, wrong)
 
 
-def test_rounding_below_zero_is_shown_as_zero() -> None:
-    assert shown(-1e-9) == 0 and shown(3.5) == 3.5
-
-
 def test_too_few_samples_are_said() -> None:
     assert too_few(2049, 2048) == too_few(0, 2048) == ""
     assert "2,048 samples are too few for 2,048 features" in too_few(2048, 2048)
@@ -120,7 +115,7 @@ def test_infinity_takes_the_first_rows_of_evenly_spaced_sizes() -> None:
     real, fake = moments(features(1, 400)), features(2, 300)
     found = frechet_infinity(real, fake, num_sizes=4)
     assert found.sizes == [30, 120, 210, 300]
-    assert found.distances[1] == frechet_distance(real, moments(fake[:120]))
+    assert found.distances[1] == pytest.approx(frechet_distance(real, moments(fake[:120])))
     slope, value = np.polyfit([1 / size for size in found.sizes], found.distances, 1)
     assert (found.value, found.slope) == pytest.approx((value, slope), rel=1e-9)
     with pytest.raises(DataError, match="2 rows; at least 3 are needed to extrapolate"):

@@ -5,13 +5,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from scalegan.errors import DataError
 from scalegan.metrics import neighbors
-from scalegan.metrics.density_coverage import density_coverage
-from scalegan.metrics.memorization import (
-    authenticity_percent,
-    copies,
-)
 from scalegan.metrics.neighbors import inside, nearest
-from scalegan.metrics.precision_recall import precision_recall
 
 
 @pytest.fixture(autouse=True)
@@ -74,44 +68,6 @@ def test_inside_by_brute_force() -> None:
         assert torch.equal(found.per_ball, expected.sum(dim=0))
     assert inside(points, centers, radii, True).per_point[0] == 0
     assert inside(points, centers, radii, False).per_point[0] == 61
-
-
-def test_precision_and_recall_by_hand() -> None:
-    """Real at 0, 1, 2, 3, 10; fake at 0.4 and 50, each of whose balls reaches the other."""
-    real = torch.tensor([[0.0], [1.0], [2.0], [3.0], [10.0]])
-    fake = torch.tensor([[0.4], [50.0]])
-    assert precision_recall(real, fake, k=1) == (0.5, 1.0)
-    assert precision_recall(fake, real, k=1) == (1.0, 0.5), "swapped sides swap the two"
-    found = density_coverage(real, fake, k=1)
-    assert found == (2 / 2, 2 / 5)  # 0.4 lies in the balls of 0 and 1
-
-
-def test_a_collapsed_generator_is_precise_and_recalls_little() -> None:
-    real = random(300)
-    fake = real[:5].repeat(60, 1) + 0.01 * random(300, seed=1)
-    precision, recall = precision_recall(real, fake)
-    assert precision == 1 and recall < 0.1
-    swapped = precision_recall(fake, real)
-    assert swapped.precision < 0.1 and swapped.recall == 1
-    density, coverage = density_coverage(real, fake)
-    assert density > 0.5 and coverage < 0.2
-    assert authenticity_percent(real, fake) == 0
-
-
-def test_known_neighbors_change_nothing() -> None:
-    real, fake = random(60), random(50, seed=1) + 0.5
-    mine, theirs = (nearest(side, side, 5, is_same=True).distances for side in (real, fake))
-    assert precision_recall(real, fake, 3, mine, theirs) == precision_recall(real, fake, 3)
-    assert density_coverage(real, fake, 5, mine) == density_coverage(real, fake, 5)
-    assert authenticity_percent(real, fake, mine) == authenticity_percent(real, fake)
-
-
-def test_copies_are_counted() -> None:
-    known, drawn = torch.tensor([1, 2, 3]), torch.tensor([3, 3, 4, 5])
-    assert copies(known, drawn) == (0.5, 0.25)
-    assert copies(known, known) == (1, 0)
-    with pytest.raises(DataError, match="no samples"):
-        copies(known, known[:0])
 
 
 def test_what_has_no_neighbors() -> None:

@@ -19,7 +19,7 @@ LATENTS = Task((4, 32, 32), 1000, 1_281_167, 256)
 IMAGES = Task((1, 8, 8), tiny.NUM_CLASSES, 24, 8)
 ALIGNED = ObjectiveConfig(alignment=AlignmentConfig(weight=1.0, features=768))
 # GMAC of one forward pass: size, patch, generator without its dead patch embedding, discriminator
-# aligned with 768 features (GAT spec, section 1).
+# aligned with 768 features (sizes of arXiv 2509.24935).
 PUBLISHED = [
     ("S", 2, 6.054, 7.766),
     ("S", 4, 1.411, 1.861),
@@ -43,7 +43,7 @@ def of_size(size: str, patch: int, objective: ObjectiveConfig) -> Config:
 
 
 def closed_forms(model: GATConfig, features: int) -> tuple[int, int]:
-    """Multiply-accumulates of G and D (GAT spec, section 1).
+    """Multiply-accumulates of G and D, layer by layer.
 
     The generator's are without the dead patch embedding; without features our discriminator's last
     block makes the class token alone.
@@ -90,7 +90,7 @@ def test_counted_operations_are_the_closed_forms(size: str, patch: int, features
 
 
 def test_a_step_is_about_three_generators_and_fifteen_discriminators() -> None:
-    """GAT spec, section 1: 4 G + 15 D, of which one G is saved where noise is shared."""
+    """4 G + 15 D, of which one G is saved where noise is shared."""
     counts = count(Config(model=SMALL), LATENTS)
     units = 3 * counts.generator_forward + 15 * counts.discriminator_forward
     assert counts.step == pytest.approx(units, rel=0.02)

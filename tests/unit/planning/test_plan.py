@@ -188,5 +188,5 @@ def test_unknown_devices_are_refused(device: str) -> None:
 def test_b2_on_eight_h200_fits_whole() -> None:
     recipe = configs.resolve(configs.read("gat-b2-imagenet256"))
     plan = make_plan(recipe, Task((4, 32, 32), 1000, 1_281_167, 256), DEVICES["h200"], 8)
-    assert plan.steps == 100_092  # 40 epochs at batch 512 (GAT spec, head: about 100 k)
+    assert plan.steps == 100_092  # 40 epochs at batch 512: about 100 k
     assert plan.micro_batches == 1 and plan.memory < 0.9 * 141e9

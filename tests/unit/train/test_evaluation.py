@@ -18,6 +18,8 @@ from scalegan.train.evaluation import Evaluator, choose_best
 from tests.support import tiny
 from tests.support.numbers import number
 
+KINDS = {"evaluate/precision": "share", "evaluate/fd": "distance"}
+
 
 def evaluator(run: Path, num_classes: int = 3, **settings: Any) -> Evaluator:
     config = tiny.config(evaluate=EvaluateConfig(num_images=20, **settings))
@@ -27,13 +29,13 @@ def evaluator(run: Path, num_classes: int = 3, **settings: Any) -> Evaluator:
     return Evaluator(Built(tiny.state(config), rows, images), run, Log(run, True, 0))
 
 
-def test_it_measures_records_and_keeps_its_judge(tmp_path: Path) -> None:
+def test_it_measures_records_and_keeps_its_classifier(tmp_path: Path) -> None:
     found = evaluator(tmp_path)
     before = {name: value.clone() for name, value in state_tensors(found.built.state).items()}
-    dice = torch.get_rng_state()
+    random_state = torch.get_rng_state()
     numbers = found.evaluate(with_floor=True)
     found.record(numbers)
-    assert torch.equal(torch.get_rng_state(), dice)
+    assert torch.equal(torch.get_rng_state(), random_state)
     for name, value in state_tensors(found.built.state).items():
         assert torch.equal(value, before[name]), name
     names = [number.name for number in numbers]
@@ -43,13 +45,15 @@ def test_it_measures_records_and_keeps_its_judge(tmp_path: Path) -> None:
     (line,) = read_metrics(tmp_path)
     assert line["evaluate/fd"] == numbers[0].value
     assert line["fingerprint"] == numbers[0].fingerprint
+    assert line["kinds"]["evaluate/fd"] == "distance"
+    assert line["kinds"]["evaluate/recall"] == "share"
     saved = json.loads((tmp_path / "evaluation.json").read_text())
     assert saved["numbers"][0]["protocol"]["samples"]["seeds"] == [0, 19]
     again = evaluator(tmp_path).evaluate()
     assert [n.value for n in again] == [n.value for n in numbers], "by the same classifier"
 
 
-def test_one_that_takes_too_long_is_given_up_aloud(tmp_path: Path) -> None:
+def test_one_that_takes_too_long_is_given_up_with_a_notice(tmp_path: Path) -> None:
     found = evaluator(tmp_path, metrics="fid")
     assert found.evaluate(seconds=1e-9) == []
     assert "given up after 0 s at 0 of 20" in (tmp_path / "log.txt").read_text()
@@ -84,7 +88,7 @@ def test_the_best_is_the_nearest_and_follows_from_the_folder_alone(tmp_path: Pat
     assert (run / "snapshots" / "best").resolve().name == "step-00000002"
     write(run, *entries[:1])  # resumed at step 1: later lines are gone
     assert choose_best(run) == run / "snapshots" / "step-00000001"
-    write(run, *entries, {"step": 5, "evaluate/fd": 9.0, "fingerprint": "b"})
+    write(run, *entries, {"step": 5, "evaluate/fd": 9.0, "kinds": KINDS, "fingerprint": "b"})
     assert choose_best(run) == run / "snapshots" / "step-00000005", "others are not comparable"
     write(run, {"step": 4})
     assert choose_best(run) is None and not (run / "snapshots" / "best").exists()
