@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalegan.errors import DataError
-from scalegan.evaluation.evaluate import read_result
 from scalegan.evaluation.measure import Kind
+from scalegan.evaluation.results import read_result
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.log import read_metrics
 

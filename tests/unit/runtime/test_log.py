@@ -1,11 +1,7 @@
 import json
 from pathlib import Path
 
-<<<<<<< HEAD
 from scalegan.runtime.log import Log, read_metrics
-=======
-from scalegan.runtime.log import Log, curve_panels, plot_curves, read_metrics
->>>>>>> metrics
 
 
 def test_record_and_read(tmp_path: Path) -> None:
@@ -51,24 +47,3 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
 def test_say_keeps_the_line_as_it_is(tmp_path: Path) -> None:
     Log(tmp_path, is_first=True, resumed_step=0).say("[red]grüße[/red]")
     assert (tmp_path / "log.txt").read_text(encoding="utf-8").endswith("  [red]grüße[/red]\n")
-<<<<<<< HEAD
-=======
-
-
-def test_curves_of_no_one_and_several_lines(tmp_path: Path) -> None:
-    log = Log(tmp_path, is_first=True, resumed_step=0)
-    values = {"d/adversarial": 0.7, "d/r1": 0.1, "d/r2": 0.2, "d/grad_norm": 1.0}
-    for step in range(2):
-        plot_curves(tmp_path)
-        assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-        log.record(step, step, values)
-
-
-def test_a_panel_has_numbers_of_one_kind_whatever_their_names() -> None:
-    kinds = {"evaluate/fd": "distance", "evaluate/fidelity": "share", "evaluate/is": "score"}
-    panels = curve_panels([{"d/r1": 1.0}, {**dict.fromkeys(kinds, 1.0), "kinds": kinds}])
-    assert panels["distances"] == ["evaluate/fd"]
-    assert panels["shares"] == ["evaluate/fidelity"]
-    assert panels["scores"] == ["evaluate/is"]
-    assert "scores" not in curve_panels([{"evaluate/fd": 1.0, "kinds": kinds}])
->>>>>>> metrics
