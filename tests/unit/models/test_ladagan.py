@@ -293,7 +293,7 @@ def is_fused(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and weight.shape[0] == 3 * weight.shape[1]
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 4), st.integers(0, 2**16))
 def test_a_sample_does_not_depend_on_its_batch(count: int, seed: int) -> None:
     made = generator(num_classes=3).eval()
