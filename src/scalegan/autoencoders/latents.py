@@ -6,7 +6,6 @@ network's own latents, float16 (N, C, H, W), or (N, 2C, H, W) with mean and stan
 the official GAT code keeps them; they are scaled when they are sampled.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from scalegan.autoencoders.pixels import to_gray
 from scalegan.errors import ConfigError
 from scalegan.interfaces import Images, Samples, Stored
+from scalegan.runtime.weights import digest_of_weights
 
 PIXELS_AT_A_TIME = {"cpu": 2**15, "cuda": 2**20}
 """Bounds the memory of a forward pass."""
@@ -130,11 +130,11 @@ class Latents:
     @cached_property
     def _digest(self) -> str:
         """SHA-256 of names, shapes and values of all weights."""
-        found = hashlib.sha256()
-        for name, value in sorted(self.codec.network.state_dict().items()):
-            found.update(json.dumps([name, list(value.shape)]).encode())
-            found.update(value.float().cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+        # Snapshots, checkpoints and shards hold digests with these headings.
+        return digest_of_weights(
+            {name: value.float() for name, value in self.codec.network.state_dict().items()},
+            heading=lambda name, shape: json.dumps([name, list(shape)]),
+        )
 
     def _normalization(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return tuple(t.to(device).view(-1, 1, 1) for t in (self.codec.shift, self.codec.scale))  # type: ignore[return-value]

@@ -6,7 +6,6 @@ lose 14 dB without a word. Both are deterministic. AutoencoderTiny takes and giv
 [-1, 1], TAEF2's own weights in [0, 1].
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from scalegan.autoencoders.files import find, load_network, statistics
 from scalegan.autoencoders.latents import Codec, Latents
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError
-from scalegan.runtime.files import load_tensors
+from scalegan.runtime.weights import load_weights
 
 WIDTH = 64
 
@@ -74,8 +73,13 @@ def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
     """
     folder = find(config)
     network = TAEF2()
-    fill(network.encoder, folder / "encoder.safetensors")
-    fill(network.decoder, folder / "decoder.safetensors")
+    for name in ("encoder", "decoder"):
+        path = folder / f"{name}.safetensors"
+        if not path.is_file():
+            raise CheckpointError(
+                f"there is no `{path}`", "TAEF2 is encoder.safetensors and decoder.safetensors"
+            )
+        load_weights(getattr(network, name), path)  # float16 becomes float32
     ones = torch.ones(TAEF2.channels)
     shift, scale = statistics(folder, TAEF2.channels) or (0 * ones, ones)
     codec = Codec(
@@ -91,27 +95,6 @@ def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
         scale=scale,
     )
     return Latents(codec, "mean", channels, side)
-
-
-def fill(network: nn.Module, path: Path) -> None:
-    """Put a file's weights into a network; float16 becomes float32.
-
-    Raises:
-        CheckpointError: if the file is missing or does not fit.
-    """
-    try:
-        tensors = load_tensors(path)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"there is no `{path}`", "TAEF2 is encoder.safetensors and decoder.safetensors"
-        ) from None
-    expected = {name: value.shape for name, value in network.state_dict().items()}
-    found = {name: value.shape for name, value in tensors.items()}
-    if found != expected:
-        names = expected.keys() | found.keys()
-        name = min(name for name in names if expected.get(name) != found.get(name))
-        raise CheckpointError(f"`{path}` is not TAEF2's: `{name}` is missing, unknown or misshapen")
-    network.load_state_dict(tensors)
 
 
 class TAEF2(nn.Module):

@@ -20,6 +20,7 @@ from scalegan.models.biggan import (
     BigGANGenerator,
     Layer,
 )
+from scalegan.runtime.weights import build_exactly
 
 # The port's names of its settings and their values where a config is silent.
 DEFAULTS: dict[str, Any] = {
@@ -83,16 +84,23 @@ def generator(config: Mapping[str, Any], weights: Named) -> nn.Module:
         return hub_generator(config, weights)
     model = model_config(config, "generator")
     shape, num_classes = _task(config)
-    found = renamed("generator", model, weights)
-    return filled(lambda: BigGANGenerator(model, shape, num_classes), found)
+    return _filled("generator", model, weights, lambda: BigGANGenerator(model, shape, num_classes))
 
 
 def discriminator(config: Mapping[str, Any], weights: Named) -> nn.Module:
     """The port's discriminator in evaluation mode; arguments and errors as for `generator`."""
     model = model_config(config, "discriminator")
     shape, num_classes = _task(config)
-    found = renamed("discriminator", model, weights)
-    return filled(lambda: BigGANDiscriminator(model, shape, num_classes), found)
+    return _filled(
+        "discriminator", model, weights, lambda: BigGANDiscriminator(model, shape, num_classes)
+    )
+
+
+def _filled(
+    role: str, model: BigGANConfig, weights: Named, make: Callable[[], nn.Module]
+) -> nn.Module:
+    keys = {rename(role, key, model)[0]: key for key in weights}
+    return build_exactly(make, renamed(role, model, weights), f"the biggan {role}", keys)
 
 
 def model_config(config: Mapping[str, Any], role: str) -> BigGANConfig:
@@ -177,29 +185,6 @@ def renamed(role: str, model: BigGANConfig, weights: Named) -> Named:
     return found
 
 
-def filled(make: Callable[[], nn.Module], found: Named) -> nn.Module:
-    """A network with these tensors, in evaluation mode.
-
-    Raises:
-        CheckpointError: if one is missing, unexpected or of another shape.
-    """
-    with torch.device("meta"):  # a config that does not fit its weights allocates nothing
-        expected = make().state_dict()
-    for name in sorted(expected.keys() | found.keys()):
-        ours, theirs = expected.get(name), found.get(name)
-        if ours is None or theirs is None:
-            what = "has no place in the network" if ours is None else "is missing"
-            raise CheckpointError(f"the weights do not fit this config: `{name}` {what}")
-        if ours.shape != theirs.shape or not theirs.is_floating_point():
-            raise CheckpointError(
-                f"`{name}` has shape {tuple(theirs.shape)} of {theirs.dtype} but this config asks "
-                f"for floats of {tuple(ours.shape)}"
-            )
-    network = make()
-    network.load_state_dict(found)
-    return network.eval()
-
-
 def hub_generator(
     config: Mapping[str, Any], weights: Named, truncation: float = 1.0, official: bool = False
 ) -> nn.Module:
@@ -246,7 +231,11 @@ def hub_generator(
             found[name] = torch.cat([classes, z], dim=1)  # theirs: noise first
         if name.endswith(".gamma"):
             found[name] = value.reshape(())
-    return filled(lambda: BigGANGenerator(model, (3, side, side), num_classes, layers), found)
+    return build_exactly(
+        lambda: BigGANGenerator(model, (3, side, side), num_classes, layers),
+        found,
+        "the hub's biggan generator",
+    )
 
 
 HUB_NUMBERS = ("channel_width", "attention_layer_position", "output_dim", "num_classes")

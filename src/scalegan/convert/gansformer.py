@@ -15,6 +15,7 @@ from scalegan.config.models import GANsformerConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.layers.transformer import direction_table
 from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
+from scalegan.runtime.weights import build_exactly
 
 Weights = dict[str, Tensor]
 Rules = list[tuple[str, str]]
@@ -76,7 +77,7 @@ def generator(config: dict[str, Any], weights: Weights) -> nn.Module:
         return GANsformerGenerator(ours, shape, config.get("c_dim", 0))
 
     weights = weights | {"mapping.updates": torch.tensor(MANY_UPDATES)}
-    return load(build, weights, rename_generator, ours)
+    return load(build, weights, rename_generator, ours, "the gansformer generator")
 
 
 def discriminator(config: dict[str, Any], weights: Weights) -> nn.Module:
@@ -95,7 +96,8 @@ def discriminator(config: dict[str, Any], weights: Weights) -> nn.Module:
         shape = (config["img_channels"], side, side)
         return GANsformerDiscriminator(ours, shape, config.get("c_dim", 0))
 
-    return load(build, weights, lambda key: rename_discriminator(key, side), ours)
+    what = "the gansformer discriminator"
+    return load(build, weights, lambda key: rename_discriminator(key, side), ours, what)
 
 
 NAMES: dict[str, dict[Any, str]] = {
@@ -161,11 +163,13 @@ def load(
     weights: Weights,
     rename: Callable[[str], str],
     config: GANsformerConfig,
+    what: str = "the gansformer network",
 ) -> nn.Module:
-    """Fill a network, which is built on no device first: a config that does not fit allocates none.
+    """Build a network from a reference's weights, without those that have no effect there.
 
     Args:
         rename: our name of a reference's key.
+        what: whose weights they are, for messages.
 
     Raises:
         CheckpointError: if a tensor is missing, unknown or of the wrong shape, or a constant of
@@ -173,26 +177,14 @@ def load(
     """
     with torch.device("meta"):
         expected = build().state_dict()
-    found: Weights = {}
+    found, keys = {}, {}
     for key, value in weights.items():
         if is_constant(key, value, config):
             continue
         name = rename(key)
-        if name in expected and expected[name].shape != value.shape:
-            raise CheckpointError(
-                f"`{key}` has shape {tuple(value.shape)} but this config asks for "
-                f"{tuple(expected[name].shape)}"
-            )
-        if name in expected:
-            found[name] = value
-        elif not DEAD.fullmatch(name):
-            raise CheckpointError(f"`{key}` does not belong to a GANsformer of this config")
-    for name in expected:
-        if name not in found:
-            raise CheckpointError(f"no tensor of the weights becomes `{name}`")
-    network = build()
-    network.load_state_dict(found)
-    return network.eval()
+        if name in expected or not DEAD.fullmatch(name):
+            found[name], keys[name] = value, key
+    return build_exactly(build, found, what, keys)
 
 
 def is_constant(key: str, value: Tensor, config: GANsformerConfig) -> bool:

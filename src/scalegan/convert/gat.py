@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from scalegan.config.models import GATConfig
@@ -82,8 +83,9 @@ def generator(config: Mapping[str, Any], weights: dict[str, Tensor]) -> nn.Modul
         ConfigError: if a size is not one we can build.
         CheckpointError: if a tensor is missing, unknown or of the wrong shape.
     """
-    constants = {"style_updates": MANY_UPDATES}
-    return fill(lambda: build("generator", config), GENERATOR, weights, "gat generator", constants)
+    updates = torch.full((len(weights.get("w_avg", ())),), MANY_UPDATES)
+    extra = {"style_updates": updates}
+    return fill(lambda: build("generator", config), GENERATOR, weights, "gat generator", extra)
 
 
 def discriminator(config: Mapping[str, Any], weights: dict[str, Tensor]) -> nn.Module:

@@ -5,7 +5,6 @@ its verdict says whether a class-conditional sample shows its class. Numbers fro
 classifiers are not comparable: each is known by the digest of its weights.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,12 +22,12 @@ from scalegan.interfaces import Features, Images, Labels
 from scalegan.runtime.files import (
     atomic_folder,
     damage,
-    load_tensors,
     read_json,
     save_tensors,
     write_json,
 )
 from scalegan.runtime.rng import derive, stream
+from scalegan.runtime.weights import digest_of_weights, load_weights
 
 FORMAT = 1
 WIDTH = 64
@@ -89,7 +88,7 @@ class Trained:
         self.about = about
         self.class_names: list[str] = about["class_names"]
         self.held_out_accuracy: float = about["held_out_accuracy"]
-        self.digest = _digest(network)
+        self.digest = digest_of_weights(network.state_dict())
 
     @torch.no_grad()
     def __call__(self, images: Images) -> Features:
@@ -246,16 +245,8 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Tra
     try:
         with torch.random.fork_rng(devices=[]):  # start values that are replaced at once
             network = Classifier(len(about["class_names"]), about["side"])
-        network.load_state_dict(load_tensors(folder / "classifier.safetensors"))
+        load_weights(network, folder / "classifier.safetensors")
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Trained(network, about)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"classifier `{folder}` is not usable: {error}") from None
-
-
-def _digest(network: nn.Module) -> str:
-    total = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        total.update(f"{name} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()

@@ -33,13 +33,11 @@ from scalegan.models.tables import ARCHITECTURES
 from scalegan.runtime.files import (
     atomic_folder,
     damage,
-    load_tensors,
     read_json,
-    refuse_other_shapes,
     save_tensors,
     write_json,
 )
-from scalegan.runtime.sharding import fill
+from scalegan.runtime.weights import load_weights
 
 FORMAT = 2
 
@@ -131,19 +129,6 @@ def build_discriminator(card: Card) -> Discriminator:
     """The discriminator of a card, with start weights."""
     make = ARCHITECTURES[card.model.architecture].discriminator
     return make(card.model, card.shape, len(card.class_names), card.features)
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill a network from a safetensors file.
-
-    Raises:
-        CheckpointError: if a tensor is missing, unexpected or of another shape.
-    """
-    tensors = load_tensors(path)
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    refuse_other_shapes(path, found, expected)
-    fill(network, tensors)
 
 
 def load(path: str | Path, device: str = "cpu", autoencoder: str | Path = "") -> "GAN":

@@ -27,7 +27,6 @@ from scalegan.data.shards import Shards, read_manifest
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import CheckpointError, ConfigError, DataError, TrainingError
-from scalegan.inference.snapshot import load_weights
 from scalegan.interfaces import Batch
 from scalegan.runtime.files import (
     MANIFEST,
@@ -40,6 +39,7 @@ from scalegan.runtime.files import (
     write_json,
 )
 from scalegan.runtime.progress import Bar
+from scalegan.runtime.weights import load_weights
 from scalegan.train.checkpoint import (
     KEEP,
     find_newest,
