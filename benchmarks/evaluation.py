@@ -35,7 +35,7 @@ import torch
 from benchmarks.train_step import device_name
 from sampling import save_kl, save_tiny
 from scalegan.autoencoders.pixels import Identity
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import make_autoencoder
 from scalegan.config import reading as configs
 from scalegan.config.models import GATConfig
 from scalegan.config.schema import AutoencoderConfig
@@ -147,7 +147,7 @@ def stages_part(arguments: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             save(Path(folder))
             config = AutoencoderConfig(kind, folder, "mean")  # type: ignore[arg-type]
-            autoencoder = AUTOENCODERS[kind](config, 3, 256)
+            autoencoder = make_autoencoder(config, 3, 256)
         autoencoder.decode(torch.randn(1, 4, 32, 32))
         stage = f"decode to 256 pixels: {kind}"
         with stages.timed(stage):

@@ -132,7 +132,7 @@ def prepare_command(arguments: list[str]) -> int:
     if parsed.size < 0 or parsed.workers < 0 or parsed.shard_rows < 1:
         raise ConfigError("--size and --workers count from 0, --shard-rows from 1")
 
-    from scalegan.autoencoders.files import named
+    from scalegan.autoencoders.tables import named
     from scalegan.data.prepare import prepare
 
     autoencoder = named(parsed.autoencoder, parsed.store)

@@ -20,19 +20,20 @@ from scalegan.runtime.weights import load_weights
 WIDTH = 64
 
 
-def tiny(config: AutoencoderConfig, channels: int, side: int) -> Latents:
+def tiny(config: AutoencoderConfig, channels: int, side: int, hub: str = "") -> Latents:
     """An AutoencoderTiny from a local folder or the hub.
 
     Args:
         config: where it is; `store` has no meaning, there is only a mean.
         channels: 1 if the images are gray, else 3.
         side: of the images.
+        hub: the repository that has it, where the config names no path.
 
     Raises:
         ConfigError: if there is none, or the images do not fit it.
         CheckpointError: if its files are not usable.
     """
-    folder = find(config)
+    folder = find(config, hub)
     network: Any = load_network(folder, "AutoencoderTiny")
     settings = network.config
     count = settings.latent_channels
@@ -60,7 +61,7 @@ def tiny(config: AutoencoderConfig, channels: int, side: int) -> Latents:
 def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
     """TAEF2 from a folder with `encoder.safetensors` and `decoder.safetensors`.
 
-    Its latents are standardised by `latent_stats.json`, where that lies beside them.
+    Its latents are standardized by `latent_stats.json`, where that lies beside them.
 
     Args:
         config: where it is; `store` has no meaning, there is only a mean.
@@ -90,7 +91,7 @@ def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
         lowest=0.0,
         image_channels=3,
         channels=TAEF2.channels,
-        factor=8,
+        factor=TAEF2.factor,
         shift=shift,
         scale=scale,
     )
@@ -100,7 +101,7 @@ def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
 class TAEF2(nn.Module):
     """Encoder and decoder; their layers are numbered as in the files."""
 
-    channels = 32
+    channels, factor = 32, 8
 
     def __init__(self) -> None:
         super().__init__()

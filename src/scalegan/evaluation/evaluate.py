@@ -33,7 +33,7 @@ from scalegan.evaluation.statistics_file import (
     save_reference,
 )
 from scalegan.evaluation.tables import METRIC_GROUPS, METRICS
-from scalegan.inference.snapshot import newest, read_card
+from scalegan.inference.snapshot import image_side, newest, read_card
 from scalegan.interfaces import FeatureNetwork, Labels
 from scalegan.runtime.files import atomic_file, read_json, write_json
 from scalegan.runtime.image_files import save_png, to_pil
@@ -170,8 +170,7 @@ def networks_for(what: str, features: str, world: World) -> Mapping[str, Feature
 def side_of(path: Path) -> int:
     """Side of a generator's images."""
     card = read_card(newest(path))
-    factor = card.identity.get("factor", 1 if card.autoencoder.kind == "identity" else 8)
-    return int(card.shape[1] * factor)
+    return image_side(card, card.autoencoder)
 
 
 def look_at(

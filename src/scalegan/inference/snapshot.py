@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from scalegan.autoencoders.files import named
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import AUTOENCODERS, make_autoencoder, named
 from scalegan.config.models import Model
-from scalegan.config.reading import parse_autoencoder, parse_model
+from scalegan.config.reading import choose, parse_autoencoder, parse_model
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.inference.sampling import calibrated, labels_for, paint, sample, styles_for
@@ -40,6 +39,8 @@ from scalegan.runtime.files import (
 from scalegan.runtime.weights import load_weights
 
 FORMAT = 2
+UNRECORDED_FACTOR = 8
+"""Weights of the official GAT code come without their autoencoder, which has Stable Diffusion's."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def read_card(path: Path) -> Card:
     try:
         model = parse_model(values["model"])
         autoencoder = parse_autoencoder(values["autoencoder"])
+        choose(AUTOENCODERS, autoencoder.kind, "autoencoder.kind")
         if not isinstance(values["identity"], dict):
             raise ConfigError("`identity` is not a table")
         shape = tuple(values["shape"])
@@ -153,6 +155,12 @@ def load(path: str | Path, device: str = "cpu", autoencoder: str | Path = "") ->
     return GAN(generator.to(device).eval(), open_autoencoder(card, config), card)
 
 
+def image_side(card: Card, config: AutoencoderConfig) -> int:
+    """Side of the images that an autoencoder makes of a card's samples."""
+    factor = card.identity.get("factor", AUTOENCODERS[config.kind].factor)
+    return int(card.shape[1] * (factor or UNRECORDED_FACTOR))
+
+
 def open_autoencoder(card: Card, config: AutoencoderConfig) -> Autoencoder:
     """The autoencoder that a card's samples are decoded with.
 
@@ -160,14 +168,12 @@ def open_autoencoder(card: Card, config: AutoencoderConfig) -> Autoencoder:
         CheckpointError: if it is not the one that they were trained in.
         ConfigError: if it is not to be had.
     """
-    # What is not recorded: weights of the official code, whose latents have an eighth of the side.
-    factor = card.identity.get("factor", 1 if config.kind == "identity" else 8)
     if config.kind == "identity":
-        factor, channels = 1, card.shape[0]
+        side, channels = card.shape[1], card.shape[0]
     else:
-        channels = card.identity.get("image_channels", 1)
+        side, channels = image_side(card, config), card.identity.get("image_channels", 1)
     try:
-        found = AUTOENCODERS[config.kind](config, channels, card.shape[1] * factor)
+        found = make_autoencoder(config, channels, side)
     except ConfigError as error:
         if not config.path:
             raise
