@@ -45,7 +45,7 @@ commands:
   plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
   doctor                      what this machine has: devices, links, disk, versions, extras
   autoencoder train SOURCE    a small autoencoder of your own images; goes on where it stopped
-  convert FILE OUT            weights of the official GAT, or the hub's BigGAN, become a snapshot
+  convert FILE OUT            weights that other code trained become a snapshot
 
 first steps:
   scalegan train digits                            minutes on a laptop, no download
@@ -409,7 +409,12 @@ def convert_command(arguments: list[str]) -> int:
     from scalegan.convert.convert import convert
 
     lines = convert(
-        Path(source), Path(out), parsed.class_names, parsed.allow_unsafe_pickle, parsed.hub_config
+        Path(source),
+        Path(out),
+        parsed.class_names,
+        parsed.allow_unsafe_pickle,
+        parsed.system,
+        parsed.model,
     )
     print("\n".join(lines))
     return 0

@@ -7,14 +7,17 @@ Sources: keys, sizes and defaults of the port of arXiv 1809.11096; the hub's Big
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scalegan.config.models import BigGANConfig
+from scalegan.convert.renaming import Sizes, indices
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.biggan import (
+    DISCRIMINATOR_WIDTHS,
     GENERATOR_WIDTHS,
     BigGANDiscriminator,
     BigGANGenerator,
@@ -183,6 +186,63 @@ def renamed(role: str, model: BigGANConfig, weights: Named) -> Named:
         name, row = rename(role, key, model)
         found[name] = torch.cat([found[name], weights[key]]) if row else weights[key]
     return found
+
+
+def network(role: str, model: BigGANConfig, sizes: Sizes, weights: Named) -> nn.Module:
+    """A network of our config from the port's weights; errors as of `generator`."""
+    make = BigGANGenerator if role == "generator" else BigGANDiscriminator
+    return _filled(role, model, weights, partial(make, model, sizes.shape, sizes.num_classes))
+
+
+def sizes_of(parts: dict[str, Named]) -> Sizes:
+    """All sizes of the networks but the epsilons, which are those of the authors' scripts.
+
+    Raises:
+        CheckpointError: if the tensors are not those of a BigGAN.
+    """
+    weights = parts["generator"]
+    try:
+        rows, first = weights["linear.weight"].shape
+        num_blocks = len(indices(weights, r"blocks\.(\d+)\."))
+        is_deep = "blocks.0.0.conv3.weight" in weights
+        depth = DEFAULTS["G_depth"] if is_deep else 1
+        side = 4 * 2 ** (num_blocks // depth)
+        gain = weights["blocks.0.0.bn1.gain.weight"]
+        if "shared.weight" in weights:
+            num_classes, shared = weights["shared.weight"].shape
+        else:  # a table of gains per class
+            num_classes, shared = len(gain), 0
+        part = gain.shape[1] - shared if shared else 0
+        attended = indices(weights, r"blocks\.(\d+)\.1\.theta")
+        model: dict[str, Any] = {
+            "is_deep": is_deep,
+            "channels": rows // 16 // GENERATOR_WIDTHS[side][0],
+            "z_width": part if is_deep else first * (num_blocks + 1 if part else 1),
+            "shared_width": shared,
+            "is_hierarchical": part > 0,
+            "generator_attention": [8 * 2 ** (block // depth) for block in attended],
+            "blocks_per_stage": depth,
+            "has_spectral_norm": "linear.u0" in weights,
+            "num_singular_values": len(indices(weights, r"linear\.u(\d+)$")) or 1,
+        }
+        channels = len(weights["output_layer.2.weight"])
+        if "discriminator" in parts:
+            model |= _discriminator_sizes(parts["discriminator"], is_deep, side)
+    except (KeyError, ValueError, IndexError) as error:
+        raise CheckpointError(f"the tensors are not those of a BigGAN: {error}") from None
+    return Sizes(model, (channels, side, side), num_classes)
+
+
+def _discriminator_sizes(weights: Named, is_deep: bool, side: int) -> dict[str, Any]:
+    """Fields that a discriminator alone shows."""
+    num_halvings = DISCRIMINATOR_WIDTHS[side][1]
+    attended = indices(weights, r"blocks\.(\d+)\.\d+\.theta")
+    sides = [side >> min(stage + 1, num_halvings) for stage in attended]
+    hidden, outputs = weights["blocks.1.0.conv1.weight"], weights["blocks.1.0.conv2.weight"]
+    return {
+        "discriminator_attention": list(dict.fromkeys(sides)),
+        "is_wide": is_deep or len(hidden) == len(outputs),
+    }
 
 
 def hub_generator(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -10,6 +11,26 @@ from scalegan.runtime.weights import Network, build_exactly
 
 # A regular expression for a whole reference key, and ours; None = a tensor we have no use for.
 Names = list[tuple[str, str | None]]
+Weights = dict[str, Tensor]
+
+
+class Sizes(NamedTuple):
+    """What the shapes and names of foreign tensors tell of their networks."""
+
+    model: dict[str, Any]
+    """Fields of our config of the architecture."""
+    shape: tuple[int, int, int]
+    """(C, H, W) of a sample."""
+    num_classes: int
+    features: int = 0
+    """Feature width of the discriminator's projector; 0 = none."""
+    missing: tuple[str, ...] = ()
+    """Fields that decide outputs and cannot be seen in tensors."""
+
+
+def indices(weights: Mapping[str, Any], pattern: str) -> list[int]:
+    """The numbers that a pattern's first group matches in any key, in order."""
+    return sorted({int(found[1]) for key in weights if (found := re.match(pattern, key))})
 
 
 def rename(names: Names, key: str, title: str) -> str | None:

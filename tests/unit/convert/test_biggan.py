@@ -1,4 +1,5 @@
 import math
+import re
 from typing import Any
 
 import pytest
@@ -51,6 +52,18 @@ def port_weights(config: dict[str, Any]) -> dict[str, Tensor]:
             if starts or (not ours.startswith(("stem", "norm.", "head")) and ours in key):
                 key = key.replace(ours, theirs, 1)
         weights[key] = value
+    return weights
+
+
+def discriminator_weights(config: dict[str, Any]) -> dict[str, Tensor]:
+    """Random weights under the port's names, of a discriminator without attention."""
+    torch.manual_seed(1)
+    network = BigGANDiscriminator(model_config(config, "discriminator"), (3, 32, 32), 5)
+    weights = {}
+    for key, value in network.state_dict().items():
+        key = re.sub(r"^(blocks\.\d+)\.", r"\1.0.", key).replace("shortcut", "conv_sc")
+        key = key.replace("normal.u", "u0").replace("normal.sigma", "sv0")
+        weights[re.sub("^head", "linear", re.sub("^classes", "embed", key))] = value
     return weights
 
 
