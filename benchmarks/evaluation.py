@@ -40,7 +40,7 @@ from scalegan.config import reading as configs
 from scalegan.config.models import GATConfig
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.evaluation.adapters import kernel_distance
-from scalegan.features.classifier import Classifier, Trained
+from scalegan.features.classifier import Classifier, TrainedClassifier
 from scalegan.features.inception import Inception, Network
 from scalegan.inference.sampling import styles_for
 from scalegan.metrics.density_coverage import density_coverage
@@ -176,9 +176,11 @@ def labels(seeds: range) -> torch.Tensor:
     return torch.tensor(seeds) % NUM_CLASSES
 
 
-def classifier() -> Trained:
+def classifier() -> TrainedClassifier:
     names = [str(index) for index in range(NUM_CLASSES)]
-    return Trained(Classifier(NUM_CLASSES, 32), {"class_names": names, "held_out_accuracy": 0.1})
+    return TrainedClassifier(
+        Classifier(NUM_CLASSES, 32), {"class_names": names, "held_out_accuracy": 0.1}
+    )
 
 
 def random_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""An autoencoder with a network: what all of them do around it.
+"""Autoencoders with a network: image range, storage and unit scale of their latents.
 
 A `Codec` is a network between images in its own range and latents at its own scale. `Latents`
 makes an `interfaces.Autoencoder` of one: range, storage, unit scale, identity. Stored are the
@@ -80,7 +80,7 @@ class Latents:
 
     @torch.no_grad()
     def encode(self, images: Images) -> Stored:
-        """Encode images: float16. A image's values do not depend on what is around it."""
+        """Encode images: float16. An image's values do not depend on what is around it."""
         codec = self.codec
         images = images if codec.image_channels == 3 else to_gray(images)
 
@@ -101,7 +101,7 @@ class Latents:
 
     @torch.no_grad()
     def decode(self, samples: Samples) -> Images:
-        """Round to the nearest of 256 values. A image does not depend on what is around it."""
+        """Round to the nearest of 256 values. An image does not depend on what is around it."""
         codec = self.codec
         shift, scale = self._normalization(samples.device)
 

@@ -147,7 +147,7 @@ class Block(nn.Module):
 
 
 class SoftClamp(nn.Module):
-    """Keeps latents within -3 and 3."""
+    """Keeps latents within -3 and 3: 3 tanh(x / 3), as TAESD's decoders begin."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 3 * torch.tanh(x / 3)

@@ -143,7 +143,7 @@ def train_autoencoder(
             return Outcome([f"{line}the same command goes on from here"], stopped_by)
         measured = (album.read(torch.arange(len(album))[:MOST_MEASURED]).stored
                     for album in (train, held_out))  # fmt: skip
-        fitted = fit.conclude(*measured)
+        fitted = fit.finish(*measured)
         finish(out, fitted, config, num_steps)
     return Outcome(describe(fitted, opened.side, out, config))
 

@@ -38,7 +38,7 @@ def fit(images: torch.Tensor, settings: FitConfig, num_steps: int, channels: int
     for step in range(num_steps):
         rng = torch.Generator().manual_seed(step)
         run.update(train[torch.randint(len(train), (settings.batch_size,), generator=rng)])
-    return run.conclude(train, held_out)
+    return run.finish(train, held_out)
 
 
 def smooth(count: int = 40, side: int = 8, channels: int = 3) -> torch.Tensor:
