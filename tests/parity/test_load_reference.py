@@ -191,7 +191,9 @@ def test_wrong_sizes_are_named(config: dict[str, Any], message: str) -> None:
 
 def test_a_config_that_does_not_fit_its_weights_allocates_nothing() -> None:
     huge = CONFIG | {"hidden_size": 2**24, "num_classes": 2**30}
-    with pytest.raises(CheckpointError, match="for `pos_embed`; expected"):
+    with pytest.raises(
+        CheckpointError, match=r"has \(48,\) for `blocks\.0\.attn\.qkv\.bias`; expected"
+    ):
         load_reference("gat", "generator", huge, generator_weights())
 
 

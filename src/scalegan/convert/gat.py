@@ -104,8 +104,9 @@ def network(
 
 
 def _filled(role: str, weights: dict[str, Tensor], make: Callable[[], Network]) -> Network:
-    updates = torch.full((len(weights.get("w_avg", ())),), MANY_UPDATES)
-    extra = {"style_updates": updates} if role == "generator" else {}
+    extra = {}
+    if "w_avg" in weights:
+        extra = {"style_updates": torch.full((len(weights["w_avg"]),), MANY_UPDATES)}
     return fill(make, NAMES[role], weights, f"gat {role}", extra)
 
 

@@ -135,5 +135,5 @@ def test_taef2_of_other_weights_is_refused(tmp_path: Path, change: str) -> None:
     save_tensors(encoder, tmp_path / "encoder.safetensors")
     if change != "no file":
         save_tensors(decoder, tmp_path / "decoder.safetensors")
-    with pytest.raises(CheckpointError, match=r"is not TAEF2's: `|^there is no `"):
+    with pytest.raises(CheckpointError, match=r"coder\.safetensors` has |^there is no `"):
         taef2(config(tmp_path, "taef2"), 3, 16)
