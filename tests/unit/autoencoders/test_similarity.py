@@ -62,7 +62,7 @@ def test_ssim_notices_structure_that_psnr_does_not() -> None:
 
 
 @pytest.mark.parametrize(("side", "scales"), [(8, 1), (16, 2), (32, 3), (64, 3)])
-def test_unlikeness_is_the_mean_over_scales(side: int, scales: int) -> None:
+def test_dissimilarity_is_the_mean_over_scales(side: int, scales: int) -> None:
     a, b = pair(side)
     found, expected = dissimilarity(a, b), torch.zeros(2, dtype=torch.float64)
     for _ in range(scales):
