@@ -104,7 +104,7 @@ def discriminator(config: dict[str, Any], weights: Weights) -> nn.Module:
 NAMES: dict[str, dict[Any, str]] = {
     "architecture": {"resnet": "residual", "skip": "skip", "orig": "plain"},
     "integration": {"mul": "multiply", "add": "add", "both": "both"},
-    # "batch" behaves as "layer" in the reference; see docs/deviations.md.
+    # "batch" behaves as "layer" in the reference.
     "norm": {None: "none", "layer": "layer", "instance": "instance", "batch": "layer"},
 }
 

@@ -82,7 +82,7 @@ def test_latents_have_unit_scale_once_saved(tmp_path: Path) -> None:
 def test_statistics_count_the_spread_within_each_distribution() -> None:
     """Law of total variance, against samples."""
     torch.manual_seed(0)
-    network, images = build(SMALL, 3).eval(), inputs(48, 8)
+    network, images = build(SMALL, 3).eval(), smooth(48, 8)
     torch.nn.init.zeros_(network.quant_conv.bias)
     mean, deviation = measure_latents(network, images)
     with torch.no_grad():
