@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scalegan.autoencoders.files import named
+from scalegan.autoencoders.tables import named
 from scalegan.data.loader import Loader
 from scalegan.data.prepare import prepare
 from scalegan.data.shards import Shards, Writer, shard_name

@@ -35,11 +35,11 @@ import torch
 from benchmarks.sampling import save_kl, save_tiny
 from benchmarks.train_step import device_name
 from scalegan.autoencoders.pixels import Identity
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import make_autoencoder
 from scalegan.config import reading as configs
 from scalegan.config.models import GATConfig
 from scalegan.config.schema import AutoencoderConfig
-from scalegan.features.classifier import Classifier, Trained
+from scalegan.features.classifier import Classifier, TrainedClassifier
 from scalegan.features.inception import Inception, Network
 from scalegan.inference.sampling import styles_for
 from scalegan.metrics.frechet import frechet_distance
@@ -146,7 +146,7 @@ def stages_part(arguments: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             save(Path(folder))
             config = AutoencoderConfig(kind, folder, "mean")  # type: ignore[arg-type]
-            autoencoder = AUTOENCODERS[kind](config, 3, 256)
+            autoencoder = make_autoencoder(config, 3, 256)
         autoencoder.decode(torch.randn(1, 4, 32, 32))
         stage = f"decode to 256 pixels: {kind}"
         with stages.timed(stage):
@@ -175,9 +175,11 @@ def labels(seeds: range) -> torch.Tensor:
     return torch.tensor(seeds) % NUM_CLASSES
 
 
-def classifier() -> Trained:
+def classifier() -> TrainedClassifier:
     names = [str(index) for index in range(NUM_CLASSES)]
-    return Trained(Classifier(NUM_CLASSES, 32), {"class_names": names, "held_out_accuracy": 0.1})
+    return TrainedClassifier(
+        Classifier(NUM_CLASSES, 32), {"class_names": names, "held_out_accuracy": 0.1}
+    )
 
 
 def random_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:

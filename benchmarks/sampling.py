@@ -26,7 +26,7 @@ import torch
 from tests.support.plain_step import mean_over_classes, plainly, track
 
 from benchmarks.train_step import device_name, git
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import make_autoencoder
 from scalegan.config.models import GAT_SIZES, GATConfig
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.inference.sampling import paint, styles_for
@@ -163,7 +163,7 @@ def images(generator: GATGenerator, model: GATConfig, folder: Path, rounds: int)
     for kind, make in (("kl", save_kl), ("tiny", save_tiny)):
         make(folder / kind)
         config = AutoencoderConfig(kind, str(folder / kind), "mean")  # type: ignore[arg-type]
-        autoencoder = AUTOENCODERS[kind](config, 3, 256)
+        autoencoder = make_autoencoder(config, 3, 256)
         names = [str(index) for index in range(NUM_CLASSES)]
         card = Card("random", model, config, SHAPE, names, identity=autoencoder.identity())
         save(folder / f"with-{kind}", card, generator, None)

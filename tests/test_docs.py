@@ -18,8 +18,12 @@ from torch.distributed.run import get_args_parser
 from scalegan.autoencoders.tiny import TAEF2
 from scalegan.cli import main
 from scalegan.runtime.files import save_tensors
+from tests.parity import test_load_reference as of_gat
 from tests.support.fork_server import fork_server
 from tests.support.runs import TINY, scalegan
+from tests.unit.convert import test_biggan as of_biggan
+from tests.unit.convert import test_gansformer as of_gansformer
+from tests.unit.convert import test_ladagan as of_ladagan
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -67,9 +71,28 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classifier = str(folder / "classifiers" / "first")
     scalegan("classifier", "train", "digits", classifier, "--images-seen", "2000")
     shutil.copytree(folder / "classifiers" / "first", folder / "runs" / "demo" / "classifier")
+    save_foreign(folder / "weights")
     out = ["--factor", "2", "--out", str(folder / "autoencoders" / "first")]
     scalegan("autoencoder", "train", "digits", *out, *FIT)
     return folder
+
+
+def save_foreign(folder: Path) -> None:
+    """Small weights as other implementations name theirs."""
+    hub = of_biggan.HUB | {"layers": [[False, 4, 4], [True, 4, 4]] * 2}
+    files = {
+        "gat/latest.pt": {"ema": of_gat.generator_weights()},
+        "ladagan/checkpoint.pt": {"G_ema": of_ladagan.generator_weights()},
+        "biggan/G_ema.pth": of_biggan.port_weights(of_biggan.PORT),
+        "biggan-deep/pytorch_model.bin": of_biggan.hub_weights(hub),
+        "gansformer/network.pt": {"G_ema": of_gansformer.generator_weights()},
+    }
+    for name, weights in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(weights, folder / name)
+    (folder / "biggan-deep" / "config.json").write_text(json.dumps(hub))
+    (_, stated), *_ = blocks("json")
+    (folder / "gansformer" / "model.json").write_text(stated)
 
 
 @pytest.mark.parametrize(("page", "line"), [pair for pair in COMMANDS if pair[0] != JOURNEY])

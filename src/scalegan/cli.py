@@ -47,7 +47,7 @@ commands:
   plan RECIPE|config.toml     what a run will need: memory, micro-batches, time, disk
   doctor                      what this machine has: devices, links, disk, versions, extras
   autoencoder train SOURCE    a small autoencoder of your own images; goes on where it stopped
-  convert FILE OUT            weights of the official GAT, or the hub's BigGAN, become a snapshot
+  convert FILE OUT            weights that other code trained become a snapshot
 
 first steps:
   scalegan train digits                            minutes on a laptop, no download
@@ -134,7 +134,7 @@ def prepare_command(arguments: list[str]) -> int:
     if parsed.size < 0 or parsed.workers < 0 or parsed.shard_rows < 1:
         raise ConfigError("--size and --workers count from 0, --shard-rows from 1")
 
-    from scalegan.autoencoders.files import named
+    from scalegan.autoencoders.tables import named
     from scalegan.data.prepare import prepare
 
     autoencoder = named(parsed.autoencoder, parsed.store)
@@ -421,7 +421,12 @@ def convert_command(arguments: list[str]) -> int:
     from scalegan.convert.convert import convert
 
     lines = convert(
-        Path(source), Path(out), parsed.class_names, parsed.allow_unsafe_pickle, parsed.hub_config
+        Path(source),
+        Path(out),
+        parsed.class_names,
+        parsed.allow_unsafe_pickle,
+        parsed.system,
+        parsed.model,
     )
     print("\n".join(lines))
     return 0

@@ -30,6 +30,9 @@ Stored = UInt8[Tensor, "N ..."] | Float[Tensor, "N ..."]
 Teacher = Callable[[Float[Tensor, "N 3 Q Q"]], Float[Tensor, "N S E"]]
 """Frozen features of normalized images of side Q: class token first, then patches row by row."""
 
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's colors in [0, 1], by which images are normalized for DINOv2 and its kin."""
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -113,10 +113,12 @@ def test_without_a_teacher_there_is_no_projector() -> None:
 
 
 def test_absent_sizes_are_those_of_the_published_network() -> None:
-    with pytest.raises(CheckpointError, match=r"no tensor of the weights becomes `position`"):
+    with pytest.raises(CheckpointError, match=r"^the gat generator has no tensor for `blocks"):
         load_reference("gat", "generator", {}, {})
     weights = {"pos_embed": torch.zeros(1, 4, 16)}
-    with pytest.raises(CheckpointError, match=r"asks for \(1, 256, 768\)"):
+    with pytest.raises(
+        CheckpointError, match=r"\(1, 4, 16\) for `pos_embed`; expected \(1, 256, 768\)$"
+    ):
         load_reference("gat", "generator", {}, weights)
 
 
@@ -128,11 +130,11 @@ def change(key: str, value: Tensor | None) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("w_avg", None, "no tensor of the weights becomes `style_mean` of the gat generator"),
+        ("w_avg", None, "the gat generator has no tensor for `style_mean`; expected (3, 16)"),
         (
             "blocks.3.mlp.w3.bias",
             None,
-            "no tensor of the weights becomes `blocks.3.feedforward.out.bias` of the gat generator",
+            "the gat generator has no tensor for `blocks.3.feedforward.out.bias`; expected (16,)",
         ),
         ("cls_token", torch.zeros(1), "`cls_token` is not the name of a tensor of a gat generator"),
         (
@@ -143,17 +145,17 @@ def change(key: str, value: Tensor | None) -> dict[str, Tensor]:
         (
             "blocks.4.attn.qkv.bias",
             torch.zeros(48),
-            "`blocks.4.attn.qkv.bias` does not belong to a gat generator of this config",
+            "the gat generator has (48,) for `blocks.4.attn.qkv.bias`; expected none",
         ),
         (
             "w_avg",
             torch.zeros(3, 17),
-            "`w_avg` has shape (3, 17) but this config asks for (3, 16)",
+            "the gat generator has (3, 17) for `w_avg`; expected (3, 16)",
         ),
         (
             "w_avg",
             torch.zeros(3, 16, dtype=torch.int64),
-            "`w_avg` is torch.int64, expected torch.float32",
+            "the gat generator: `w_avg` is torch.int64; expected torch.float32",
         ),
     ],
 )
@@ -189,7 +191,9 @@ def test_wrong_sizes_are_named(config: dict[str, Any], message: str) -> None:
 
 def test_a_config_that_does_not_fit_its_weights_allocates_nothing() -> None:
     huge = CONFIG | {"hidden_size": 2**24, "num_classes": 2**30}
-    with pytest.raises(CheckpointError, match="`pos_embed` has shape"):
+    with pytest.raises(
+        CheckpointError, match=r"has \(48,\) for `blocks\.0\.attn\.qkv\.bias`; expected"
+    ):
         load_reference("gat", "generator", huge, generator_weights())
 
 

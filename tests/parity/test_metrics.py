@@ -1,4 +1,4 @@
-"""Metrics, resize filters, rounding rules and FID's network against recorded values."""
+"""Metrics, resize filters and FID's network against recorded values."""
 
 from functools import cache
 from pathlib import Path

@@ -3,10 +3,9 @@ from typing import Any
 
 import pytest
 
-from scalegan.autoencoders.tables import AUTOENCODERS
 from scalegan.config import models as sizes
 from scalegan.config import schema as settings
-from scalegan.features.tables import FEATURES
+from scalegan.features.tables import TEACHERS
 from scalegan.losses.tables import ADVERSARIAL
 from scalegan.models.tables import ARCHITECTURES
 
@@ -14,9 +13,8 @@ from scalegan.models.tables import ARCHITECTURES
 @pytest.mark.parametrize(
     ("table", "kind", "field"),
     [
-        (AUTOENCODERS, settings.AutoencoderConfig, "kind"),
         (ADVERSARIAL, settings.ObjectiveConfig, "adversarial"),
-        ({"": None} | FEATURES, settings.AlignmentConfig, "teacher"),
+        ({"": None} | TEACHERS, settings.AlignmentConfig, "teacher"),
     ],
 )
 def test_settings_allow_what_the_tables_hold(table: dict[str, Any], kind: type, field: str) -> None:

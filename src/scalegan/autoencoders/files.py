@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,52 +11,20 @@ from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import read_json
 
-HUB = {
-    "sd-vae-ft-ema": "stabilityai/sd-vae-ft-ema",
-    "sd-vae-ft-mse": "stabilityai/sd-vae-ft-mse",
-    "taesd": "madebyollin/taesd",
-}
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 STATISTICS = "latent_stats.json"
-"""Mean and standard deviation of every latent channel; where it lies, latents are standardised."""
+"""Mean and standard deviation of every latent channel; where it lies, latents are standardized."""
 
 
-def named(text: str, store: str = "moments") -> AutoencoderConfig:
-    """The config of a kind's name, or of a folder whose files say what it is.
-
-    Args:
-        text: "identity", "sd-vae-ft-mse", ..., a folder, or KIND:FOLDER.
-        store: "moments" or "mean".
-
-    Raises:
-        ConfigError: if it is neither.
-    """
-    kinds = get_args(get_type_hints(AutoencoderConfig)["kind"])
-    if text == "identity":
-        return AutoencoderConfig()
-    if text in HUB and not Path(text).is_dir():
-        return AutoencoderConfig(kind=text, store=store)  # type: ignore[arg-type]
-    kind, _, path = text.partition(":")
-    if kind in kinds and path:
-        return AutoencoderConfig(kind=kind, path=path, store=store)  # type: ignore[arg-type]
-    folder = Path(text).expanduser()
-    if not folder.is_dir():
-        raise ConfigError(
-            f"there is no autoencoder and no folder named `{text}`",
-            f"names: {', '.join(kind for kind in kinds if kind == 'identity' or kind in HUB)}",
-        )
-    if (folder / "encoder.safetensors").is_file():
-        kind = "taef2"
-    else:
-        kind = "tiny" if read_config(folder)["_class_name"] == "AutoencoderTiny" else "kl"
-    return AutoencoderConfig(kind=kind, path=text, store=store)  # type: ignore[arg-type]
-
-
-def find(config: AutoencoderConfig) -> Path:
+def find(config: AutoencoderConfig, hub: str = "") -> Path:
     """The folder with a config's files: its path, else the hub's cache, else the hub.
 
+    Args:
+        config: of any kind that has files.
+        hub: the repository that holds them; empty = none does.
+
     Raises:
-        ConfigError: if the files are not to be had.
+        ConfigError: if the files are in none of these places.
     """
     if config.path:
         folder = Path(config.path).expanduser()
@@ -66,20 +34,19 @@ def find(config: AutoencoderConfig) -> Path:
                 "name the folder that holds the autoencoder's files",
             )
         return folder
-    if config.kind not in HUB:
+    if not hub:
         raise ConfigError(
             f"`autoencoder.kind` `{config.kind}` needs `autoencoder.path`",
             "name the folder that holds its files",
         )
     from huggingface_hub import snapshot_download
 
-    repository = HUB[config.kind]
     try:
-        return Path(snapshot_download(repository, allow_patterns=[CONFIG, WEIGHTS], etag_timeout=5))
+        return Path(snapshot_download(hub, allow_patterns=[CONFIG, WEIGHTS], etag_timeout=5))
     except OSError:
         raise ConfigError(
             f"`{config.kind}` is not on this machine and the hub cannot be reached",
-            f"put `{CONFIG}` and `{WEIGHTS}` of https://huggingface.co/{repository} into a folder "
+            f"put `{CONFIG}` and `{WEIGHTS}` of https://huggingface.co/{hub} into a folder "
             "and name it with `autoencoder.path`",
         ) from None
 

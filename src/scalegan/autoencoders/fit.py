@@ -1,4 +1,4 @@
-"""Fit a small KL autoencoder to images: a latent space of one's own.
+"""Training of a small KL autoencoder on images: the first stage of latent models.
 
 Source: the first stage of "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv
 2112.10752: a reconstruction loss, a slight pull of the latents towards the standard normal (1e-6),
@@ -24,7 +24,7 @@ from scalegan.autoencoders.files import STATISTICS, WEIGHTS
 from scalegan.autoencoders.kl import codec
 from scalegan.autoencoders.latents import Latents
 from scalegan.autoencoders.pixels import to_gray
-from scalegan.autoencoders.similarity import psnr, ssim, unlikeness
+from scalegan.autoencoders.similarity import dissimilarity, psnr, ssim
 from scalegan.config.schema import FitConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Images
@@ -58,7 +58,7 @@ class Fitted(NamedTuple):
 
 
 class Fit:
-    """An autoencoder in training: the same seed, images and device give the same weights.
+    """The training of one autoencoder: the same seed, images and device give the same weights.
 
     Attributes:
         networks: the autoencoder itself and, if there is an adversarial term, its discriminator.
@@ -87,54 +87,57 @@ class Fit:
         seed_all(config.seed, "autoencoder", "init")
         self.networks: dict[str, Any] = {"network": build(config, image_channels)}
         if config.adversarial:
-            self.networks["discriminator"] = Patches(image_channels, config.width)
+            self.networks["discriminator"] = PatchDiscriminator(image_channels, config.width)
         for network in self.networks.values():
             network.to(device)
         self.optimizers = {
             name: adam(network, config.learning_rate) for name, network in self.networks.items()
         }
 
+    # min over the autoencoder, max over the discriminator D, of
+    # L_rec(x, x') + adversarial * L_adv(D(x), D(x')) + kl * KL(q(z | x) || N(0, 1)), x' made of z;
+    # arXiv 2112.10752, eq. (25), with the hinge loss in the second half of the run.
     def update(self, images: Images) -> dict[str, Tensor]:
-        """One step on images, on the device; returns the mean of every loss term by name."""
+        """Train one step on images, on the device; returns the mean of every loss term by name."""
         config, network = self.config, self.networks["network"]
         seed_all(config.seed, "autoencoder", self.step)
         real = (to_gray(images) if self.image_channels == 1 else images).float() / 127.5 - 1
         posterior = network.encode(real).latent_dist
-        made = network.decode(posterior.sample()).sample
+        reconstructed = network.decode(posterior.sample()).sample
         losses = {
-            "l1": (made - real).abs().flatten(1).mean(dim=1),
-            "structure": config.structure * unlikeness((made + 1) / 2, (real + 1) / 2),
+            "l1": (reconstructed - real).abs().flatten(1).mean(dim=1),
+            "structure": config.structure * dissimilarity((reconstructed + 1) / 2, (real + 1) / 2),
             "kl": config.kl * posterior.kl(),
         }
         if self.perceptual:
-            losses["lpips"] = config.lpips * self.perceptual(made, real)
+            losses["lpips"] = config.lpips * self.perceptual(reconstructed, real)
         # Before the images resemble anything, a discriminator has nothing to teach.
         discriminator = (
             self.networks.get("discriminator") if self.step >= self.num_steps // 2 else None
         )
         if discriminator is not None:
-            losses["adversarial"] = -config.adversarial * discriminator(made).flatten(1).mean(dim=1)
+            losses["adversarial"] = -config.adversarial * discriminator(reconstructed).flatten(
+                1
+            ).mean(dim=1)
         means = {name: value.mean() for name, value in losses.items()}
         self._move("network", torch.stack(list(means.values())).sum())
         if discriminator is not None:
             hinge = (
                 F.relu(1 - discriminator(real)).mean()
-                + F.relu(1 + discriminator(made.detach())).mean()
+                + F.relu(1 + discriminator(reconstructed.detach())).mean()
             )
             self._move("discriminator", hinge)
         self.step += 1
         return {name: value.detach() for name, value in means.items()}
 
-    def conclude(
-        self, train: UInt8[Tensor, "M 3 P P"], held_out: UInt8[Tensor, "K 3 P P"]
-    ) -> Fitted:
-        """Measure the latents of images that were trained on, and the quality on others."""
+    def finish(self, train: UInt8[Tensor, "M 3 P P"], held_out: UInt8[Tensor, "K 3 P P"]) -> Fitted:
+        """The trained autoencoder, with statistics of its latents and its held-out quality."""
         network = self.networks["network"].requires_grad_(False).eval().to("cpu")
         mean, deviation = measure_latents(network, train)
         return Fitted(network, measure(network, mean, deviation, held_out), mean, deviation)
 
     def _move(self, name: str, loss: Tensor) -> None:
-        """One update at the step's share of the learning rate; long gradients are cut to 1."""
+        """One optimizer step at its share of the learning rate; gradients are clipped to 1."""
         network, optimizer = self.networks[name], self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -201,8 +204,8 @@ def build(config: FitConfig, image_channels: int) -> Any:
     return network
 
 
-class Patches(nn.Module):
-    """Says of overlapping patches how real they look: (N, 1, H/4, W/4)."""
+class PatchDiscriminator(nn.Module):
+    """A patch discriminator: one logit for each of overlapping patches, (N, 1, H/4, W/4)."""
 
     def __init__(self, image_channels: int, width: int) -> None:
         super().__init__()
@@ -224,7 +227,7 @@ def adam(network: nn.Module, learning_rate: float) -> torch.optim.AdamW:
 
 
 def rate(step: int, num_steps: int) -> float:
-    """Share of the learning rate: up over the first twentieth, then down along a cosine."""
+    """A step's share of the learning rate: linear warm-up over a twentieth, then a cosine."""
     start = max(1, num_steps // 20)
     if step < start:
         return (step + 1) / start
@@ -246,13 +249,13 @@ def measure_latents(
 
 
 def measure(network: Any, mean: Tensor, deviation: Tensor, images: Images) -> Quality:
-    """Reconstruct images as a run would, from the means of their latents."""
+    """PSNR and SSIM of images that a run reconstructs from the means of their latents."""
     images = images[:MOST_MEASURED]
     autoencoder = Latents(codec(network, mean, 1 / deviation), "mean", 1, images.shape[-1])
-    made = autoencoder.decode(autoencoder.sample(autoencoder.encode(images)))
+    reconstructed = autoencoder.decode(autoencoder.sample(autoencoder.encode(images)))
     if network.config.in_channels == 1:
-        made, images = made[:, :1], images[:, :1]
-    pair = made.float() / 255, images.float() / 255
+        reconstructed, images = reconstructed[:, :1], images[:, :1]
+    pair = reconstructed.float() / 255, images.float() / 255
     decibels = psnr(*pair).clamp(max=99)  # infinite where nothing is lost
     return Quality(decibels.mean().item(), ssim(*pair).mean().item(), len(images))
 

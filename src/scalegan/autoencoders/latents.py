@@ -1,4 +1,4 @@
-"""An autoencoder with a network: what all of them do around it.
+"""Autoencoders with a network: image range, storage and unit scale of their latents.
 
 A `Codec` is a network between images in its own range and latents at its own scale. `Latents`
 makes an `interfaces.Autoencoder` of one: range, storage, unit scale, identity. Stored are the
@@ -6,7 +6,6 @@ network's own latents, float16 (N, C, H, W), or (N, 2C, H, W) with mean and stan
 the official GAT code keeps them; they are scaled when they are sampled.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from scalegan.autoencoders.pixels import to_gray
 from scalegan.errors import ConfigError
 from scalegan.interfaces import Images, Samples, Stored
+from scalegan.runtime.weights import digest_of_weights
 
 PIXELS_AT_A_TIME = {"cpu": 2**15, "cuda": 2**20}
 """Bounds the memory of a forward pass."""
@@ -80,7 +80,7 @@ class Latents:
 
     @torch.no_grad()
     def encode(self, images: Images) -> Stored:
-        """Encode images: float16. A image's values do not depend on what is around it."""
+        """Encode images: float16. An image's values do not depend on what is around it."""
         codec = self.codec
         images = images if codec.image_channels == 3 else to_gray(images)
 
@@ -101,7 +101,7 @@ class Latents:
 
     @torch.no_grad()
     def decode(self, samples: Samples) -> Images:
-        """Round to the nearest of 256 values. A image does not depend on what is around it."""
+        """Round to the nearest of 256 values. An image does not depend on what is around it."""
         codec = self.codec
         shift, scale = self._normalization(samples.device)
 
@@ -130,11 +130,11 @@ class Latents:
     @cached_property
     def _digest(self) -> str:
         """SHA-256 of names, shapes and values of all weights."""
-        found = hashlib.sha256()
-        for name, value in sorted(self.codec.network.state_dict().items()):
-            found.update(json.dumps([name, list(value.shape)]).encode())
-            found.update(value.float().cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+        # Snapshots, checkpoints and shards hold digests with these headings.
+        return digest_of_weights(
+            {name: value.float() for name, value in self.codec.network.state_dict().items()},
+            heading=lambda name, shape: json.dumps([name, list(shape)]),
+        )
 
     def _normalization(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return tuple(t.to(device).view(-1, 1, 1) for t in (self.codec.shift, self.codec.scale))  # type: ignore[return-value]

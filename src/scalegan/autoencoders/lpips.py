@@ -66,6 +66,8 @@ class LPIPS:
             torch.tensor(v, device=device).view(3, 1, 1) for v in (SHIFT, SCALE)
         )
 
+    # d(a, b) = sum over layers l of mean over positions of |w_l * (y_a - y_b)|^2, y of unit length;
+    # arXiv 1801.03924, eq. (1).
     def __call__(
         self, a: Float[Tensor, "N I P P"], b: Float[Tensor, "N I P P"]
     ) -> Float[Tensor, " N"]:

@@ -1,4 +1,4 @@
-"""How alike two images are: PSNR and SSIM, on floats in [0, 1].
+"""PSNR and SSIM: how alike two images are, on floats in [0, 1].
 
 Source of SSIM: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error
 visibility to structural similarity", 2004, eq. (13), with its constants: a Gaussian window of
@@ -18,11 +18,14 @@ C1, C2 = 0.01**2, 0.03**2
 Images = Float[Tensor, "N C H W"]
 
 
+# PSNR = -10 log10(mean of (a - b)^2), for values up to 1.
 def psnr(a: Images, b: Images) -> Float[Tensor, " N"]:
     """Peak signal-to-noise ratio in dB; infinite for equal images."""
     return -10 * (a.double() - b.double()).square().flatten(1).mean(dim=1).log10()
 
 
+# SSIM = (2 ma mb + C1) (2 sab + C2) / ((ma^2 + mb^2 + C1) (sa^2 + sb^2 + C2)), in each window;
+# means m, variances s^2, covariance sab; Wang et al. 2004, eq. (13).
 def ssim(a: Images, b: Images) -> Float[Tensor, " N"]:
     """Structural similarity: 1 for equal images, about 0 for unrelated ones."""
     length = min(WINDOW, *(side - (side + 1) % 2 for side in a.shape[-2:]))
@@ -43,7 +46,7 @@ def ssim(a: Images, b: Images) -> Float[Tensor, " N"]:
     return (luminance * structure).flatten(1).mean(dim=1)
 
 
-def unlikeness(a: Images, b: Images, smallest: int = 8) -> Float[Tensor, " N"]:
+def dissimilarity(a: Images, b: Images, smallest: int = 8) -> Float[Tensor, " N"]:
     """1 - SSIM, mean over the image and its halvings down to `smallest`: up to three scales."""
     terms = []
     for _ in range(3):

@@ -6,7 +6,6 @@ lose 14 dB without a word. Both are deterministic. AutoencoderTiny takes and giv
 [-1, 1], TAEF2's own weights in [0, 1].
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,24 +15,25 @@ from scalegan.autoencoders.files import find, load_network, statistics
 from scalegan.autoencoders.latents import Codec, Latents
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError
-from scalegan.runtime.files import load_tensors
+from scalegan.runtime.weights import load_weights
 
 WIDTH = 64
 
 
-def tiny(config: AutoencoderConfig, channels: int, side: int) -> Latents:
+def tiny(config: AutoencoderConfig, channels: int, side: int, hub: str = "") -> Latents:
     """An AutoencoderTiny from a local folder or the hub.
 
     Args:
         config: where it is; `store` has no meaning, there is only a mean.
         channels: 1 if the images are gray, else 3.
         side: of the images.
+        hub: the repository that has it, where the config names no path.
 
     Raises:
         ConfigError: if there is none, or the images do not fit it.
         CheckpointError: if its files are not usable.
     """
-    folder = find(config)
+    folder = find(config, hub)
     network: Any = load_network(folder, "AutoencoderTiny")
     settings = network.config
     count = settings.latent_channels
@@ -61,7 +61,7 @@ def tiny(config: AutoencoderConfig, channels: int, side: int) -> Latents:
 def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
     """TAEF2 from a folder with `encoder.safetensors` and `decoder.safetensors`.
 
-    Its latents are standardised by `latent_stats.json`, where that lies beside them.
+    Its latents are standardized by `latent_stats.json`, where that lies beside them.
 
     Args:
         config: where it is; `store` has no meaning, there is only a mean.
@@ -74,8 +74,13 @@ def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
     """
     folder = find(config)
     network = TAEF2()
-    fill(network.encoder, folder / "encoder.safetensors")
-    fill(network.decoder, folder / "decoder.safetensors")
+    for name in ("encoder", "decoder"):
+        path = folder / f"{name}.safetensors"
+        if not path.is_file():
+            raise CheckpointError(
+                f"there is no `{path}`", "TAEF2 is encoder.safetensors and decoder.safetensors"
+            )
+        load_weights(getattr(network, name), path)  # float16 becomes float32
     ones = torch.ones(TAEF2.channels)
     shift, scale = statistics(folder, TAEF2.channels) or (0 * ones, ones)
     codec = Codec(
@@ -86,38 +91,17 @@ def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
         lowest=0.0,
         image_channels=3,
         channels=TAEF2.channels,
-        factor=8,
+        factor=TAEF2.factor,
         shift=shift,
         scale=scale,
     )
     return Latents(codec, "mean", channels, side)
 
 
-def fill(network: nn.Module, path: Path) -> None:
-    """Put a file's weights into a network; float16 becomes float32.
-
-    Raises:
-        CheckpointError: if the file is missing or does not fit.
-    """
-    try:
-        tensors = load_tensors(path)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"there is no `{path}`", "TAEF2 is encoder.safetensors and decoder.safetensors"
-        ) from None
-    expected = {name: value.shape for name, value in network.state_dict().items()}
-    found = {name: value.shape for name, value in tensors.items()}
-    if found != expected:
-        names = expected.keys() | found.keys()
-        name = min(name for name in names if expected.get(name) != found.get(name))
-        raise CheckpointError(f"`{path}` is not TAEF2's: `{name}` is missing, unknown or misshapen")
-    network.load_state_dict(tensors)
-
-
 class TAEF2(nn.Module):
     """Encoder and decoder; their layers are numbered as in the files."""
 
-    channels = 32
+    channels, factor = 32, 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +147,7 @@ class Block(nn.Module):
 
 
 class SoftClamp(nn.Module):
-    """Keeps latents within -3 and 3."""
+    """Keeps latents within -3 and 3: 3 tanh(x / 3), as TAESD's decoders begin."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 3 * torch.tanh(x / 3)

@@ -277,10 +277,13 @@ class TrainClassifier(ClassifierConfig):
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn a checkpoint of the official GAT code, or the hub's BigGAN-deep, into a snapshot."""
+    """Turn weights of GAT, LadaGAN, BigGAN or GANsformer by other code into a snapshot."""
 
-    hub_config: Path | None = None
-    """The config.json beside the hub's BigGAN-deep weights, which says that FILE is one."""
+    system: Literal["", "gat", "ladagan", "biggan", "biggan-hub", "gansformer"] = ""
+    """Whose weights they are; left out, the names of the tensors say so."""
+    model: Path | None = None
+    """JSON with fields of the model's config that tensors do not show; of the hub's BigGAN its own
+    config.json."""
     class_names: Path | None = None
     """Text file with one class name a line; numbers if not given."""
     allow_unsafe_pickle: bool = False

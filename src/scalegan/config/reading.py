@@ -3,7 +3,7 @@
 import difflib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -155,6 +155,21 @@ def suggestion(word: str, words: list[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else ""
 
 
+def choose(names: Iterable[str], name: str, setting: str) -> str:
+    """The name, if a table has it.
+
+    Raises:
+        ConfigError: if it does not; the nearest one is the hint.
+    """
+    known = list(names)
+    if name not in known:
+        raise ConfigError(
+            f"`{setting}` is {json.dumps(name)}; expected one of: {', '.join(known)}",
+            suggestion(name, known),
+        )
+    return name
+
+
 def resolve(config: Config) -> Config:
     """Replace a model size by the numbers that are not set; check what no one setting can show.
 
@@ -178,11 +193,6 @@ def resolve(config: Config) -> Config:
         raise ConfigError(
             "`autoencoder` is set but its kind is identity",
             "set `autoencoder.kind`, for example to kl, or leave the rest out",
-        )
-    if autoencoder.kind in ("kl", "tiny", "taef2") and not autoencoder.path:
-        raise ConfigError(
-            f"`autoencoder.kind` `{autoencoder.kind}` needs `autoencoder.path`",
-            "name the folder that holds its files",
         )
     _check_objective(config.objective)
     if config.train.share_noise and config.train.discriminator_turns > 1:

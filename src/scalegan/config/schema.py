@@ -29,9 +29,7 @@ TEACHER_WIDTHS = {
 class AutoencoderConfig:
     """What a sample is made of."""
 
-    kind: Literal["identity", "sd-vae-ft-ema", "sd-vae-ft-mse", "kl", "taesd", "tiny", "taef2"] = (
-        "identity"
-    )
+    kind: str = "identity"
     """identity: samples are the pixels themselves, in [-1, 1]. sd-vae-ft-ema, sd-vae-ft-mse, taesd:
     these, from path or from the hub. kl, tiny: a folder that diffusers' save_pretrained or
     `scalegan autoencoder train` wrote. taef2: encoder.safetensors and decoder.safetensors."""

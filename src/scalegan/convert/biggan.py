@@ -7,19 +7,23 @@ Sources: keys, sizes and defaults of the port of arXiv 1809.11096; the hub's Big
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scalegan.config.models import BigGANConfig
+from scalegan.convert.renaming import Sizes, indices
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.biggan import (
+    DISCRIMINATOR_WIDTHS,
     GENERATOR_WIDTHS,
     BigGANDiscriminator,
     BigGANGenerator,
     Layer,
 )
+from scalegan.runtime.weights import build_exactly
 
 # The port's names of its settings and their values where a config is silent.
 DEFAULTS: dict[str, Any] = {
@@ -83,16 +87,23 @@ def generator(config: Mapping[str, Any], weights: Named) -> nn.Module:
         return hub_generator(config, weights)
     model = model_config(config, "generator")
     shape, num_classes = _task(config)
-    found = renamed("generator", model, weights)
-    return filled(lambda: BigGANGenerator(model, shape, num_classes), found)
+    return _filled("generator", model, weights, lambda: BigGANGenerator(model, shape, num_classes))
 
 
 def discriminator(config: Mapping[str, Any], weights: Named) -> nn.Module:
     """The port's discriminator in evaluation mode; arguments and errors as for `generator`."""
     model = model_config(config, "discriminator")
     shape, num_classes = _task(config)
-    found = renamed("discriminator", model, weights)
-    return filled(lambda: BigGANDiscriminator(model, shape, num_classes), found)
+    return _filled(
+        "discriminator", model, weights, lambda: BigGANDiscriminator(model, shape, num_classes)
+    )
+
+
+def _filled(
+    role: str, model: BigGANConfig, weights: Named, make: Callable[[], nn.Module]
+) -> nn.Module:
+    keys = {rename(role, key, model)[0]: key for key in weights}
+    return build_exactly(make, renamed(role, model, weights), f"the biggan {role}", keys)
 
 
 def model_config(config: Mapping[str, Any], role: str) -> BigGANConfig:
@@ -177,27 +188,61 @@ def renamed(role: str, model: BigGANConfig, weights: Named) -> Named:
     return found
 
 
-def filled(make: Callable[[], nn.Module], found: Named) -> nn.Module:
-    """A network with these tensors, in evaluation mode.
+def network(role: str, model: BigGANConfig, sizes: Sizes, weights: Named) -> nn.Module:
+    """A network of our config from the port's weights; errors as of `generator`."""
+    make = BigGANGenerator if role == "generator" else BigGANDiscriminator
+    return _filled(role, model, weights, partial(make, model, sizes.shape, sizes.num_classes))
+
+
+def sizes_of(parts: dict[str, Named]) -> Sizes:
+    """All sizes of the networks but the epsilons, which are those of the authors' scripts.
 
     Raises:
-        CheckpointError: if one is missing, unexpected or of another shape.
+        CheckpointError: if the tensors are not those of a BigGAN.
     """
-    with torch.device("meta"):  # a config that does not fit its weights allocates nothing
-        expected = make().state_dict()
-    for name in sorted(expected.keys() | found.keys()):
-        ours, theirs = expected.get(name), found.get(name)
-        if ours is None or theirs is None:
-            what = "has no place in the network" if ours is None else "is missing"
-            raise CheckpointError(f"the weights do not fit this config: `{name}` {what}")
-        if ours.shape != theirs.shape or not theirs.is_floating_point():
-            raise CheckpointError(
-                f"`{name}` has shape {tuple(theirs.shape)} of {theirs.dtype} but this config asks "
-                f"for floats of {tuple(ours.shape)}"
-            )
-    network = make()
-    network.load_state_dict(found)
-    return network.eval()
+    weights = parts["generator"]
+    try:
+        rows, first = weights["linear.weight"].shape
+        num_blocks = len(indices(weights, r"blocks\.(\d+)\."))
+        is_deep = "blocks.0.0.conv3.weight" in weights
+        depth = DEFAULTS["G_depth"] if is_deep else 1
+        side = 4 * 2 ** (num_blocks // depth)
+        gain = weights["blocks.0.0.bn1.gain.weight"]
+        if "shared.weight" in weights:
+            num_classes, shared = weights["shared.weight"].shape
+        else:  # a table of gains per class
+            num_classes, shared = len(gain), 0
+        part = gain.shape[1] - shared if shared else 0
+        attended = indices(weights, r"blocks\.(\d+)\.1\.theta")
+        model: dict[str, Any] = {
+            "is_deep": is_deep,
+            "channels": rows // 16 // GENERATOR_WIDTHS[side][0],
+            "z_width": part if is_deep else first * (num_blocks + 1 if part else 1),
+            "shared_width": shared,
+            "is_hierarchical": part > 0,
+            "generator_attention": [8 * 2 ** (block // depth) for block in attended],
+            "blocks_per_stage": depth,
+            "has_spectral_norm": "linear.u0" in weights,
+            "num_singular_values": len(indices(weights, r"linear\.u(\d+)$")) or 1,
+        }
+        channels = len(weights["output_layer.2.weight"])
+        if "discriminator" in parts:
+            model |= _discriminator_sizes(parts["discriminator"], is_deep, side)
+    except (KeyError, ValueError, IndexError) as error:
+        raise CheckpointError(f"the tensors are not those of a BigGAN: {error}") from None
+    return Sizes(model, (channels, side, side), num_classes)
+
+
+def _discriminator_sizes(weights: Named, is_deep: bool, side: int) -> dict[str, Any]:
+    """Fields that a discriminator alone shows."""
+    num_halvings = DISCRIMINATOR_WIDTHS[side][1]
+    attended = indices(weights, r"blocks\.(\d+)\.\d+\.theta")
+    sides = [side >> min(stage + 1, num_halvings) for stage in attended]
+    hidden, outputs = weights["blocks.1.0.conv1.weight"], weights["blocks.1.0.conv2.weight"]
+    return {
+        "discriminator_attention": list(dict.fromkeys(sides)),
+        "is_wide": is_deep or len(hidden) == len(outputs),
+    }
 
 
 def hub_generator(
@@ -246,7 +291,11 @@ def hub_generator(
             found[name] = torch.cat([classes, z], dim=1)  # theirs: noise first
         if name.endswith(".gamma"):
             found[name] = value.reshape(())
-    return filled(lambda: BigGANGenerator(model, (3, side, side), num_classes, layers), found)
+    return build_exactly(
+        lambda: BigGANGenerator(model, (3, side, side), num_classes, layers),
+        found,
+        "the hub's biggan generator",
+    )
 
 
 HUB_NUMBERS = ("channel_width", "attention_layer_position", "output_dim", "num_classes")

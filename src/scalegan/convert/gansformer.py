@@ -6,17 +6,19 @@ Sizes are the arguments of their PyTorch classes by name: `z_dim`, `w_dim`, `k`,
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scalegan.config.models import GANsformerConfig
+from scalegan.convert.renaming import Sizes, Weights, indices
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.layers.bipartite import direction_table
 from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
+from scalegan.runtime.weights import build_exactly
 
-Weights = dict[str, Tensor]
 Rules = list[tuple[str, str]]
 """Regular expressions and what becomes of what they match, applied one after the other."""
 
@@ -74,7 +76,7 @@ def generator(config: dict[str, Any], weights: Weights) -> nn.Module:
         return GANsformerGenerator(ours, shape, config.get("c_dim", 0))
 
     weights = weights | {"mapping.updates": torch.tensor(MANY_UPDATES)}
-    return load(build, weights, rename_generator, ours)
+    return load(build, weights, rename_generator, ours, "the gansformer generator")
 
 
 def discriminator(config: dict[str, Any], weights: Weights) -> nn.Module:
@@ -93,13 +95,14 @@ def discriminator(config: dict[str, Any], weights: Weights) -> nn.Module:
         shape = (config["img_channels"], side, side)
         return GANsformerDiscriminator(ours, shape, config.get("c_dim", 0))
 
-    return load(build, weights, lambda key: rename_discriminator(key, side), ours)
+    what = "the gansformer discriminator"
+    return load(build, weights, lambda key: rename_discriminator(key, side), ours, what)
 
 
 NAMES: dict[str, dict[Any, str]] = {
     "architecture": {"resnet": "residual", "skip": "skip", "orig": "plain"},
     "integration": {"mul": "multiply", "add": "add", "both": "both"},
-    # "batch" behaves as "layer" (quirk 8).
+    # "batch" behaves as "layer" in the reference.
     "norm": {None: "none", "layer": "layer", "instance": "instance", "batch": "layer"},
 }
 
@@ -159,11 +162,13 @@ def load(
     weights: Weights,
     rename: Callable[[str], str],
     config: GANsformerConfig,
+    what: str = "the gansformer network",
 ) -> nn.Module:
-    """Fill a network, which is built on no device first: a config that does not fit allocates none.
+    """Build a network from a reference's weights, without those that have no effect there.
 
     Args:
         rename: our name of a reference's key.
+        what: whose weights they are, for messages.
 
     Raises:
         CheckpointError: if a tensor is missing, unknown or of the wrong shape, or a constant of
@@ -171,26 +176,91 @@ def load(
     """
     with torch.device("meta"):
         expected = build().state_dict()
-    found: Weights = {}
+    found, keys = {}, {}
     for key, value in weights.items():
         if is_constant(key, value, config):
             continue
         name = rename(key)
-        if name in expected and expected[name].shape != value.shape:
-            raise CheckpointError(
-                f"`{key}` has shape {tuple(value.shape)} but this config asks for "
-                f"{tuple(expected[name].shape)}"
-            )
-        if name in expected:
-            found[name] = value
-        elif not DEAD.fullmatch(name):
-            raise CheckpointError(f"`{key}` does not belong to a GANsformer of this config")
-    for name in expected:
-        if name not in found:
-            raise CheckpointError(f"no tensor of the weights becomes `{name}`")
-    network = build()
-    network.load_state_dict(found)
-    return network.eval()
+        if name in expected or not DEAD.fullmatch(name):
+            found[name], keys[name] = value, key
+    return build_exactly(build, found, what, keys)
+
+
+def network(role: str, model: GANsformerConfig, sizes: Sizes, weights: Weights) -> nn.Module:
+    """A network of our config from the authors' weights; errors as of `generator`."""
+    what, shape, num_classes = f"the gansformer {role}", sizes.shape, sizes.num_classes
+    if role == "generator":
+        weights = weights | {"mapping.updates": torch.tensor(MANY_UPDATES)}
+        make = partial(GANsformerGenerator, model, shape, num_classes)
+        return load(make, weights, rename_generator, model, what)
+    other = partial(GANsformerDiscriminator, model, shape, num_classes)
+    return load(other, weights, lambda key: rename_discriminator(key, shape[1]), model, what)
+
+
+HIDDEN = (
+    "integration", "norm", "is_styled", "clusterings", "carries_assignments", "component_positions",
+)  # fmt: skip
+"""Fields that no tensor shows."""
+
+
+def sizes_of(parts: dict[str, Weights]) -> Sizes:
+    """The sizes of the networks that tensors show.
+
+    Raises:
+        CheckpointError: if the tensors are not those of a GANsformer.
+    """
+    weights = parts["generator"]
+    synthesis = indices(weights, r"synthesis\.b(\d+)\.")
+    attended = indices(weights, r"synthesis\.b(\d+)\.\w+\.transformer\.")
+    to_images = indices(weights, r"synthesis\.b(\d+)\.torgb\.")
+    has_components = any(key.startswith("mapping.mlp.") for key in weights)
+    branch = "mapping.mlp" if has_components else "mapping.global_mlp"
+    depth = len(indices(weights, re.escape(branch) + r"\.l(\d+)\."))
+    is_residual = f"{branch}.l0.fc0.weight" in weights
+    layer = f"synthesis.b{attended[0]}.conv1.transformer" if attended else ""
+    try:
+        side = synthesis[-1]
+        latent = len(weights["mapping.w_avg"])
+        z_width = weights[f"{branch}.l0{'.fc0' if is_residual else ''}.weight"].shape[1]
+        num_classes = 0
+        if "mapping.embed.weight" in weights:
+            z_width, num_classes = weights["mapping.embed.weight"].shape
+        widths = {at: len(weights[f"synthesis.b{at}.conv1.weight"]) for at in synthesis}
+        model: dict[str, Any] = {
+            "num_components": len(weights["pos"]) if has_components else 0,
+            "latent_width": latent,
+            "z_width": 0 if z_width == latent else z_width,
+            "channel_base": widths[side] * side,
+            "channel_max": max(widths.values()),
+            "mapping": "residual" if is_residual else "plain",
+            "mapping_depth": depth * 2 if is_residual else depth,
+            "component_attention": any(f"{branch}.sa" in key for key in weights),
+            "synthesis": _architecture(weights, r".*\.skip\.", len(to_images)),
+        }
+        if attended:
+            model |= {
+                "attention": "duplex" if f"{layer}.att_weight" in weights else "simplex",
+                "min_attention_side": attended[0],
+                "max_attention_side": attended[-1],
+                "component_gate": any("to_gate_attention" in key for key in weights),
+                "pixel_gate": any("from_gate_attention" in key for key in weights),
+            }
+            if f"{layer}.att_weight" in weights:
+                model["num_heads"] = len(weights[f"{layer}.att_weight"])
+        channels = len(weights[f"synthesis.b{side}.torgb.weight"])
+        if "discriminator" in parts:
+            weights = parts["discriminator"]
+            number = len(indices(weights, r"b(\d+)\.fromrgb\."))
+            model["discriminator"] = _architecture(weights, r"b\d+\.skip\.", number)
+    except (KeyError, ValueError, IndexError) as error:
+        raise CheckpointError(f"the tensors are not those of a GANsformer: {error}") from None
+    return Sizes(model, (channels, side, side), num_classes, missing=HIDDEN)
+
+
+def _architecture(weights: Weights, skip: str, num_images: int) -> str:
+    if any(re.match(skip, key) for key in weights):
+        return "residual"
+    return "skip" if num_images > 1 else "plain"
 
 
 def is_constant(key: str, value: Tensor, config: GANsformerConfig) -> bool:

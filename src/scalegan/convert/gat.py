@@ -1,15 +1,18 @@
 """Weights of GAT's official code: their names in ours, and networks of ours from them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from scalegan.config.models import GATConfig
-from scalegan.convert.renaming import Names, fill
+from scalegan.convert.renaming import Names, Sizes, fill
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.gat import GATDiscriminator, GATGenerator
+from scalegan.runtime.weights import Network
 
 BLOCK: Names = [
     (r"(blocks\.\d+)\.attn\.qkv\.(weight|bias)", r"\1.attention.into.\2"),
@@ -29,7 +32,7 @@ GENERATOR: Names = [
     (r"final_layers\.(\d+)\.linear\.(weight|bias)", r"heads.\1.linear.\2"),
     (r"latent_embedder\.([02])\.(weight|bias)", r"mapping.\1.\2"),
     (r"w_avg", r"style_mean"),
-    (r"x_embedder\.proj\.(weight|bias)", None),  # embeds an input that is multiplied by zero (G1)
+    (r"x_embedder\.proj\.(weight|bias)", None),  # embeds an input that is multiplied by zero
 ]
 DISCRIMINATOR: Names = [
     *BLOCK,
@@ -82,13 +85,46 @@ def generator(config: Mapping[str, Any], weights: dict[str, Tensor]) -> nn.Modul
         ConfigError: if a size is not one we can build.
         CheckpointError: if a tensor is missing, unknown or of the wrong shape.
     """
-    constants = {"style_updates": MANY_UPDATES}
-    return fill(lambda: build("generator", config), GENERATOR, weights, "gat generator", constants)
+    return _filled("generator", weights, lambda: build("generator", config))
 
 
 def discriminator(config: Mapping[str, Any], weights: dict[str, Tensor]) -> nn.Module:
     """A discriminator from the official code's weights; see `generator`."""
-    return fill(lambda: build("discriminator", config), DISCRIMINATOR, weights, "gat discriminator")
+    return _filled("discriminator", weights, lambda: build("discriminator", config))
+
+
+def network(
+    role: str, model: GATConfig, sizes: Sizes, weights: dict[str, Tensor]
+) -> GATGenerator | GATDiscriminator:
+    """A network of our config from the official code's weights; errors as of `generator`."""
+    shape, num_classes, features = sizes.shape, sizes.num_classes, sizes.features
+    if role == "generator":
+        return _filled(role, weights, lambda: GATGenerator(model, shape, num_classes))
+    return _filled(role, weights, lambda: GATDiscriminator(model, shape, num_classes, features))
+
+
+def _filled(role: str, weights: dict[str, Tensor], make: Callable[[], Network]) -> Network:
+    extra = {}
+    if "w_avg" in weights:
+        extra = {"style_updates": torch.full((len(weights["w_avg"]),), MANY_UPDATES)}
+    return fill(make, NAMES[role], weights, f"gat {role}", extra)
+
+
+def sizes_of(parts: dict[str, dict[str, Tensor]]) -> Sizes:
+    """All sizes of the networks; a discriminator's own are the published ones where there is none.
+
+    Raises:
+        CheckpointError: if the tensors are not those of a GAT.
+    """
+    found = infer("generator", parts["generator"])
+    features = 0
+    if "discriminator" in parts:
+        other = infer("discriminator", parts["discriminator"])
+        features = other["z_dim"]
+        found |= {name: other[name] for name in ("cmap_dim", "projector_dim")}
+    side = found["input_size"]
+    shape = found["in_channels"], side, side
+    return Sizes(asdict(model_config(found)), shape, found["num_classes"], features)
 
 
 def build(role: str, config: Mapping[str, Any]) -> nn.Module:

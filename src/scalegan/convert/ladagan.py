@@ -1,12 +1,14 @@
 """Weights of LadaGAN's later code: their names in ours, and networks of ours from them."""
 
+import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from scalegan.config.models import LadaGANConfig
-from scalegan.convert.renaming import Names, fill
+from scalegan.convert.renaming import Names, Sizes, fill, indices
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.ladagan import LadaGANDiscriminator, LadaGANGenerator
 
@@ -83,8 +85,7 @@ def generator(config: Mapping[str, Any], weights: dict[str, Tensor]) -> LadaGANG
         hidden_widths=numbers(config, "mlp_dim", published.hidden_widths, 3),
     )
     shape = shape_of(config, channels(weights, "ch_conv.weight", 0))
-    names, title = GENERATOR, "ladagan generator"
-    return fill(lambda: LadaGANGenerator(ours, shape, 0), names, weights, title)
+    return fill(lambda: LadaGANGenerator(ours, shape, 0), GENERATOR, weights, "ladagan generator")
 
 
 def discriminator(config: Mapping[str, Any], weights: dict[str, Tensor]) -> LadaGANDiscriminator:
@@ -109,6 +110,51 @@ def discriminator(config: Mapping[str, Any], weights: dict[str, Tensor]) -> Lada
     names = discriminator_names(len(ours.encoder_widths) - 1)
     title = "ladagan discriminator"
     return fill(lambda: LadaGANDiscriminator(ours, shape, 0), names, weights, title)
+
+
+def network(
+    role: str, model: LadaGANConfig, sizes: Sizes, weights: dict[str, Tensor]
+) -> LadaGANGenerator | LadaGANDiscriminator:
+    """A network of our config from the reference's weights; errors as of `generator`."""
+    if role == "generator":
+        make = partial(LadaGANGenerator, model, sizes.shape, 0)
+        return fill(make, GENERATOR, weights, "ladagan generator")
+    names = discriminator_names(len(model.encoder_widths) - 1)
+    other = partial(LadaGANDiscriminator, model, sizes.shape, 0)
+    return fill(other, names, weights, "ladagan discriminator")
+
+
+def sizes_of(parts: dict[str, dict[str, Tensor]]) -> Sizes:
+    """All sizes of the networks.
+
+    Raises:
+        CheckpointError: if the tensors are not those of a LadaGAN.
+    """
+    weights = parts["generator"]
+    try:
+        widths = [weights[f"pos_{tokens}"].shape[2] for tokens in STAGES]
+        blocks = [f"block_{tokens}" for tokens in STAGES]
+        model: dict[str, Any] = {
+            "z_width": weights["init.0.weight"].shape[1],
+            "widths": widths,
+            "num_heads": [len(weights[f"{block}.attn.q_attn.weight"]) for block in blocks],
+            "hidden_widths": [len(weights[f"{block}.mlp.0.weight"]) for block in blocks],
+        }
+        channels, spread, *_ = weights["ch_conv.weight"].shape
+        side = math.isqrt(STAGES[-1]) * math.isqrt(widths[-1] // spread)
+        if "discriminator" in parts:
+            weights = parts["discriminator"]
+            downs = indices(weights, r"encoder\.(\d+)\.")
+            convolutions = ["inp_conv.0.weight", *(f"encoder.{i}.main.3.weight" for i in downs)]
+            model |= {
+                "encoder_widths": [len(weights[key]) for key in convolutions],
+                "discriminator_heads": len(weights["block_256.attn.q_attn.weight"]),
+                "discriminator_hidden": len(weights["block_256.mlp.0.weight"]),
+                "out_widths": [len(weights[key]) for key in ("conv_256.weight", "logits.0.weight")],
+            }
+    except (KeyError, ValueError, IndexError) as error:
+        raise CheckpointError(f"the tensors are not those of a LadaGAN: {error}") from None
+    return Sizes(model, (channels, side, side), 0)
 
 
 def discriminator_names(num_downs: int) -> Names:

@@ -2,16 +2,35 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scalegan.errors import CheckpointError
+from scalegan.runtime.weights import Network, build_exactly
 
 # A regular expression for a whole reference key, and ours; None = a tensor we have no use for.
 Names = list[tuple[str, str | None]]
-Network = TypeVar("Network", bound=nn.Module)
+Weights = dict[str, Tensor]
+
+
+class Sizes(NamedTuple):
+    """What the shapes and names of foreign tensors tell of their networks."""
+
+    model: dict[str, Any]
+    """Fields of our config of the architecture."""
+    shape: tuple[int, int, int]
+    """(C, H, W) of a sample."""
+    num_classes: int
+    features: int = 0
+    """Feature width of the discriminator's projector; 0 = none."""
+    missing: tuple[str, ...] = ()
+    """Fields that decide outputs and cannot be seen in tensors."""
+
+
+def indices(weights: Mapping[str, Any], pattern: str) -> list[int]:
+    """The numbers that a pattern's first group matches in any key, in order."""
+    return sorted({int(found[1]) for key in weights if (found := re.match(pattern, key))})
 
 
 def rename(names: Names, key: str, title: str) -> str | None:
@@ -35,7 +54,7 @@ def fill(
     names: Names,
     weights: dict[str, Tensor],
     title: str,
-    constants: Mapping[str, float] | None = None,
+    extra: Mapping[str, Tensor] | None = None,
 ) -> Network:
     """Make a network and give it a reference's weights.
 
@@ -43,36 +62,17 @@ def fill(
         make: builds the network of the sizes that the weights should have.
         weights: every tensor of the network, under the reference's keys.
         title: what the tensors belong to, for messages.
-        constants: tensors of ours that the reference lacks, and what they are filled with.
+        extra: tensors of ours that the reference lacks, under our names.
 
     Returns:
         The network, in evaluation mode.
 
     Raises:
-        CheckpointError: if a tensor is missing, unknown, of the wrong shape or no number.
+        CheckpointError: if a tensor is missing, unknown, of the wrong shape or kind.
     """
-    with torch.device("meta"):  # a config that does not fit its weights allocates nothing
-        expected = make().state_dict()
-    found, keys = {}, {}
+    found, keys = dict(extra or {}), {}
     for key, value in weights.items():
         name = rename(names, key, title)
-        if name is None:
-            continue
-        if name not in expected:
-            raise CheckpointError(f"`{key}` does not belong to a {title} of this config")
-        found[name], keys[name] = value, key
-    for name, number in (constants or {}).items():
-        found[name] = torch.full(expected[name].shape, number)
-    for name, ours in expected.items():
-        if name not in found:
-            raise CheckpointError(f"no tensor of the weights becomes `{name}` of the {title}")
-        if found[name].shape != ours.shape:
-            raise CheckpointError(
-                f"`{keys[name]}` has shape {tuple(found[name].shape)} but this config asks for "
-                f"{tuple(ours.shape)}"
-            )
-        if found[name].is_floating_point() != ours.is_floating_point():
-            raise CheckpointError(f"`{keys[name]}` is {found[name].dtype}, expected {ours.dtype}")
-    network = make()
-    network.load_state_dict(found)
-    return network.eval()
+        if name is not None:
+            found[name], keys[name] = value, key
+    return build_exactly(make, found, f"the {title}", keys)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import make_autoencoder
 from scalegan.config import reading as configs
 from scalegan.data import arrays, images
 from scalegan.data.shards import Shards
@@ -213,8 +213,9 @@ def _shards(path: Path, options: ImageOptions, world: World) -> ImageStream:
     rows = rows if chosen is None else rows[chosen]
 
     def read() -> Iterator[LabeledBatch]:
-        make = AUTOENCODERS[config.kind]
-        autoencoder = None if has_images else make(config, about["channels"], side)
+        autoencoder = None
+        if not has_images:
+            autoencoder = make_autoencoder(config, about["channels"], side)
         for positions in _shares(len(rows), options.batch_size, world):
             batch = shards.read(rows[positions])
             found = batch.images

@@ -1,11 +1,10 @@
-"""A small classifier trained on a user's own images: a classifier that needs no download.
+"""A small classifier trained on a user's own images: a feature network without a download.
 
 Its last hidden layer is a feature space in which real and generated images can be compared, and
-its verdict says whether a class-conditional sample shows its class. Numbers from different
+its logits say whether a class-conditional sample shows its class. Numbers from different
 classifiers are not comparable: each is known by the digest of its weights.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,12 +22,12 @@ from scalegan.interfaces import Features, Images, Labels
 from scalegan.runtime.files import (
     atomic_folder,
     damage,
-    load_tensors,
     read_json,
     save_tensors,
     write_json,
 )
 from scalegan.runtime.rng import derive, stream
+from scalegan.runtime.weights import digest_of_weights, load_weights
 
 FORMAT = 1
 WIDTH = 64
@@ -76,8 +75,8 @@ class Classifier(nn.Module):
         return self.out(self.features(images))
 
 
-class Trained:
-    """A classifier for use: a feature network, and a classifier of the classes it knows.
+class TrainedClassifier:
+    """A trained classifier as a feature network, with logits of the classes it knows.
 
     Args:
         network: changed in place: frozen, in eval mode.
@@ -89,7 +88,7 @@ class Trained:
         self.about = about
         self.class_names: list[str] = about["class_names"]
         self.held_out_accuracy: float = about["held_out_accuracy"]
-        self.digest = _digest(network)
+        self.digest = digest_of_weights(network.state_dict())
 
     @torch.no_grad()
     def __call__(self, images: Images) -> Features:
@@ -116,8 +115,8 @@ def fit_classifier(
     config: ClassifierConfig | None = None,
     watch: Callable[[int, int], None] = lambda step, steps: None,
     device: str | torch.device = "cpu",
-) -> Trained:
-    """Fit a classifier; some of the images are held out for its own accuracy.
+) -> TrainedClassifier:
+    """Train a classifier on images; some of them are held out for its own accuracy.
 
     The same images, config and device give the same classifier; PyTorch's own generators are left
     as they were.
@@ -157,7 +156,7 @@ def fit_classifier(
         "settings": asdict(config),
         "torch": torch.__version__,
     }
-    trained = Trained(network, about)
+    trained = TrainedClassifier(network, about)
     trained.held_out_accuracy = accuracy(trained, images[held_out], labels[held_out])
     about["held_out_accuracy"] = trained.held_out_accuracy
     return trained
@@ -189,7 +188,7 @@ def _train(
         shuffled = training[torch.randperm(len(training), generator=rng)]
         for part in shuffled[: per_epoch * batch_size].split(batch_size):
             watch(step, epochs * per_epoch)
-            shown = _vary(images[part].float(), config.flip, rng).to(device)
+            shown = _augment(images[part].float(), config.flip, rng).to(device)
             loss = F.cross_entropy(network(shown), labels[part].to(device), label_smoothing=0.1)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -198,12 +197,12 @@ def _train(
             step += 1
 
 
-def _vary(
+def _augment(
     images: Float[Tensor, "N 3 P P"], may_flip: bool, rng: torch.Generator
 ) -> Float[Tensor, "N 3 P P"]:
-    """Shift a batch by up to an eighth of its side; a pixel of eight would be too much."""
+    """Shift a batch at random by up to an eighth of its side, and mirror it if it may be."""
     side = images.shape[-1]
-    most = side // 8 if side >= 16 else 0
+    most = side // 8 if side >= 16 else 0  # a pixel of eight would be too much
     if most:
         x, y = torch.randint(0, 2 * most + 1, (2,), generator=rng).tolist()
         padded = F.pad(images, (most, most, most, most), mode="reflect")
@@ -211,21 +210,21 @@ def _vary(
     return images.flip(3) if may_flip and torch.rand((), generator=rng) < 0.5 else images
 
 
-def accuracy(classifier: Trained, images: Images, labels: Labels) -> float:
+def accuracy(classifier: TrainedClassifier, images: Images, labels: Labels) -> float:
     """Share of images that the classifier gives their label."""
-    verdicts = [classifier(part).logits for part in images.split(512)]
-    best = torch.cat([v.argmax(dim=1).cpu() for v in verdicts if v is not None])
+    logits = [classifier(part).logits for part in images.split(512)]
+    best = torch.cat([part.argmax(dim=1).cpu() for part in logits if part is not None])
     return (best == labels).double().mean().item()
 
 
-def save_classifier(path: Path, classifier: Trained) -> None:
-    """Write a folder, which gets its name only once it is complete."""
+def save_classifier(path: Path, classifier: TrainedClassifier) -> None:
+    """Write a classifier's weights and facts as a folder that is complete once it has its name."""
     with atomic_folder(path) as draft:
         save_tensors(classifier.network.state_dict(), draft / "classifier.safetensors")
         write_json(draft / "classifier.json", classifier.about | {"digest": classifier.digest})
 
 
-def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Trained:
+def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> TrainedClassifier:
     """Read what `save_classifier` wrote.
 
     Raises:
@@ -246,16 +245,8 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Tra
     try:
         with torch.random.fork_rng(devices=[]):  # start values that are replaced at once
             network = Classifier(len(about["class_names"]), about["side"])
-        network.load_state_dict(load_tensors(folder / "classifier.safetensors"))
+        load_weights(network, folder / "classifier.safetensors")
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Trained(network, about)
-    except (KeyError, TypeError, RuntimeError) as error:
+        return TrainedClassifier(network, about)
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"classifier `{folder}` is not usable: {error}") from None
-
-
-def _digest(network: nn.Module) -> str:
-    total = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        total.update(f"{name} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()

@@ -7,7 +7,6 @@ average pool, batch norm adds 0.001, images are resized as TensorFlow 1 does and
 (x - 128) / 128. Names are those of the published weight files.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +16,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from scalegan.errors import CheckpointError, ConfigError
+from scalegan.errors import ConfigError
 from scalegan.features.resize import FILTERS
 from scalegan.interfaces import Features
 from scalegan.runtime.files import digest
 from scalegan.runtime.foreign import read_tensors
 from scalegan.runtime.precision import full_float32
+from scalegan.runtime.weights import digest_of_weights, load_exactly
 
 DIGEST = "6726825d"
 """SHA-256 of the published file, its first eight digits."""
@@ -258,11 +258,10 @@ class Inception:
         kept = {name: value.float() for name, value in weights.items() if not name.endswith(COUNTS)}
         with torch.device("meta"):
             network = Network()
-        _check(kept, network.state_dict())
-        # Not strict, for PyTorch adds counts to what comes without; all else is checked above.
-        network.load_state_dict(kept, assign=True, strict=False)
+        load_exactly(network, kept, "the weight file of FID's Inception")
         self.network = network.requires_grad_(False).eval().to(device)
-        self.digest = digest or _digest(kept)
+        # Marked, so that it cannot be taken for the digest of a file.
+        self.digest = digest or f"tensors-{digest_of_weights(kept)}"
         self.device = torch.device(device)
         self.handling = HANDLINGS[handling]
 
@@ -339,23 +338,3 @@ def _cached() -> Path:
         f"put it into `{folders()[0]}` (it is in release fid_weights of "
         "github.com/mseitzer/pytorch-fid), or name another feature network",
     )
-
-
-def _check(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    for name in sorted(weights.keys() ^ expected.keys()):
-        fault = "is missing" if name in expected else "does not belong there"
-        raise CheckpointError(f"these are not the weights of FID's Inception: `{name}` {fault}")
-    for name, value in weights.items():
-        if value.shape != expected[name].shape:
-            raise CheckpointError(
-                f"`{name}` has shape {tuple(value.shape)} but FID's Inception has "
-                f"{tuple(expected[name].shape)}"
-            )
-
-
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    """Of values instead of a file; marked, so that the two cannot be taken for each other."""
-    total = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        total.update(name.encode() + value.detach().cpu().float().contiguous().numpy().tobytes())
-    return f"tensors-{total.hexdigest()}"

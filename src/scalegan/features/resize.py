@@ -52,24 +52,10 @@ def clean_bicubic(images: Images, side: int) -> Resized:
     return torch.from_numpy(np.array(resized)).clamp(0, 255).to(images.device)
 
 
-def pillow_bicubic(images: Images, side: int) -> Resized:
-    """Pillow's antialiased bicubic on eight bits, rounded to them (dgm-eval's DINOv2)."""
-    rows = images.cpu().permute(0, 2, 3, 1).numpy()
-    resized = np.array([_pillow(Image.fromarray(row), side) for row in rows])
-    return torch.from_numpy(resized).permute(0, 3, 1, 2).float().to(images.device)
-
-
-def bicubic_antialias(images: Images, side: int) -> Resized:
-    """Antialiased bicubic in float, neither clipped nor rounded (EDM2's DINOv2)."""
-    return F.interpolate(images.float(), size=(side, side), mode="bicubic", antialias=True)
-
-
 FILTERS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "tf1-bilinear": tf1_bilinear,
     "halfpixel-bilinear": halfpixel_bilinear,
     "clean-bicubic": clean_bicubic,
-    "pillow-bicubic": pillow_bicubic,
-    "bicubic-antialias": bicubic_antialias,
 }
 """By the name that a protocol records."""
 
@@ -77,8 +63,7 @@ FILTERS: dict[str, Callable[[Tensor, int], Tensor]] = {
 def _pillow(image: Image.Image, side: int) -> np.ndarray:
     """Pillow 13's order of the two passes, made explicit: before 13 rows always came first.
 
-    Between the passes eight-bit values are rounded and clipped, so that the order can be seen; of
-    squares it is the same in all versions.
+    Sums in another order differ in their last bits; of squares it is the same in all versions.
     """
     width, height = image.size
     is_vertical_first = height > side and height - side > 2 * (width - side)

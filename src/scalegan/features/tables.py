@@ -6,20 +6,28 @@ from functools import partial
 import torch
 
 from scalegan.errors import ConfigError
-from scalegan.features import classifier, dinov2, inception, pretrained, timm_model
+from scalegan.features.classifier import load_classifier
+from scalegan.features.inception import HANDLINGS, inception
+from scalegan.features.pretrained import (
+    VARIANTS,
+    dinov2,
+    dinov2_features,
+    timm_model,
+    transformers_model,
+)
 from scalegan.interfaces import FeatureNetwork
 
-# Each made by (path, device[, side]).
-FEATURES = {name: partial(dinov2.dinov2, name) for name in dinov2.VARIANTS}
+TEACHERS = {name: partial(dinov2, name) for name in VARIANTS}
+"""By the name that `objective.alignment.teacher` has, each made by (path, device, side)."""
 
 FEATURE_NETWORKS: dict[str, Callable[[str, torch.device], FeatureNetwork]] = {
-    **{name: partial(inception.inception, name) for name in inception.HANDLINGS},
-    "classifier": classifier.load_classifier,
-    "transformers": pretrained.transformers_model,
-    "timm": timm_model.timm_model,
-    **{name: partial(dinov2.dinov2_features, name) for name in dinov2.VARIANTS},
+    **{name: partial(inception, name) for name in HANDLINGS},
+    "classifier": load_classifier,
+    "transformers": transformers_model,
+    "timm": timm_model,
+    **{name: partial(dinov2_features, name) for name in VARIANTS},
 }
-"""Each made by (what follows its name and a colon, device)."""
+"""By the name that `--features` has, each made by (what follows name and colon, device)."""
 EXAMPLES = "inception, inception-clean, classifier:PATH, dinov2-l, transformers:PATH, timm:NAME"
 
 

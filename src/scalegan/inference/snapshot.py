@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from scalegan.autoencoders.tables import AUTOENCODERS
 from scalegan.config.models import Model
-from scalegan.config.reading import parse_autoencoder, parse_model
+from scalegan.config.reading import choose, parse_autoencoder, parse_model
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.interfaces import Discriminator, Generator
@@ -19,15 +20,14 @@ from scalegan.models.tables import ARCHITECTURES
 from scalegan.runtime.files import (
     atomic_folder,
     damage,
-    load_tensors,
     read_json,
-    refuse_other_shapes,
     save_tensors,
     write_json,
 )
-from scalegan.runtime.sharding import fill
 
 FORMAT = 2
+UNRECORDED_FACTOR = 8
+"""Weights of the official GAT code come without their autoencoder, which has Stable Diffusion's."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ def read_card(path: Path) -> Card:
     try:
         model = parse_model(values["model"])
         autoencoder = parse_autoencoder(values["autoencoder"])
+        choose(AUTOENCODERS, autoencoder.kind, "autoencoder.kind")
         if not isinstance(values["identity"], dict):
             raise ConfigError("`identity` is not a table")
         shape = tuple(values["shape"])
@@ -125,19 +126,6 @@ def build_discriminator(card: Card) -> Discriminator:
     """The discriminator of a card, with start weights."""
     make = ARCHITECTURES[card.model.architecture].discriminator
     return make(card.model, card.shape, len(card.class_names), card.features)
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill a network from a safetensors file.
-
-    Raises:
-        CheckpointError: if a tensor is missing, unexpected or of another shape.
-    """
-    tensors = load_tensors(path)
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    refuse_other_shapes(path, found, expected)
-    fill(network, tensors)
 
 
 def _readme(card: Card, generator: nn.Module) -> str:

@@ -11,17 +11,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from scalegan.interfaces import Images
-
-# What DINOv2 and its kin were trained with: ImageNet's channel statistics.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from scalegan.interfaces import IMAGENET_DEVIATION, IMAGENET_MEAN, Images
 
 
 def teacher_input(images: Images, side: int) -> Float[Tensor, "N 3 Q Q"]:
     """Normalize images, then resize them to the teacher's side."""
-    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (MEAN, STD))
-    return F.interpolate((images.float() / 255 - mean) / std, size=side, mode="bicubic")
+    mean, deviation = (
+        torch.tensor(values, device=images.device).view(3, 1, 1)
+        for values in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+    )
+    return F.interpolate((images.float() / 255 - mean) / deviation, size=side, mode="bicubic")
 
 
 # 1 - cos(f_cls, teacher_cls) and mean_p (1 - cos(f_p, teacher_p)); their sum is the loss

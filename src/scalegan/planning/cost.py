@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from scalegan.config.schema import Config
-from scalegan.features import dinov2
+from scalegan.features.pretrained import untrained_dinov2
 from scalegan.inference.snapshot import Card, build_discriminator, build_generator
 from scalegan.interfaces import Batch, Teacher
 from scalegan.losses.objective import Objective
@@ -114,7 +114,7 @@ def count(config: Config, task: Task) -> Counts:
         teacher = _stand_in(config, task)
         if alignment.teacher:
             args = (alignment.teacher, alignment.teacher_path, meta, alignment.side)
-            teacher = dinov2.untrained(*args)
+            teacher = untrained_dinov2(*args)
             of_teacher = _numbers(teacher.network)
     with meta:
         generator, discriminator = networks(config, task)

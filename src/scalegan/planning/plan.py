@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import kind_of, make_autoencoder
 from scalegan.config.reading import count_seconds, count_steps
 from scalegan.config.schema import AutoencoderConfig, Config
 from scalegan.data.memory import collect
@@ -52,13 +52,6 @@ DEVICES = {
     "rtx3090": Device("RTX 3090", 24e9, 71e12, 35.6e12),
 }
 
-# (channels, factor) of latents whose autoencoder need not be at hand.
-LATENTS = {
-    "sd-vae-ft-ema": (4, 8),
-    "sd-vae-ft-mse": (4, 8),
-    "taesd": (4, 8),
-    "taef2": (32, 8),
-}
 IMAGENET = (1_281_167, 1000, 256)
 """Rows, classes (ILSVRC 2012, training) and side that are assumed where the data is not here."""
 
@@ -106,12 +99,12 @@ def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[i
     Raises:
         ConfigError: if the images do not fit the autoencoder.
     """
-    if config.kind not in LATENTS or config.path:
-        return AUTOENCODERS[config.kind](config, channels, side).shape
-    count, factor = LATENTS[config.kind]
-    if side % factor:
-        raise ConfigError(f"images of side {side} do not fit `{config.kind}`, factor {factor}")
-    return count, side // factor, side // factor
+    kind = kind_of(config)
+    if config.path or not kind.channels:
+        return make_autoencoder(config, channels, side).shape
+    if side % kind.factor:  # its shape is known without its files
+        raise ConfigError(f"images of side {side} do not fit `{config.kind}`, factor {kind.factor}")
+    return kind.channels, side // kind.factor, side // kind.factor
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from scalegan.config import reading as configs
-from scalegan.evaluation.evaluate import SPREADS, figure
 from scalegan.evaluation.measure import Number
+from scalegan.evaluation.results import SPREADS, figure
 from scalegan.planning.cost import Task, costs, count
 from scalegan.reports.page import (
     Block,

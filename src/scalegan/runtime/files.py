@@ -178,19 +178,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"`{path}` is not a readable safetensors file: {error}") from None
 
 
-Shapes = dict[str, tuple[int, ...]]
-
-
-def refuse_other_shapes(path: Path, found: Shapes, expected: Shapes) -> None:
-    """Raise CheckpointError for the first tensor that is missing, unexpected or misshapen."""
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise CheckpointError(
-                f"`{path}` has {found.get(name, 'no tensor')} for `{name}`; "
-                f"expected {expected.get(name, 'none')}"
-            )
-
-
 def write_json(path: Path, value: Any) -> None:
     path.write_text(to_json(value), encoding="utf-8")
 

@@ -92,12 +92,6 @@ def like(value: Tensor, target: Tensor) -> Tensor:
     return distribute_tensor(value.to(target.device), mesh, placements, src_data_rank=None)
 
 
-def fill(network: nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Load whole tensors by name, sharded as the network is."""
-    own = network.state_dict()
-    network.load_state_dict({name: like(value, own[name]) for name, value in values.items()})
-
-
 @contextmanager
 def shared_folder(path: Path, world: World) -> Iterator[Path]:
     """`atomic_folder` that all ranks fill together; it gets its name when all are done."""

@@ -27,7 +27,6 @@ from scalegan.data.shards import Shards, read_manifest
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import CheckpointError, ConfigError, DataError, TrainingError
-from scalegan.inference.snapshot import load_weights
 from scalegan.interfaces import Batch
 from scalegan.runtime.files import (
     MANIFEST,
@@ -40,6 +39,7 @@ from scalegan.runtime.files import (
     write_json,
 )
 from scalegan.runtime.progress import Bar
+from scalegan.runtime.weights import load_weights
 from scalegan.train.checkpoint import (
     KEEP,
     find_newest,
@@ -143,7 +143,7 @@ def train_autoencoder(
             return Outcome([f"{line}the same command goes on from here"], stopped_by)
         measured = (album.read(torch.arange(len(album))[:MOST_MEASURED]).stored
                     for album in (train, held_out))  # fmt: skip
-        fitted = fit.conclude(*measured)
+        fitted = fit.finish(*measured)
         finish(out, fitted, config, num_steps)
     return Outcome(describe(fitted, opened.side, out, config))
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import kind_of, make_autoencoder
 from scalegan.config.schema import AlignmentConfig, Config
 from scalegan.data.loader import Loader, order
 from scalegan.data.memory import Dataset, LabeledImages, Rows, collect, encode_rows, hold_out
@@ -15,7 +15,7 @@ from scalegan.data.shards import Shards
 from scalegan.data.sources import class_notices, open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError, DataError
-from scalegan.features.tables import FEATURES
+from scalegan.features.tables import TEACHERS
 from scalegan.interfaces import (
     Autoencoder,
     Batch,
@@ -62,6 +62,7 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
         ConfigError: if the parts do not fit together.
         DataError: if the data cannot be read.
     """
+    kind_of(config.autoencoder)  # a mistake in it shows before all images are read
     teacher = build_teacher(config.objective.alignment, world.device, teacher)
     parts = world.size * config.train.micro_batches
     if config.train.batch_size % parts:
@@ -110,7 +111,7 @@ def build_teacher(
                 "a teacher handed in as a function needs its feature width stated",
             )
         return given
-    make = FEATURES[alignment.teacher]
+    make = TEACHERS[alignment.teacher]
     teacher = make(alignment.teacher_path, device, alignment.side)
     if teacher.width != alignment.features:
         raise ConfigError(
@@ -128,8 +129,7 @@ def from_source(
     source = open_source(config.data.source, SOURCES)
     images = collect(source, config.data.size, is_shown=world.is_first)
     channels = 1 if images.is_gray else 3
-    make = AUTOENCODERS[config.autoencoder.kind]
-    autoencoder = make(config.autoencoder, channels, images.images.shape[-1])
+    autoencoder = make_autoencoder(config.autoencoder, channels, images.images.shape[-1])
     return autoencoder, encode_rows(images, autoencoder, with_images), images
 
 
@@ -150,8 +150,8 @@ def from_shards(
             f"`{about['config']['kind']}`, but `autoencoder.kind` is `{config.autoencoder.kind}`",
             "set it to theirs, or prepare again",
         )
-    make = AUTOENCODERS[config.autoencoder.kind]
-    autoencoder = make(config.autoencoder, shards.manifest["channels"], shards.manifest["side"])
+    manifest = shards.manifest
+    autoencoder = make_autoencoder(config.autoencoder, manifest["channels"], manifest["side"])
     identity = autoencoder.identity()
     for name in sorted(identity.keys() | about["identity"].keys()):
         if identity.get(name) != about["identity"].get(name):

@@ -12,14 +12,12 @@ from torch import Tensor
 from scalegan.config.reading import parse, resolve
 from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, ScaleganError
-from scalegan.inference.snapshot import load_weights
 from scalegan.runtime.files import (
     atomic_folder,
     damage,
     fault_point,
     load_tensors,
     read_json,
-    refuse_other_shapes,
     remove_folder,
     save_tensors,
     write_json,
@@ -32,6 +30,7 @@ from scalegan.runtime.sharding import (
     save_parts,
     shared_folder,
 )
+from scalegan.runtime.weights import load_weights, refuse_other_shapes
 from scalegan.train.state import TrainState
 
 FORMAT = 3
@@ -391,5 +390,5 @@ def _load_parts(state: TrainState, path: Path) -> None:
         load_optimizer(optimizer, empty, path)
     expected = state_tensors(state)
     shapes = {name: tuple(value.shape) for name, value in expected.items()}
-    refuse_other_shapes(path, found, shapes)
+    refuse_other_shapes(f"`{path}`", found, shapes)
     load_parts(expected, path)

@@ -15,13 +15,14 @@ from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, CompleteError, ConfigError
 from scalegan.evaluation.measure import Number
 from scalegan.inference.sampling import stream_images
-from scalegan.inference.snapshot import Card, load_weights, newest
+from scalegan.inference.snapshot import Card, newest
 from scalegan.inference.snapshot import save as save_snapshot
 from scalegan.interfaces import Generator, Teacher
 from scalegan.planning.plan import run_bytes
 from scalegan.runtime import files, image_files
 from scalegan.runtime.log import Log
 from scalegan.runtime.watchdog import Watchdog, clear
+from scalegan.runtime.weights import load_weights
 from scalegan.runtime.world import World, is_restarted, join
 from scalegan.train import checkpoint
 from scalegan.train.build import Built, build, build_loader, count_parameters

@@ -9,7 +9,7 @@ from scalegan.autoencoders.pixels import Identity
 from scalegan.config.schema import Config
 from scalegan.data.memory import Rows
 from scalegan.errors import ConfigError
-from scalegan.features import dinov2
+from scalegan.features.pretrained import untrained_dinov2
 from scalegan.interfaces import Teacher
 from scalegan.planning.cost import Task
 from scalegan.planning.plan import DEVICES, describe, make_plan, this_machine
@@ -69,7 +69,7 @@ def images_per_second(
     if alignment.weight > 0 and alignment.teacher:
         # Its weights do not change what it costs.
         args = (alignment.teacher, alignment.teacher_path, device, alignment.side)
-        teacher = dinov2.untrained(*args)
+        teacher = untrained_dinov2(*args)
     elif alignment.weight > 0:
         teacher = _features(alignment.features)
     autoencoder = Identity(*task.shape[:2])

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from scalegan.autoencoders.files import HUB, WEIGHTS, find, load_network, named
+from scalegan.autoencoders.files import WEIGHTS, find, load_network
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import load_tensors, save_tensors
-from tests.support.latents import save_kl, save_tiny
+from tests.support.latents import save_kl
 
 
 @pytest.fixture
@@ -26,40 +26,15 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
 
 
-def test_a_name_or_a_folder_says_what_it_is(folder: Path, tmp_path: Path) -> None:
-    assert named("identity") == AutoencoderConfig()
-    assert named("sd-vae-ft-mse") == AutoencoderConfig("sd-vae-ft-mse")
-    assert named(str(folder), "mean") == AutoencoderConfig("kl", str(folder), "mean")
-    tiny = save_tiny(tmp_path / "tiny")
-    assert named(str(tiny)).kind == "tiny"
-    assert named(f"taef2:{tiny}") == AutoencoderConfig("taef2", str(tiny))
-    (tmp_path / "encoder.safetensors").touch()
-    assert named(str(tmp_path)).kind == "taef2"
-
-
-def test_what_is_neither_is_refused() -> None:
-    with pytest.raises(ConfigError) as caught:
-        named("sd-vae")
-    assert str(caught.value) == "there is no autoencoder and no folder named `sd-vae`"
-    assert caught.value.hint == "names: identity, sd-vae-ft-ema, sd-vae-ft-mse, taesd"
-
-
-@pytest.mark.parametrize("kind", HUB)
-def test_offline_says_where_to_put_the_files(kind: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        find(AutoencoderConfig(kind))
-    expected = f"`{kind}` is not on this machine and the hub cannot be reached"
-    assert str(caught.value) == expected
-    assert f"{HUB[kind]} into a folder" in caught.value.hint and WEIGHTS in caught.value.hint
-
-
 def test_the_hubs_cache_is_enough(tmp_path: Path) -> None:
     revision = "0" * 40
     cached = tmp_path / "cache" / "models--stabilityai--sd-vae-ft-mse"
     (cached / "refs").mkdir(parents=True)
     (cached / "refs" / "main").write_text(revision)
     save_kl(cached / "snapshots" / revision)
-    assert (find(AutoencoderConfig("sd-vae-ft-mse")) / WEIGHTS).is_file()
+    assert (
+        find(AutoencoderConfig("sd-vae-ft-mse"), "stabilityai/sd-vae-ft-mse") / WEIGHTS
+    ).is_file()
 
 
 def test_a_local_copy_of_a_hub_name_needs_no_hub(folder: Path) -> None:

@@ -38,7 +38,7 @@ def fit(images: torch.Tensor, settings: FitConfig, num_steps: int, channels: int
     for step in range(num_steps):
         rng = torch.Generator().manual_seed(step)
         run.update(train[torch.randint(len(train), (settings.batch_size,), generator=rng)])
-    return run.conclude(train, held_out)
+    return run.finish(train, held_out)
 
 
 def smooth(count: int = 40, side: int = 8, channels: int = 3) -> torch.Tensor:
@@ -82,7 +82,7 @@ def test_latents_have_unit_scale_once_saved(tmp_path: Path) -> None:
 def test_statistics_count_the_spread_within_each_distribution() -> None:
     """Law of total variance, against samples."""
     torch.manual_seed(0)
-    network, images = build(SMALL, 3).eval(), inputs(48, 8)
+    network, images = build(SMALL, 3).eval(), smooth(48, 8)
     torch.nn.init.zeros_(network.quant_conv.bias)
     mean, deviation = measure_latents(network, images)
     with torch.no_grad():

@@ -11,7 +11,8 @@ from scalegan.autoencoders.kl import kl
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.interfaces import Autoencoder
 from scalegan.runtime.files import load_tensors, save_tensors
-from tests.support.latents import config, images, save_kl
+from tests.support.latents import config, save_kl
+from tests.support.latents import images as inputs
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -51,10 +52,10 @@ def test_moments_are_the_networks_own(folder: Path) -> None:
 
 def test_moments_are_drawn_anew_and_means_are_not(folder: Path) -> None:
     moments = kl(config(folder), 3, 16)
-    stored = moments.encode(images())
+    stored = moments.encode(inputs())
     assert not torch.equal(moments.sample(stored), moments.sample(stored))
     means = kl(config(folder, store="mean"), 3, 16)
-    kept = means.encode(images())
+    kept = means.encode(inputs())
     assert torch.equal(kept, stored[:, :3])
     before = torch.get_rng_state()
     assert torch.equal(means.sample(kept), means.sample(kept))
@@ -74,7 +75,7 @@ def test_a_image_does_not_depend_on_its_batch(folder: Path, batch_size: int) -> 
 
 def test_no_images_are_no_latents(folder: Path) -> None:
     autoencoder = kl(config(folder), 3, 16)
-    assert autoencoder.encode(images()[:0]).shape == (0, 6, 4, 4)
+    assert autoencoder.encode(inputs()[:0]).shape == (0, 6, 4, 4)
     assert autoencoder.decode(torch.zeros(0, 3, 4, 4)).shape == (0, 3, 16, 16)
 
 
@@ -89,7 +90,7 @@ def test_a_network_for_gray_images(tmp_path: Path) -> None:
     autoencoder = kl(config(save_kl(tmp_path, image_channels=1)), 1, 16)
     images = autoencoder.decode(autoencoder.sample(autoencoder.encode(inputs(is_gray=True))))
     assert images.shape == (4, 3, 16, 16) and torch.equal(images[:, 0], images[:, 2])
-    with pytest.raises(ConfigError, match=r"^the autoencoder was made for gray inputs"):
+    with pytest.raises(ConfigError, match=r"^the autoencoder was made for gray images"):
         kl(config(tmp_path), 3, 16)
 
 

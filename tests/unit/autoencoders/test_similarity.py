@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from scalegan.autoencoders.similarity import C1, psnr, ssim, unlikeness
+from scalegan.autoencoders.similarity import C1, dissimilarity, psnr, ssim
 
 
 def pair(side: int = 24, channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,9 +62,9 @@ def test_ssim_notices_structure_that_psnr_does_not() -> None:
 
 
 @pytest.mark.parametrize(("side", "scales"), [(8, 1), (16, 2), (32, 3), (64, 3)])
-def test_unlikeness_is_the_mean_over_scales(side: int, scales: int) -> None:
+def test_dissimilarity_is_the_mean_over_scales(side: int, scales: int) -> None:
     a, b = pair(side)
-    found, expected = unlikeness(a, b), torch.zeros(2, dtype=torch.float64)
+    found, expected = dissimilarity(a, b), torch.zeros(2, dtype=torch.float64)
     for _ in range(scales):
         expected += (1 - ssim(a, b)) / scales
         a, b = (torch.nn.functional.avg_pool2d(x, 2) for x in (a, b))

@@ -11,7 +11,8 @@ from scalegan.errors import CheckpointError
 from scalegan.interfaces import Autoencoder
 from scalegan.runtime.files import save_tensors
 from tests.support import latents
-from tests.support.latents import config, images, save_tiny
+from tests.support.latents import config, save_tiny
+from tests.support.latents import images as inputs
 
 PHOTOS = latents.SHARED / "data" / "imagenet_sample"
 needs_taef2 = pytest.mark.skipif(not latents.TAEF2.is_dir(), reason=latents.WHY)
@@ -114,7 +115,7 @@ def test_taef2_without_statistics_keeps_its_own_scale(tmp_path: Path) -> None:
         tensors = getattr(network, part).half().state_dict()
         save_tensors(tensors, tmp_path / f"{part}.safetensors")
     autoencoder = taef2(config(tmp_path, "taef2"), 1, 16)
-    stored = autoencoder.encode(images(1))
+    stored = autoencoder.encode(inputs(1))
     assert stored.shape == (1, 32, 2, 2) and torch.equal(autoencoder.sample(stored), stored.float())
     assert {p.dtype for p in autoencoder.codec.network.parameters()} == {torch.float32}
 
@@ -134,5 +135,5 @@ def test_taef2_of_other_weights_is_refused(tmp_path: Path, change: str) -> None:
     save_tensors(encoder, tmp_path / "encoder.safetensors")
     if change != "no file":
         save_tensors(decoder, tmp_path / "decoder.safetensors")
-    with pytest.raises(CheckpointError, match=r"is not TAEF2's: `|^there is no `"):
+    with pytest.raises(CheckpointError, match=r"coder\.safetensors` has |^there is no `"):
         taef2(config(tmp_path, "taef2"), 3, 16)

@@ -109,12 +109,20 @@ def test_an_unstyled_generator_leaves_its_styles_out() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("synthesis.b8.conv0.weight", None, "no tensor of the weights becomes `blocks.1.layers.0"),
-        ("mapping.mlp.l1.fc0.bias", torch.zeros(4), "`mapping.mlp.l1.fc0.bias` does not belong to"),
+        (
+            "synthesis.b8.conv0.weight",
+            None,
+            "the gansformer generator has no tensor for `blocks.1.layers.0",
+        ),
+        (
+            "mapping.mlp.l1.fc0.bias",
+            torch.zeros(4),
+            "the gansformer generator has (4,) for `mapping.mlp.l1.fc0.bias`",
+        ),
         (
             "mapping.w_avg",
             torch.zeros(5),
-            "`mapping.w_avg` has shape (5,) but this config asks for",
+            "the gansformer generator has (5,) for `mapping.w_avg`; expected (4,)",
         ),
         (
             "synthesis.b4.conv1.grid_pos",

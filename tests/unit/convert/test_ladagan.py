@@ -93,23 +93,19 @@ def test_a_tensor_too_few_too_many_or_of_another_shape(
 ) -> None:
     given = weights()
     key = next(name for name in given if "mlp.0.weight" in name)
-    with pytest.raises(CheckpointError, match=r"^no tensor of the weights becomes `blocks\.\d\.f"):
+    with pytest.raises(CheckpointError, match=r"has no tensor for `blocks\.\d\.feedforward"):
         build(config, {name: value for name, value in given.items() if name != key})
     with pytest.raises(CheckpointError, match=r"^`foo` is not the name of a tensor of a ladagan "):
         build(config, given | {"foo": torch.zeros(1)})
-    with pytest.raises(
-        CheckpointError, match=rf"^`{re.escape(key)}` has shape \(2,\) but this con"
-    ):
+    with pytest.raises(CheckpointError, match=rf"has \(2,\) for `{re.escape(key)}`; expected \("):
         build(config, given | {key: torch.zeros(2)})
-    with pytest.raises(
-        CheckpointError, match=rf"^`{re.escape(key)}` is torch\.int64, expected tor"
-    ):
+    with pytest.raises(CheckpointError, match=rf"`{re.escape(key)}` is torch\.int64; expected tor"):
         build(config, given | {key: given[key].long()})
 
 
 def test_a_down_block_too_many() -> None:
     given = discriminator_weights() | {"encoder.3.main.0.weight": torch.zeros(1)}
-    with pytest.raises(CheckpointError, match=r"^`encoder\.3\.main\.0\.weight` does not belong to"):
+    with pytest.raises(CheckpointError, match=r"for `encoder\.3\.main\.0\.weight`; expected none$"):
         ladagan.discriminator(D_CONFIG, given)
 
 
@@ -133,5 +129,5 @@ def test_weights_without_a_first_convolution() -> None:
 
 
 def test_a_config_without_sizes_is_the_published_one() -> None:
-    with pytest.raises(CheckpointError, match=r"`init\.0\.weight` has .* for \(65536, 128\)$"):
+    with pytest.raises(CheckpointError, match=r"for `block_64\.attn.*`; expected \(3072,\)$"):
         ladagan.generator({"img_size": 64}, generator_weights())

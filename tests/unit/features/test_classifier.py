@@ -8,7 +8,7 @@ from scalegan.config.schema import ClassifierConfig
 from scalegan.errors import CheckpointError, DataError
 from scalegan.features.classifier import (
     Classifier,
-    Trained,
+    TrainedClassifier,
     accuracy,
     fit_classifier,
     load_classifier,
@@ -31,7 +31,7 @@ def test_it_learns_what_is_easy_and_repeats_itself() -> None:
     images, labels = dark_and_bright()
     before = torch.get_rng_state()
     classifier = fit_classifier(images, labels, NAMES)
-    assert torch.equal(torch.get_rng_state(), before), "others' dice are left alone"
+    assert torch.equal(torch.get_rng_state(), before), "PyTorch's own generator is left alone"
     assert classifier.held_out_accuracy == 1
     assert accuracy(classifier, images, labels) == 1
     assert accuracy(classifier, images, 1 - labels) == 0
@@ -54,7 +54,7 @@ def test_larger_images_are_shifted_and_mirrored_on_the_way() -> None:
 
 @pytest.mark.parametrize("side", [4, 8, 32, 33, 64, 100, 256])
 def test_it_takes_any_side(side: int) -> None:
-    classifier = Trained(Classifier(3, side), ABOUT)
+    classifier = TrainedClassifier(Classifier(3, side), ABOUT)
     seen = classifier(torch.zeros(2, 3, side, side, dtype=torch.uint8))
     assert seen.pooled.shape == (2, 64)
     assert seen.logits is not None and seen.logits.shape == (2, 3)
@@ -78,7 +78,7 @@ def test_what_is_saved_is_read_back_and_damage_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("count", "classes"), [(40, 1), (6, 2)])
-def test_one_class_or_few_images_make_no_judge(count: int, classes: int) -> None:
+def test_one_class_or_few_images_make_no_classifier(count: int, classes: int) -> None:
     images, _ = dark_and_bright(count)
     with pytest.raises(DataError, match="two classes") as error:
         fit_classifier(images, torch.arange(count) % classes, NAMES)
@@ -91,4 +91,4 @@ def test_accuracy_counts() -> None:
     with torch.no_grad():
         network.out.bias.copy_(torch.tensor([1.0, 0.0]))  # always the first class
     images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-    assert accuracy(Trained(network, ABOUT), images, torch.tensor([0, 1, 0, 0])) == 0.75
+    assert accuracy(TrainedClassifier(network, ABOUT), images, torch.tensor([0, 1, 0, 0])) == 0.75

@@ -11,12 +11,12 @@ from scalegan.inference.snapshot import (
     Card,
     build_discriminator,
     build_generator,
-    load_weights,
     newest,
     read_card,
     save,
 )
 from scalegan.runtime.files import MANIFEST, digest, read_json, write_json
+from scalegan.runtime.weights import load_weights
 from tests.support import tiny
 
 PIXELS = AutoencoderConfig()

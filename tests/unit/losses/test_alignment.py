@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from scalegan.losses.alignment import MEAN, STD, alignment, teacher_input
+from scalegan.interfaces import IMAGENET_DEVIATION, IMAGENET_MEAN
+from scalegan.losses.alignment import alignment, teacher_input
 
 
 def test_alignment_by_hand() -> None:
@@ -47,5 +48,5 @@ def test_teacher_input_is_normalized_by_channel(side: int) -> None:
     shown = teacher_input(images, side)
     assert shown.shape == (2, 3, side, side)
     for channel, value in enumerate((0, 0.2, 1)):
-        expected = (value - MEAN[channel]) / STD[channel]
+        expected = (value - IMAGENET_MEAN[channel]) / IMAGENET_DEVIATION[channel]
         torch.testing.assert_close(shown[:, channel], torch.full((2, side, side), expected))
