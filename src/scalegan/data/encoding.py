@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import make_autoencoder
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.data.images import Problem, encode_png, is_gray_by_header
 from scalegan.data.sources import Source, SourceImage, decode_each
@@ -42,8 +42,7 @@ class RowSettings:
 
     def make_autoencoder(self) -> Autoencoder:
         """The autoencoder for images of these channels and this side."""
-        make = AUTOENCODERS[self.autoencoder.kind]
-        return make(self.autoencoder, self.channels, self.side)
+        return make_autoencoder(self.autoencoder, self.channels, self.side)
 
 
 class ImageBatch(NamedTuple):

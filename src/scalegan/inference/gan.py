@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from scalegan.autoencoders.files import named
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import make_autoencoder, named
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.inference.sampling import calibrated, labels_for, paint, stream_images, styles_for
@@ -17,7 +16,6 @@ from scalegan.inference.snapshot import (
     Card,
     build_generator,
     image_side,
-    load_weights,
     newest,
     read_card,
 )
@@ -30,6 +28,7 @@ from scalegan.interfaces import (
     MixesStyles,
     WeighsTokens,
 )
+from scalegan.runtime.weights import load_weights
 
 
 def load(path: str | Path, device: str = "cpu", autoencoder: str | Path = "") -> "GAN":
@@ -65,7 +64,7 @@ def open_autoencoder(card: Card, config: AutoencoderConfig) -> Autoencoder:
     channels = card.shape[0] if is_pixels else card.identity.get("image_channels", 1)
     side = card.shape[1] if is_pixels else image_side(card)
     try:
-        found = AUTOENCODERS[config.kind](config, channels, side)
+        found = make_autoencoder(config, channels, side)
     except ConfigError as error:
         if not config.path:
             raise

@@ -110,10 +110,8 @@ def read_card(path: Path) -> Card:
 
 def image_side(card: Card) -> int:
     """Side in pixels of the images that a snapshot's samples are decoded to."""
-    # What records no factor are pixels, or weights of the official GAT code, whose latents have
-    # an eighth of the side.
-    factor = card.identity.get("factor", 1 if card.autoencoder.kind == "identity" else 8)
-    return int(card.shape[1] * factor)
+    factor = card.identity.get("factor") or AUTOENCODERS[card.autoencoder.kind].factor
+    return int(card.shape[1] * (factor or UNRECORDED_FACTOR))
 
 
 def build_generator(card: Card) -> Generator:
