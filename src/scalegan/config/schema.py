@@ -225,6 +225,11 @@ class ObjectiveConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
 
+    @property
+    def needs_second_derivatives(self) -> bool:
+        """Whether a term is made of gradients, which are differentiated in turn."""
+        return self.penalty.kind == "exact" or self.path_length.weight > 0
+
 
 @dataclass(frozen=True)
 class OptimConfig:

@@ -34,7 +34,7 @@ from scalegan.runtime import parallel, sharding
 from scalegan.runtime.rng import seed_all
 from scalegan.runtime.world import World
 from scalegan.train.optim import build_optimizer
-from scalegan.train.state import TrainState
+from scalegan.train.state import TrainState, WholeForms
 
 
 class Built(NamedTuple):
@@ -220,16 +220,15 @@ def build_state(
     discriminator.to(world.device)
     check_abilities(config, generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False).eval()
-    molds = {}
-    is_sharded = config.train.parallel == "shard" and world.size > 1
-    if is_sharded:
-        named = {"average": average, "discriminator": discriminator}
-        molds = {name: sharding.mold_of(network) for name, network in named.items()}
+    whole_forms = None
+    if config.train.parallel == "shard" and world.size > 1:
+        forms = sharding.whole_form(average), sharding.whole_form(discriminator)
+        whole_forms = WholeForms(*forms)
     for network in (generator, discriminator):
         parallel.recompute(network, config.train.recompute)
         if config.train.compile:
             parallel.compile_blocks(network)
-    for network in (generator, discriminator, average) if is_sharded else ():
+    for network in (generator, discriminator, average) if whole_forms else ():
         sharding.shard(network, world)
     if world.size > 1:
         for network in (generator, discriminator):
@@ -246,9 +245,16 @@ def build_state(
         world.device,
     )
     return TrainState(
-        config, world, generator, discriminator, average, optimizers, autoencoder, objective,
-        molds=molds,
-    )  # fmt: skip
+        config,
+        world,
+        generator,
+        discriminator,
+        average,
+        optimizers,
+        autoencoder,
+        objective,
+        whole_forms=whole_forms,
+    )
 
 
 def build_networks(

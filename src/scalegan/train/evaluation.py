@@ -114,7 +114,7 @@ class Evaluator:
         per_rank = math.ceil(drawing.num / self.world.size)
         num_parts = math.ceil(per_rank / BATCH_SIZE)
         state, started = self.built.state, time.monotonic()
-        average = state.whole("average")  # of all ranks, if it is sharded
+        average = state.whole_average()  # of all ranks, if it is sharded
         with Bar(per_rank, "images", console=self.log.console, is_shown=self.world.is_first) as bar:
             for i in range(num_parts):
                 self.world.pulse.beat()  # to work long on an evaluation is not to stand still

@@ -142,7 +142,7 @@ def advance(
             is_last = end.is_reached(state.step, clock, world)
             if state.step % every["log"] == 0 or is_last or not state.is_finite:
                 note = tell(state, report, probe, health, log)
-            if bad_steps.note(state.is_finite, state.step, state.bad):
+            if bad_steps.note(state.is_finite, state.step, state.first_bad):
                 before = state.step
                 event = roll_back(state, run, class_names, bad_steps.seen, log.say)
                 health = Health(log.rewind(state.step))
@@ -176,15 +176,15 @@ def tell(state: TrainState, report: Report, probe: Probe, health: Health, log: L
         values |= probe(state)
         health.tell(log, state.step, state.images_seen, values)
     else:
-        log.say(f"step {state.step:,}: not finite: {state.bad}; it moved nothing")
-        log.record(state.step, state.images_seen, {**values, "not_finite": state.bad})
+        log.say(f"step {state.step:,}: not finite: {state.first_bad}; it moved nothing")
+        log.record(state.step, state.images_seen, {**values, "not_finite": state.first_bad})
     return note
 
 
 def show(built: Built, run: Path) -> None:
     """A grid of samples and the curves, by the first rank."""
     state = built.state
-    average = state.whole("average")  # of all ranks, if it is sharded
+    average = state.whole_average()  # of all ranks, if it is sharded
     if state.world.is_first:
         draw_samples(built, average, run / "samples" / f"step-{state.step:08d}.png")
         plot_curves(run)
@@ -289,7 +289,7 @@ def save(built: Built, run: Path, world: World) -> None:
 def save_generator(built: Built, run: Path) -> None:
     """A snapshot of this step, written by the first rank."""
     state, config = built.state, built.state.config
-    average, discriminator = state.whole("average"), state.whole("discriminator")
+    average, discriminator = state.whole_average(), state.whole_discriminator()
     if not state.world.is_first:
         return
     alignment = config.objective.alignment
