@@ -55,7 +55,7 @@ def loss(case: Case) -> Outputs:
                 reals = [step.real_samples(state, batch)]
             begun = state.begin(role, [batch], number, reals, fakes)
             with judged(state.discriminator) as seen:
-                terms = TERMS[turn](state, begun, 0)
+                terms = TERMS[turn](state, begun, batch, 0)
             reals, fakes = begun.reals, begun.fakes
             state.backward(terms, 1.0)
             per_sample = torch.stack(list(terms.losses.values())).sum(dim=0).detach()

@@ -34,21 +34,20 @@ def train_step(state: TrainState, shares: Sequence[Share]) -> Report:
 
 
 def update(
-    state: TrainState, turn: Turn, terms_of: Callable[[TrainState, Turn, int], Terms]
+    state: TrainState, turn: Turn, terms_of: Callable[[TrainState, Turn, Batch, int], Terms]
 ) -> Report:
     """Move one network by one optimizer step, or leave everything as it was."""
     report: Report = {}
-    for i in range(len(turn.share)):
+    for i, batch in enumerate(turn.share):
         with state.autocast():
-            terms = terms_of(state, turn, i)
+            terms = terms_of(state, turn, batch, i)
         means = state.backward(terms, 1 / len(turn.share))
         report = {term: report.get(term, 0) + mean for term, mean in means.items()}
     return state.finish(turn, report)
 
 
-def discriminator_terms(state: TrainState, turn: Turn, i: int) -> Terms:
+def discriminator_terms(state: TrainState, turn: Turn, batch: Batch, i: int) -> Terms:
     """Terms of micro-batch `i`, whose real samples (and fake ones) the generator's turn reuses."""
-    batch = turn.share[i]
     with torch.set_grad_enabled(turn.reuses_fakes):
         fakes = generate(state, turn, batch.labels)
     if turn.reuses_fakes:
@@ -59,9 +58,8 @@ def discriminator_terms(state: TrainState, turn: Turn, i: int) -> Terms:
     )
 
 
-def generator_terms(state: TrainState, turn: Turn, i: int) -> Terms:
+def generator_terms(state: TrainState, turn: Turn, batch: Batch, i: int) -> Terms:
     """Terms of micro-batch `i`."""
-    batch = turn.share[i]
     fakes = turn.fakes[i] if turn.fakes else generate(state, turn, batch.labels)
     turn.styles.append((fakes.w.detach().float(), batch.labels))
     return state.objective.generator_terms(

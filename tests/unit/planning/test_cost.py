@@ -154,7 +154,7 @@ def test_predicted_bytes_are_those_of_a_real_turn(
     watch = Watch(state.generator, state.discriminator)
     hooks = torch.autograd.graph.saved_tensors_hooks(watch.pack, lambda tensor: tensor)
     with hooks, state.autocast():
-        terms = discriminator_terms(state, turn, 0)
+        terms = discriminator_terms(state, turn, share[0], 0)
     predicted = activations(config, IMAGES, keeps_fake=turn.reuses_fakes).at(12)
     assert turn.reuses_fakes == (micro_batches == 1)
     if micro_batches == 1:

@@ -68,7 +68,7 @@ def test_blocks_keep_as_much_as_was_planned(mode: str, precision: str) -> None:
     def turn() -> object:
         begun = state.begin("discriminator", [batch], 0)
         with state.autocast():
-            return begun, discriminator_terms(state, begun, 0)
+            return begun, discriminator_terms(state, begun, batch, 0)
 
     turn()  # whatever is made once
     with torch.profiler.profile(
