@@ -285,12 +285,13 @@ def autoencoder_command(arguments: list[str]) -> int:
         raise ConfigError(
             "`scalegan autoencoder train` needs a SOURCE", "for example digits, a folder or shards"
         )
-    from scalegan.config.reading import parse_fit
+    from scalegan.config.auxiliary import FitConfig
+    from scalegan.config.reading import parse_part
 
     values = {
         name: value for name, value in asdict(parsed).items() if name not in ("out", "device")
     }
-    config = parse_fit(values)
+    config = parse_part(FitConfig, values)
 
     from scalegan.train.autoencoder import train_autoencoder
 
@@ -387,11 +388,12 @@ def classifier_command(arguments: list[str]) -> int:
     parsed = parse(TrainClassifier, "classifier train", "SOURCE OUT", arguments)
     if action is None or source is None or out is None:
         raise ConfigError("`scalegan classifier train` needs a SOURCE and the folder to write, OUT")
-    from scalegan.config.reading import parse_classifier
+    from scalegan.config.auxiliary import ClassifierConfig
+    from scalegan.config.reading import parse_part
 
     values = asdict(parsed)
     device = values.pop("device")
-    config = parse_classifier(values)
+    config = parse_part(ClassifierConfig, values)
 
     from scalegan.evaluation.classifier import train_classifier
 

@@ -13,7 +13,7 @@ from PIL import Image
 import scalegan as package
 from scalegan.autoencoders.fit import split
 from scalegan.cli import main
-from scalegan.config.schema import FitConfig
+from scalegan.config.auxiliary import FitConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import save_tensors
 from scalegan.train.autoencoder import Album, open_images, rows_of

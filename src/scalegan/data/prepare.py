@@ -21,6 +21,7 @@ import PIL
 import torch
 
 from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.config.reading import choose
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.data import images, shards
 from scalegan.data.manifest import FORMAT
@@ -182,7 +183,9 @@ def describe(
     known = before["channels"] if before is not None and is_same else 0
     channels, side, png_bytes = look(open_source(source, SOURCES), recipe, known)
     recipe = replace(recipe, channels=channels, side=side)
-    encoder = AUTOENCODERS[recipe.autoencoder.kind](recipe.autoencoder, channels, side)
+    encoder = choose(AUTOENCODERS, recipe.autoencoder.kind, "autoencoder.kind")(
+        recipe.autoencoder, channels, side
+    )
     stored = encoder.encode(torch.zeros(1, 3, side, side, dtype=torch.uint8))
     header = {
         "format": FORMAT,
@@ -313,7 +316,7 @@ class Worker:
 
     def __init__(self, recipe: Recipe, encodes: bool) -> None:
         self.recipe = recipe
-        make = AUTOENCODERS[recipe.autoencoder.kind]
+        make = choose(AUTOENCODERS, recipe.autoencoder.kind, "autoencoder.kind")
         config = recipe.autoencoder
         self.autoencoder = make(config, recipe.channels, recipe.side) if encodes else None
 
@@ -353,7 +356,7 @@ def encode_on(
     device: str, recipe: Recipe, results: Iterator[tuple[Task, Encoded]]
 ) -> Iterator[tuple[Task, Encoded]]:
     """Encode on a GPU what the workers have decoded."""
-    make = AUTOENCODERS[recipe.autoencoder.kind]
+    make = choose(AUTOENCODERS, recipe.autoencoder.kind, "autoencoder.kind")
     autoencoder = make(recipe.autoencoder, recipe.channels, recipe.side)
     for task, encoded in results:
         if len(encoded.stored):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from scalegan.config.schema import ClassifierConfig
+from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.images import Drawing, open_stream
 from scalegan.features.classifier import fit_classifier, save_classifier

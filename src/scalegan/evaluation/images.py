@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scalegan.autoencoders.tables import AUTOENCODERS
 from scalegan.config import reading as configs
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.data import arrays, images
 from scalegan.data.shards import Shards
 from scalegan.data.sources import Source, open_source
@@ -179,14 +180,14 @@ def _shards(path: Path, drawing: Drawing, world: World) -> Stream:
     side = about["side"]
     if drawing.size not in (0, side):
         raise ConfigError(f"the shards `{path}` hold images of {side}, not {drawing.size}")
-    config = configs.parse_autoencoder(about["autoencoder"]["config"])
+    config = configs.parse_part(AutoencoderConfig, about["autoencoder"]["config"], "autoencoder.")
     # Mirror images are rows of their own; images are looked at once.
     rows = torch.arange(0, len(shards), shards.copies)
     chosen = _choose(len(rows), drawing)
     rows = rows if chosen is None else rows[chosen]
 
     def read() -> Iterator[Shown]:
-        make = AUTOENCODERS[config.kind]
+        make = configs.choose(AUTOENCODERS, config.kind, "autoencoder.kind")
         autoencoder = None if has_images else make(config, about["channels"], side)
         for positions in _shares(len(rows), drawing.batch_size, world):
             batch = shards.read(rows[positions])

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from scalegan.autoencoders.files import named
 from scalegan.autoencoders.tables import AUTOENCODERS
-from scalegan.config.models import Model
-from scalegan.config.reading import parse_autoencoder, parse_model
+from scalegan.config.models import ModelConfig
+from scalegan.config.reading import choose, parse_model, parse_part
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.inference.sampling import calibrated, labels_for, paint, sample, styles_for
@@ -49,7 +49,7 @@ class Card:
     """What a snapshot says of itself (`config.json`)."""
 
     name: str
-    model: Model
+    model: ModelConfig
     autoencoder: AutoencoderConfig
     shape: tuple[int, int, int]
     class_names: list[str]
@@ -111,7 +111,7 @@ def read_card(path: Path) -> Card:
         )
     try:
         model = parse_model(values["model"])
-        autoencoder = parse_autoencoder(values["autoencoder"])
+        autoencoder = parse_part(AutoencoderConfig, values["autoencoder"], "autoencoder.")
         if not isinstance(values["identity"], dict):
             raise ConfigError("`identity` is not a table")
         shape = tuple(values["shape"])
@@ -182,7 +182,9 @@ def open_autoencoder(card: Card, config: AutoencoderConfig) -> Autoencoder:
     else:
         channels = card.identity.get("image_channels", 1)
     try:
-        found = AUTOENCODERS[config.kind](config, channels, card.shape[1] * factor)
+        found = choose(AUTOENCODERS, config.kind, "autoencoder.kind")(
+            config, channels, card.shape[1] * factor
+        )
     except ConfigError as error:
         if not config.path:
             raise

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from scalegan.autoencoders.tables import AUTOENCODERS
-from scalegan.config.reading import count_seconds, count_steps
+from scalegan.config.durations import count_seconds, count_steps
+from scalegan.config.reading import choose
 from scalegan.config.schema import AutoencoderConfig, Config
 from scalegan.data.memory import collect
 from scalegan.data.shards import read_manifest
@@ -104,7 +105,8 @@ def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[i
         ConfigError: if the images do not fit the autoencoder.
     """
     if config.kind not in LATENTS or config.path:
-        return AUTOENCODERS[config.kind](config, channels, side).shape
+        make = choose(AUTOENCODERS, config.kind, "autoencoder.kind")
+        return make(config, channels, side).shape
     count, factor = LATENTS[config.kind]
     if side % factor:
         raise ConfigError(f"images of side {side} do not fit `{config.kind}`, factor {factor}")
@@ -181,11 +183,11 @@ def make_plan(
     if measure and micro_batches and images * ranks / rate < 20:
         rate, origin = ranks * measure(images), "measured here by a few steps"
         origin += f" of one rank, times {ranks}" if ranks > 1 else ""
-    of_step = batch_size * config.train.discriminator_turns
     if seconds := count_seconds(config.train.duration):
         steps = max(1, round(seconds * rate / batch_size))
     else:
-        steps = count_steps(config.train.duration, "train.duration", of_step, task.num_rows)
+        images_per_step = config.images_per_step
+        steps = count_steps(config.train.duration, "train.duration", images_per_step, task.num_rows)
     disk = disk_bytes(config, task, counts, steps)
     return Plan(
         config, task, device, ranks, counts, states, micro_batches, images, kept, others,
@@ -230,18 +232,14 @@ def _cut(config: Config, task: Task, images: int, room: float) -> tuple[int, Act
 
 def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[str, int]:
     """Bytes a run leaves behind, and those of its data where that is prepared."""
-    of_step = config.train.batch_size * config.train.discriminator_turns
-    every = {
-        name: count_steps(text, f"every.{name}", of_step, task.num_rows) if text else 0
-        for name, text in vars(config.every).items()
-    }
+    every = config.every_steps(task.num_rows)
     found = run_bytes(counts.generator, counts.discriminator, steps, every)
     if task.data_bytes:
         return found | {"shards (there)": task.data_bytes}
     if config.autoencoder.kind != "identity":
         channels, height, width = task.shape  # mean and deviation, float16
         found["latents"] = task.num_rows * 2 * 2 * channels * height * width
-    if config.objective.alignment.weight > 0:
+    if config.objective.alignment.is_used:
         found["images"] = round(task.num_rows * PNG_BYTES * task.image_side**2)
     return found
 

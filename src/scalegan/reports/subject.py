@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scalegan.config import reading as configs
+from scalegan.config.durations import count_steps, parse_duration
 from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError
 from scalegan.inference.snapshot import GAN, load, newest
@@ -50,11 +51,11 @@ class Subject:
         if self.config is None:
             return None
         train = self.config.train
-        _, unit = configs.parse_duration(train.duration, "train.duration")
-        images = train.batch_size * train.discriminator_turns
+        _, unit = parse_duration(train.duration, "train.duration")
+        images = self.config.images_per_step
         if unit not in ("steps", "images"):
             return None
-        return configs.count_steps(train.duration, "train.duration", images, 0)
+        return count_steps(train.duration, "train.duration", images, 0)
 
     @property
     def name(self) -> str:

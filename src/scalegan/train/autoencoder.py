@@ -19,8 +19,8 @@ from torch import Tensor
 from scalegan.autoencoders.files import CONFIG
 from scalegan.autoencoders.fit import MOST_MEASURED, Fit, Fitted, check_side, save, split
 from scalegan.autoencoders.lpips import LPIPS
-from scalegan.config.reading import count_steps
-from scalegan.config.schema import FitConfig
+from scalegan.config.auxiliary import FitConfig
+from scalegan.config.durations import count_steps
 from scalegan.data.loader import Loader
 from scalegan.data.memory import Readable, Rows, collect
 from scalegan.data.shards import Shards, read_manifest
@@ -105,13 +105,14 @@ def train_autoencoder(
     Args:
         source: shards that hold images, or a source as `data.source` has it.
         out: the folder to write; it must be new, empty, or an earlier call's.
-        config: checked.
+        config: what it is made of, and for how long.
         device: "cpu", "cuda" or "cuda:1".
         tell: where sentences go.
 
     Raises:
         ConfigError, DataError, CheckpointError, TrainingError: see their sentences.
     """
+    config.check()
     refuse_other(out)
     opened = open_images(source, config.size)
     check_side(opened.side, config.factor)

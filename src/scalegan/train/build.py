@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.config.reading import choose
 from scalegan.config.schema import AlignmentConfig, Config
 from scalegan.data.loader import Loader, order
 from scalegan.data.memory import Labeled, LabeledImages, Rows, collect, encode, hold_out
@@ -63,6 +64,7 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
         ConfigError: if the parts do not fit together.
         DataError: if the data cannot be read.
     """
+    check_names(config)
     teacher = build_teacher(config.objective.alignment, world.device, teacher)
     parts = world.size * config.train.micro_batches
     if config.train.batch_size % parts:
@@ -89,6 +91,13 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
     return Built(state, rows, images, held_out)
 
 
+def check_names(config: Config) -> None:
+    """Raise ConfigError for a name that no table holds, before any data is read."""
+    choose(ARCHITECTURES, config.model.architecture, "model.architecture")
+    choose(ADVERSARIAL, config.objective.adversarial, "objective.adversarial")
+    choose(AUTOENCODERS, config.autoencoder.kind, "autoencoder.kind")
+
+
 def build_teacher(
     alignment: AlignmentConfig, device: torch.device, given: Teacher | None
 ) -> Teacher | None:
@@ -97,9 +106,9 @@ def build_teacher(
     Raises:
         ConfigError: if there is one too many or too few, or its width is not the config's.
     """
-    if alignment.weight == 0 and given is None:
+    if not alignment.is_used and given is None:
         return None
-    if alignment.weight == 0 or (given is None) == (not alignment.teacher):
+    if not alignment.is_used or (given is None) == (not alignment.teacher):
         raise ConfigError(
             "alignment needs a weight and one teacher: named in the config, or handed in",
             "set `objective.alignment.weight`, and either `objective.alignment.teacher` or "
@@ -130,7 +139,7 @@ def from_source(
     source = open_source(config.data.source, SOURCES)
     images = collect(source, config.data.size, is_shown=world.is_first)
     channels = 1 if images.is_gray else 3
-    make = AUTOENCODERS[config.autoencoder.kind]
+    make = choose(AUTOENCODERS, config.autoencoder.kind, "autoencoder.kind")
     autoencoder = make(config.autoencoder, channels, images.images.shape[-1])
     return autoencoder, encode(images, autoencoder, with_images), images
 
@@ -152,7 +161,7 @@ def from_shards(
             f"`{about['config']['kind']}`, but `autoencoder.kind` is `{config.autoencoder.kind}`",
             "set it to theirs, or prepare again",
         )
-    make = AUTOENCODERS[config.autoencoder.kind]
+    make = choose(AUTOENCODERS, config.autoencoder.kind, "autoencoder.kind")
     autoencoder = make(config.autoencoder, shards.manifest["channels"], shards.manifest["side"])
     identity = autoencoder.identity()
     for name in sorted(identity.keys() | about["identity"].keys()):
@@ -239,7 +248,7 @@ def build_state(
     }
     objective = Objective(
         config.objective,
-        ADVERSARIAL[config.objective.adversarial],
+        choose(ADVERSARIAL, config.objective.adversarial, "objective.adversarial"),
         generator.num_levels,
         teacher,
         world.device,
@@ -261,7 +270,7 @@ def build_networks(
     config: Config, shape: tuple[int, int, int], num_classes: int
 ) -> tuple[Generator, Discriminator]:
     """Generator and discriminator of a config, with weights drawn from (seed, "init")."""
-    architecture = ARCHITECTURES[config.model.architecture]
+    architecture = choose(ARCHITECTURES, config.model.architecture, "model.architecture")
     features = config.objective.alignment.features  # 0 where nothing is aligned
     seed_all(config.seed, "init", "generator")
     generator = architecture.generator(config.model, shape, num_classes)

@@ -5,7 +5,8 @@ import math
 import time
 from pathlib import Path
 
-from scalegan.config import reading as configs
+from scalegan.config.durations import count_seconds, count_steps
+from scalegan.config.schema import Config
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.log import read_lines
 from scalegan.runtime.world import World
@@ -54,17 +55,17 @@ class End:
     """Where a run ends: after so many steps, or so many seconds of training.
 
     Args:
-        duration: `train.duration`.
-        images: per step, all turns together.
-        num_rows: of the data set.
+        config: of the run.
+        num_rows: images of an epoch.
     """
 
-    def __init__(self, duration: str, images: int, num_rows: int) -> None:
-        self.duration = duration
-        self.seconds = configs.count_seconds(duration) or math.inf
+    def __init__(self, config: Config, num_rows: int) -> None:
+        self.duration = config.train.duration
+        self.seconds = count_seconds(self.duration) or math.inf
         self.steps: int | None = None
         if self.seconds == math.inf:
-            self.steps = configs.count_steps(duration, "train.duration", images, num_rows)
+            images = config.images_per_step
+            self.steps = count_steps(self.duration, "train.duration", images, num_rows)
 
     def is_reached(self, step: int, clock: Clock, world: World) -> bool:
         """Whether any rank is at the end; ranks have clocks of their own, but end together."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from scalegan.config.schema import ClassifierConfig
+from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.collect import Collector, Seen, Shown
 from scalegan.evaluation.evaluate import metric_names, table, write_result

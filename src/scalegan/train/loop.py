@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from scalegan.config import reading as configs
+from scalegan.config.reading import write
 from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, CompleteError, ConfigError
 from scalegan.evaluation.measure import Number
@@ -74,7 +74,7 @@ def train(
     world = join(device)
     built = build(config, world, teacher)
     state = built.state
-    end, every = schedule(config, len(built.rows))
+    end, every = End(config, len(built.rows)), config.every_steps(len(built.rows))
     notes = start(built, run, resume, init_from)
     clock = Clock(run, world.is_first, state.step)
     is_at_end = end.is_reached(state.step, clock, world)
@@ -125,7 +125,7 @@ def advance(
     """Step until the end, or until a signal, whose number is returned; save what is new."""
     state, config, world = built.state, built.state.config, built.state.world
     batch_size, class_names = config.train.batch_size, built.images.class_names
-    images_per_step = batch_size * config.train.discriminator_turns
+    images_per_step = config.images_per_step
     loader = build_loader(built)
     bad_steps, note = BadSteps(), ""
     health = Health(log.rewind(state.step))
@@ -204,22 +204,12 @@ def is_due(step: int, between: int) -> bool:
     return between > 0 and step % between == 0
 
 
-def schedule(config: Config, num_rows: int) -> tuple[End, dict[str, int]]:
-    """The end of the run, and steps between things that are written; 0 = never."""
-    images = config.train.batch_size * config.train.discriminator_turns
-    every = {
-        name: configs.count_steps(text, f"every.{name}", images, num_rows) if text else 0
-        for name, text in vars(config.every).items()
-    }
-    return End(config.train.duration, images, num_rows), every
-
-
 def prepare_folder(run: Path, config: Config, world: World) -> None:
     """Write down what is about to run, and clear away what a killed process left unfinished."""
     for name in ("checkpoints", "snapshots"):
         files.clear_drafts(run / name)
     clear(run)
-    files.write_durable(run / "config.toml", configs.write(config))
+    files.write_durable(run / "config.toml", write(config))
     record_environment(run, world)
 
 
@@ -265,7 +255,7 @@ def introduce(built: Built, run: Path, end: End, every: dict[str, int]) -> list[
             f"{free / 1e9:.1f} GB free",
             "free some space, choose another --run, or save less often with --every.checkpoint",
         )
-    images = config.train.batch_size * config.train.discriminator_turns
+    images = config.images_per_step
     epochs = f" ({end.steps * images / len(built.rows):.1f} epochs)" if end.steps else ""
     return [
         *(f"notice: {note}" for note in built.images.notes),
@@ -292,14 +282,13 @@ def save_generator(built: Built, run: Path) -> None:
     average, discriminator = state.whole_average(), state.whole_discriminator()
     if not state.world.is_first:
         return
-    alignment = config.objective.alignment
     card = Card(
         name=config.name,
         model=config.model,
         autoencoder=config.autoencoder,
         shape=state.autoencoder.shape,
         class_names=built.images.class_names if config.data.conditional else [],
-        features=alignment.features if alignment.weight > 0 else 0,
+        features=config.objective.alignment.features,
         step=state.step,
         images_seen=state.images_seen,
         seed=config.seed,

@@ -66,11 +66,11 @@ def images_per_second(
     config = replace(config, train=train)
     alignment = config.objective.alignment
     teacher: Teacher | None = None
-    if alignment.weight > 0 and alignment.teacher:
+    if alignment.is_used and alignment.teacher:
         # Its weights do not change what it costs.
         args = (alignment.teacher, alignment.teacher_path, device, alignment.side)
         teacher = dinov2.untrained(*args)
-    elif alignment.weight > 0:
+    elif alignment.is_used:
         teacher = _features(alignment.features)
     autoencoder = Identity(*task.shape[:2])
     state = build_state(config, World(0, 1, device), autoencoder, task.num_classes, teacher)
