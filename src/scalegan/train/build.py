@@ -44,13 +44,13 @@ class Built(NamedTuple):
     state: TrainState
     rows: Labeled
     images: LabeledImages
-    """Of shards: only where they are judged by, and then no more than JUDGED."""
+    """Of shards: no more than MAX_CLASSIFIER_IMAGES, and none where nothing is evaluated."""
     held_out: Batch | None = None
     """Rows that are not among `rows`."""
 
 
-JUDGED = 10_000
-"""Images of shards that a classifier is trained on at most."""
+MAX_CLASSIFIER_IMAGES = 10_000
+"""Largest number of images of shards that a classifier is trained on."""
 
 
 def build(config: Config, world: World, teacher: Teacher | None = None) -> Built:
@@ -173,7 +173,7 @@ def from_shards(
             )
     if config.data.verify == "digests":
         shards.verify(world.rank, world.size)
-    wanted = min(JUDGED, len(shards)) if config.evaluate.num_images else 0
+    wanted = min(MAX_CLASSIFIER_IMAGES, len(shards)) if config.evaluate.num_images else 0
     return autoencoder, shards, images_to_measure(shards, autoencoder, wanted)
 
 

@@ -141,7 +141,7 @@ def advance(
                 report = train_step(state, [loader.share(state.attempt, at) for at in positions])
             is_last = end.is_reached(state.step, clock, world)
             if state.step % every["log"] == 0 or is_last or not state.is_finite:
-                note = tell(state, report, probe, health, log)
+                note = record_step(state, report, probe, health, log)
             if bad_steps.note(state.is_finite, state.step, state.first_bad):
                 before = state.step
                 event = roll_back(state, run, class_names, bad_steps.seen, log.say)
@@ -154,7 +154,7 @@ def advance(
                 clock.record(state.step)
             progress.advance(note=note + end.left(clock))
             if is_due(state.step, every["samples"]) or is_last:
-                show(built, run)
+                draw_progress(built, run)
             if evaluator.is_on and is_due(state.step, every["evaluate"]) and not is_last:
                 measure(built, run, evaluator)
             is_saving |= is_due(state.step, every["checkpoint"])
@@ -168,20 +168,20 @@ def advance(
         return signals.agree(world) if state.is_stopping and not is_last else None
 
 
-def tell(state: TrainState, report: Report, probe: Probe, health: Health, log: Log) -> str:
+def record_step(state: TrainState, report: Report, probe: Probe, health: Health, log: Log) -> str:
     """Write a step's values down, and what is alarming about them; return the losses in short."""
     values = {name: value.item() for name, value in report.items()}
     note = losses(values)
     if state.is_finite:
         values |= probe(state)
-        health.tell(log, state.step, state.images_seen, values)
+        health.record(log, state.step, state.images_seen, values)
     else:
         log.say(f"step {state.step:,}: not finite: {state.first_bad}; it moved nothing")
         log.record(state.step, state.images_seen, {**values, "not_finite": state.first_bad})
     return note
 
 
-def show(built: Built, run: Path) -> None:
+def draw_progress(built: Built, run: Path) -> None:
     """A grid of samples and the curves, by the first rank."""
     state = built.state
     average = state.whole_average()  # of all ranks, if it is sharded
