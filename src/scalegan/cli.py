@@ -248,8 +248,8 @@ def info_command(arguments: list[str]) -> int:
 def plan_command(arguments: list[str]) -> int:
     parsed, config = with_config(Plan, "plan", arguments)
 
-    from scalegan.planning.plan import read_task
-    from scalegan.train.throughput import answer
+    from scalegan.planning.plan import plan_lines, read_task
+    from scalegan.train.throughput import images_per_second
 
     task = read_task(config, parsed.rows, parsed.classes, parsed.side)
     if parsed.scale:
@@ -257,7 +257,8 @@ def plan_command(arguments: list[str]) -> int:
 
         print("\n".join(table(config, task, parsed.device)))
         return 0
-    print("\n".join(answer(config, task, parsed.device, parsed.ranks, parsed.measure)))
+    measure = images_per_second if parsed.measure else None
+    print("\n".join(plan_lines(config, task, parsed.device, parsed.ranks, measure)))
     return 0
 
 

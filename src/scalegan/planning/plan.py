@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError, DataError
 from scalegan.planning.cost import Activations, Counts, Task, activations, count
+from scalegan.runtime.text import rough_duration
+from scalegan.runtime.world import choose_device
 
 UTILISATION = 0.3
 """Share of the peak that an estimate assumes; a guess until it is measured, and so marked."""
@@ -195,6 +198,40 @@ def make_plan(
     )  # fmt: skip
 
 
+Measure = Callable[[Config, Task, torch.device, int], float]
+"""Images per second of one rank, measured by steps on micro-batches of so many images."""
+
+
+def plan_lines(
+    config: Config, task: Task, device: str, ranks: int, measure: Measure | None = None
+) -> list[str]:
+    """What a run will need, in lines.
+
+    Args:
+        device: one of `DEVICES`; or auto, cpu, cuda: this machine.
+        measure: called where the device is here and a step fits; None where nothing may run.
+
+    Raises:
+        ConfigError: if the device is unknown or not here, or the batch does not fit the ranks.
+    """
+    has_gpu = torch.cuda.is_available()
+    if device in DEVICES:
+        kind, here = DEVICES[device], torch.device("cuda")
+        is_here = has_gpu and kind.label in torch.cuda.get_device_name()
+    elif device in ("auto", "cpu") or (device.split(":")[0] == "cuda" and has_gpu):
+        is_here, here = True, choose_device(device)
+        kind = this_machine(str(here), config.train.precision)
+    else:
+        raise ConfigError(
+            f"`--device` is `{device}`, which is neither here nor known",
+            f"auto, cpu, or one of: {', '.join(DEVICES)}",
+        )
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    trial = partial(measure, config, task, here) if measure and is_here else None
+    return describe(make_plan(config, task, kind, ranks, trial))
+
+
 def _states(counts: Counts, ranks: int, is_sharded: bool) -> dict[str, int]:
     """What is there whatever the batch, in bytes; all of it is float32."""
     both, larger = counts.generator + counts.discriminator, max(counts[:2])
@@ -328,7 +365,7 @@ def describe(plan: Plan) -> list[str]:
         f"micro-batches x {plan.images} images, {_gb(plan.memory)} of "
         f"{_gb(plan.device.memory)} per rank{hint}",
         f"  speed        {_round(plan.rate)} images/s, {plan.origin}",
-        f"  time         {_duration(plan.steps * config.train.batch_size / plan.rate)} for "
+        f"  time         {rough_duration(plan.steps * config.train.batch_size / plan.rate)} for "
         f"{plan.steps:,} steps ({config.train.duration})",
         f"  disk         {_gb(sum(plan.disk.values()))}: {disk}",
     ]
@@ -340,11 +377,3 @@ def _gb(number: float | int) -> str:
 
 def _round(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    days, hours = minutes // 1440, minutes % 1440 // 60
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes % 60} min" if hours else f"{max(1, minutes)} min"

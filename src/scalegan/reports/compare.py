@@ -27,6 +27,7 @@ from scalegan.planning.plan import read_task
 from scalegan.reports.comparison import write_page
 from scalegan.reports.results import OUTCOME, PLAN, RUNS, run_name
 from scalegan.runtime.files import atomic_file, locked, read_json, write_json
+from scalegan.runtime.world import choose_device
 from scalegan.train.loop import train
 from scalegan.train.throughput import images_per_second
 
@@ -119,10 +120,11 @@ def ensure_classifier(config: Config, out: Path, device: str, say: Callable[[str
         return
     say("training the classifier of all runs ...")
     data = config.data
-    chosen = "cuda" if device == "auto" and torch.cuda.is_available() else device
-    chosen = "cpu" if chosen == "auto" else chosen
     lines = train_classifier(
-        data.shards or data.source, out / "classifier", ClassifierConfig(size=data.size), chosen
+        data.shards or data.source,
+        out / "classifier",
+        ClassifierConfig(size=data.size),
+        str(choose_device(device)),
     )
     say("\n".join(line for line in lines if not line.startswith("next")))
 
@@ -217,8 +219,7 @@ def expected(config: Config, budget: Budget, points: int, device: str) -> dict[s
 
 def steps_per_second(config: Config, task: Task, device: str) -> float:
     """From a few steps on noise."""
-    is_cuda = torch.cuda.is_available()
-    here = torch.device({"auto": "cuda" if is_cuda else "cpu"}.get(device, device))
+    here = choose_device(device)
     batch_size = config.train.batch_size
     return images_per_second(config, task, here, batch_size, TRIAL_SECONDS) / batch_size
 

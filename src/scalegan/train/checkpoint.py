@@ -32,6 +32,7 @@ from scalegan.runtime.sharding import (
     save_parts,
     shared_folder,
 )
+from scalegan.runtime.text import aligned
 from scalegan.train.state import TrainState
 
 Tensors = Mapping[str, Tensor]
@@ -199,9 +200,8 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
 
 def table(changed: dict[str, tuple[Any, Any]]) -> list[str]:
     """Lines of what differs: name, then, now; long values are cut."""
-    rows = [(name, *(_short(value) for value in pair)) for name, pair in changed.items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)] if rows else [0, 0]
-    return [f"{name:{widths[0]}}  {then:{widths[1]}} -> {now}" for name, then, now in rows]
+    rows = [(n, _short(then), f"-> {_short(now)}") for n, (then, now) in changed.items()]
+    return aligned(rows)
 
 
 def _short(value: Any) -> str:
