@@ -110,7 +110,9 @@ def train_command(arguments: list[str]) -> int:
     parsed, config = with_config(Train, "train", arguments)
     if parsed.dry_run:
         from scalegan.config.reading import write
+        from scalegan.train.build import check_names
 
+        check_names(config)
         print(write(config), end="")
         return 0
 

@@ -98,7 +98,7 @@ def test_three_in_a_row_roll_back(nursery: Nursery, small: Small, tmp_path: Path
     nursery.run(again, 1, breaks, code=-signal.SIGKILL)
     nursery.run(again, 1, [("poison", THREE, 0)])
     assert tensors(tmp_path / "again", 14) == tensors(tmp_path / "run", 14)
-    # And the dice were other ones.
+    # And the random draws were new ones.
     straight = tmp_path / "straight"
     nursery.run(small.arguments(straight, 14, "3 steps"))
     assert tensors(straight, 14) != tensors(tmp_path / "run", 14)

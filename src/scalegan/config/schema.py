@@ -123,7 +123,8 @@ class PenaltyConfig:
 
 @dataclass(frozen=True)
 class PathLengthConfig:
-    """The generator's slope with respect to its style, kept even (StyleGAN2, arXiv 1912.04958)."""
+    """Path length regularization: the generator's slope with respect to its style stays even
+    (StyleGAN2, arXiv 1912.04958)."""
 
     weight: Amount = 0.0
     """Strength of the penalty; 0 leaves it out."""

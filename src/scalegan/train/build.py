@@ -289,11 +289,11 @@ def check_abilities(config: Config, generator: Generator, discriminator: Discrim
         if value and not isinstance(generator, ability):
             raise ConfigError(f"`{name}` is set but `{config.model.architecture}` has no such term")
     train = config.train
-    asked = [n for n, usual in (("recompute", "none"), ("parallel", "replicate"))
-             if getattr(train, n) != usual]  # fmt: skip
+    usual = {"recompute": "none", "parallel": "replicate"}
+    asked = [name for name, value in usual.items() if getattr(train, name) != value]
     for network in (generator, discriminator):
-        kept = [v for block in network.blocks for v in block.state_dict(keep_vars=True).values()]
-        if asked and not all(isinstance(value, nn.Parameter) for value in kept):
+        saved = [v for block in network.blocks for v in block.state_dict(keep_vars=True).values()]
+        if asked and not all(isinstance(value, nn.Parameter) for value in saved):
             raise ConfigError(
                 f"`train.{asked[0]}` is `{getattr(train, asked[0])}` but a forward pass of "
                 f"`{config.model.architecture}` moves statistics, and would move them twice",

@@ -37,11 +37,11 @@ BEST = "best"
 class Evaluator:
     """Measures one run's averaged generator against its real images.
 
-    Networks and the real side are made at first use and kept.
+    Networks and features of the real images are made at first use and used again.
 
     Args:
         built: the run; nothing of it is changed.
-        run: its folder, which keeps the classifier: a resumed run is judged by the same one.
+        run: its folder, which holds the classifier: a resumed run is evaluated by the same one.
         log: where progress and results go.
 
     Raises:

@@ -98,7 +98,7 @@ def overfit(line: Values) -> float | None:
 
 
 def won(line: Values) -> float | None:
-    """The logit gap, where every pair is told apart; else 0."""
+    """The logit gap, where each real sample has a larger logit than its fake partner; else 0."""
     gap, rate = line.get("health/logit_gap"), line.get("health/sign_rate")
     return None if gap is None or rate is None else gap * (rate == 1)
 

@@ -28,10 +28,10 @@ def evaluator(run: Path, num_classes: int = 3, **settings: Any) -> Evaluator:
 def test_it_measures_records_and_keeps_its_judge(tmp_path: Path) -> None:
     found = evaluator(tmp_path)
     before = {name: value.clone() for name, value in state_tensors(found.built.state).items()}
-    dice = torch.get_rng_state()
+    draws = torch.get_rng_state()
     numbers = found.evaluate(with_floor=True)
     found.record(numbers)
-    assert torch.equal(torch.get_rng_state(), dice)
+    assert torch.equal(torch.get_rng_state(), draws)
     for name, value in state_tensors(found.built.state).items():
         assert torch.equal(value, before[name]), name
     names = [number.name for number in numbers]
@@ -47,7 +47,7 @@ def test_it_measures_records_and_keeps_its_judge(tmp_path: Path) -> None:
     assert [n.value for n in again] == [n.value for n in numbers], "by the same classifier"
 
 
-def test_one_that_takes_too_long_is_given_up_aloud(tmp_path: Path) -> None:
+def test_one_that_takes_too_long_is_given_up_with_a_notice(tmp_path: Path) -> None:
     found = evaluator(tmp_path, metrics="fid")
     assert found.evaluate(seconds=1e-9) == []
     assert "given up after 0 s at 0 of 20" in (tmp_path / "log.txt").read_text()

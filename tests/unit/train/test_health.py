@@ -67,7 +67,7 @@ def test_a_band_does_not_follow_a_collapse() -> None:
         health.read(GOOD | BAD["collapse"])
     health.read(GOOD)
     found = [health.read(GOOD | BAD["collapse"]) for _ in range(IN_A_ROW)]
-    assert list(found[-1]) == ["collapse"], "the second episode is told too"
+    assert list(found[-1]) == ["collapse"], "the second episode is an alarm too"
 
 
 def test_a_line_without_the_values_is_no_line() -> None:
