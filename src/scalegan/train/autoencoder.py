@@ -101,7 +101,10 @@ def train_autoencoder(
         tell: where sentences go.
 
     Raises:
-        ConfigError, DataError, CheckpointError, TrainingError: see their sentences.
+        ConfigError: if settings do not fit the images or each other, or `out` is in use.
+        DataError: if there are no images.
+        CheckpointError: if the folder was begun with other settings or images, or is damaged.
+        TrainingError: if a loss or a weight is not finite.
     """
     config.check()
     refuse_other(out)

@@ -67,7 +67,10 @@ def train(
         teacher: frozen features for alignment; needed if its weight is not zero.
 
     Raises:
-        ConfigError, DataError, CheckpointError, TrainingError: see their sentences.
+        ConfigError: if settings do not fit the data or each other, or the run is complete.
+        DataError: if the data cannot be read.
+        CheckpointError: if what is resumed or started from is damaged or of another run.
+        TrainingError: if values are not finite again and again, or a rank is gone.
     """
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
@@ -169,7 +172,7 @@ def advance(
 
 
 def record_step(state: TrainState, report: Report, probe: Probe, health: Health, log: Log) -> str:
-    """Write a step's values down, and what is alarming about them; return the losses in short."""
+    """Record a step's values and alarms about them; return the losses in short."""
     values = {name: value.item() for name, value in report.items()}
     note = losses(values)
     if state.is_finite:
