@@ -77,7 +77,7 @@ def run(seed: int, force=None) -> dict:
             if state.step % EVERY == 0:
                 line = {name: value.item() for name, value in report.items()} | probe(state)
                 lines.append(line)
-                alarms += [(state.step, name) for name in health.look(line)]
+                alarms += [(state.step, name) for name in health.read(line)]
     diversity = [round(line["health/diversity"], 4) for line in lines]
     return {"seed": seed, "alarms": alarms, "diversity": diversity, "lines": lines}
 

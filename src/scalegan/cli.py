@@ -112,7 +112,9 @@ def train_command(arguments: list[str]) -> int:
     parsed, config = with_config(Train, "train", arguments)
     if parsed.dry_run:
         from scalegan.config.reading import write
+        from scalegan.train.build import check_names
 
+        check_names(config)
         print(write(config), end="")
         return 0
 
@@ -249,8 +251,8 @@ def info_command(arguments: list[str]) -> int:
 def plan_command(arguments: list[str]) -> int:
     parsed, config = with_config(Plan, "plan", arguments)
 
-    from scalegan.planning.plan import read_task
-    from scalegan.train.throughput import answer
+    from scalegan.planning.plan import plan_lines, read_task
+    from scalegan.train.throughput import images_per_second
 
     task = read_task(config, parsed.rows, parsed.classes, parsed.side)
     if parsed.scale:
@@ -258,7 +260,8 @@ def plan_command(arguments: list[str]) -> int:
 
         print("\n".join(table(config, task, parsed.device)))
         return 0
-    print("\n".join(answer(config, task, parsed.device, parsed.ranks, parsed.measure)))
+    measure = images_per_second if parsed.measure else None
+    print("\n".join(plan_lines(config, task, parsed.device, parsed.ranks, measure)))
     return 0
 
 
@@ -286,12 +289,13 @@ def autoencoder_command(arguments: list[str]) -> int:
         raise ConfigError(
             "`scalegan autoencoder train` needs a SOURCE", "for example digits, a folder or shards"
         )
-    from scalegan.config.reading import parse_fit
+    from scalegan.config.auxiliary import FitConfig
+    from scalegan.config.reading import parse_part
 
     values = {
         name: value for name, value in asdict(parsed).items() if name not in ("out", "device")
     }
-    config = parse_fit(values)
+    config = parse_part(FitConfig, values)
 
     from scalegan.train.autoencoder import train_autoencoder
 
@@ -399,11 +403,12 @@ def classifier_command(arguments: list[str]) -> int:
     parsed = parse(TrainClassifier, "classifier train", "SOURCE OUT", arguments)
     if action is None or source is None or out is None:
         raise ConfigError("`scalegan classifier train` needs a SOURCE and the folder to write, OUT")
-    from scalegan.config.reading import parse_classifier
+    from scalegan.config.auxiliary import ClassifierConfig
+    from scalegan.config.reading import parse_part
 
     values = asdict(parsed)
     device = values.pop("device")
-    config = parse_classifier(values)
+    config = parse_part(ClassifierConfig, values)
 
     from scalegan.evaluation.classifier import train_classifier
 

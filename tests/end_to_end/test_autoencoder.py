@@ -13,10 +13,10 @@ from PIL import Image
 import scalegan as package
 from scalegan.autoencoders.fit import split
 from scalegan.cli import main
-from scalegan.config.schema import FitConfig
+from scalegan.config.auxiliary import FitConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import save_tensors
-from scalegan.train.autoencoder import Album, open_images, rows_of
+from scalegan.train.autoencoder import ImageSubset, open_images, rows_of
 from tests.support import latents
 from tests.support.runs import train_arguments
 from tests.unit.autoencoders.test_lpips import layers, tensors
@@ -262,7 +262,7 @@ def test_mirror_images_go_where_their_images_go(tmp_path: Path) -> None:
     train, held_out = (rows_of(places, 2) for places in split(24, FitConfig(held_out=0.2)))
     assert opened.copies == 2 and len(held_out) == 10
     assert not set((train // 2).tolist()) & set((held_out // 2).tolist())
-    images = Album(opened.rows, held_out).read(torch.arange(10)).stored
+    images = ImageSubset(opened.rows, held_out).read(torch.arange(10)).stored
     assert torch.equal(images[1::2], images[::2].flip(-1))
 
 

@@ -1,4 +1,4 @@
-"""Flipped bits, cut files, full disks: found, told, and the last valid checkpoint used."""
+"""Flipped bits, cut files, full disks: found and named, and the last valid checkpoint used."""
 
 import errno
 import os

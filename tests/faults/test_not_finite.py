@@ -98,7 +98,7 @@ def test_three_in_a_row_roll_back(server: ForkServer, small: SmallRuns, tmp_path
     server.run(again, 1, faults, code=-signal.SIGKILL)
     server.run(again, 1, [("poison", THREE, 0)])
     assert hashes(tmp_path / "again", 14) == hashes(tmp_path / "run", 14)
-    # And the dice were other ones.
+    # And the random draws were new ones.
     straight = tmp_path / "straight"
     server.run(small.arguments(straight, 14, "3 steps"))
     assert hashes(straight, 14) != hashes(tmp_path / "run", 14)

@@ -25,7 +25,7 @@ from scalegan.layers.spectral import Conv, Embedding, Linear, SpectralNorm
 from scalegan.losses.penalties import orthogonality
 from scalegan.losses.tables import ADVERSARIAL
 from scalegan.models import biggan
-from scalegan.train.ema import update_average
+from scalegan.train.optim import update_average
 
 from .cases import Case, under
 from .compare import Outputs

@@ -46,14 +46,17 @@ def loss(case: Case) -> Outputs:
     """Both turns of a step at the recorded weights, with every gradient; no network moves."""
     state, labels = train_state(case), case.inputs["y"]
     batch = hand_in(state, case.inputs)
-    ours = {}
+    ours, reals, fakes = {}, [], []
     with Replay(case.inputs) as replay:
         for number, turn in enumerate(turns_of(case.inputs)):
             role = ROLES[turn]
             network = state.networks[role]
-            state.begin(network, [batch], number)
+            if turn == "gen" and not reals:
+                reals = [step.real_samples(state, batch)]
+            begun = state.begin(role, [batch], number, reals, fakes)
             with judged(state.discriminator) as seen:
-                terms = TERMS[turn](state, batch)
+                terms = TERMS[turn](state, begun, batch, 0)
+            reals, fakes = begun.reals, begun.fakes
             state.backward(terms, 1.0)
             per_sample = torch.stack(list(terms.losses.values())).sum(dim=0).detach()
             ours |= {f"{turn}.loss_per_sample": per_sample, f"{turn}.loss": per_sample.mean()}
@@ -72,7 +75,7 @@ def loss(case: Case) -> Outputs:
                     gradient = torch.zeros_like(theirs)
                 ours[f"{turn}.grad.{key}"] = gradient
             network.zero_grad(set_to_none=True)
-    state.track_kept()
+    state.track_styles(begun)
     ours |= replay.outputs | {"gen.w_avg": state.generator.style_mean}
     return ours
 
@@ -217,7 +220,7 @@ def pick(recorded: dict[str, Any], **names: str) -> dict[str, Any]:
 
 def hand_in(state: TrainState, inputs: Outputs) -> Batch:
     """A recorded batch, its noise and its teacher's features, put where a step looks for them."""
-    state.draw_noise = lambda labels: inputs["z"]
+    state.draw_noise = lambda turn, labels: inputs["z"]
     if "teacher_cls" in inputs:
         features = torch.cat([inputs["teacher_cls"][:, None], inputs["teacher_patch"]], dim=1)
         state.objective.teacher = lambda images: features

@@ -23,7 +23,7 @@ from scalegan.losses.augment import Draws
 from scalegan.losses.view import View, draw_view, view_of
 from scalegan.runtime.world import World
 from scalegan.train.checkpoint import state_tensors
-from scalegan.train.state import TrainState
+from scalegan.train.state import TrainState, Turn
 from scalegan.train.step import train_step
 from tests.support import tiny
 
@@ -90,9 +90,10 @@ def test_the_kept_generator_forward_changes_nothing(
     kept, twice = new_state(config(of)), new_state(config(of))
     begin = TrainState.begin
 
-    def begin_without(state: TrainState, *arguments: Any) -> None:
-        begin(state, *arguments)
-        state.keeps_fake &= state is not twice
+    def begin_without(state: TrainState, *arguments: Any) -> Turn:
+        turn = begin(state, *arguments)
+        turn.reuses_fakes &= state is not twice
+        return turn
 
     monkeypatch.setattr(TrainState, "begin", begin_without)
     forwards = {id(state.generator): 0 for state in (kept, twice)}
@@ -130,7 +131,7 @@ class Replay:
         monkeypatch.setattr(objective, "draw_view", self.view)
         monkeypatch.setattr(objective, "draw_moves", self.draw_moves)
         monkeypatch.setattr(
-            TrainState, "draw_noise", lambda _, labels: self.part(self.noise, labels)
+            TrainState, "draw_noise", lambda _, turn, labels: self.part(self.noise, labels)
         )
 
     def begin(self, first: int, turn: int) -> None:

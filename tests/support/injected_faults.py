@@ -118,7 +118,7 @@ def poison(plan: dict[str, tuple[str, float]], rank: int, most_attempts: int = 1
                 report = train_step(of, shares)
         else:
             report = train_step(of, shares)
-        said = {"step": at, "site": site, "bad": of.bad, "is_finite": of.is_finite}
+        said = {"step": at, "site": site, "bad": of.first_bad, "is_finite": of.is_finite}
         said |= {"unchanged": before == digest_of(of), "after": digest_of(of)}
         said |= {"g_unchanged": g_before == digest_of(of, G_PARTS)}
         print("POISON " + json.dumps(said), flush=True)

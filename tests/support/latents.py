@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from scalegan.autoencoders.fit import build
-from scalegan.config.schema import AutoencoderConfig, FitConfig
+from scalegan.config.auxiliary import FitConfig
+from scalegan.config.schema import AutoencoderConfig
 
 SHARED = Path(__file__).parents[3] / "shared"
 TAEF2 = SHARED / "weights" / "taef2"

@@ -21,7 +21,7 @@ from scalegan.models.gat import DiscriminatorBlock, GATDiscriminator, GATGenerat
 from scalegan.runtime import memory
 from scalegan.runtime.parallel import recompute
 from scalegan.train import state as states
-from scalegan.train.state import TrainState
+from scalegan.train.state import TrainState, Turn
 
 
 def every_block_recomputed(state: TrainState) -> ExitStack:
@@ -39,9 +39,10 @@ def generator_in_both_turns(_: TrainState) -> Any:
     """Once without gradients for the discriminator, once with them for itself; the same z."""
     begin = TrainState.begin
 
-    def plain_begin(self: TrainState, *args: Any) -> None:
-        begin(self, *args)
-        self.keeps_fake = False
+    def plain_begin(self: TrainState, *args: Any) -> Turn:
+        turn = begin(self, *args)
+        turn.reuses_fakes = False
+        return turn
 
     return patch.object(TrainState, "begin", plain_begin)
 

@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> None:
             report = train_step(state, [[batch]])
             assert state.is_finite
         assert_close(replicated, sharded, atol=1e-5)
-    average = sharded.whole("average")
+    average = sharded.whole_average()
     plain = replicated.average.state_dict()
     for name, value in average.state_dict().items():
         torch.testing.assert_close(value, plain[name], atol=1e-5, rtol=1e-4, msg=name)

@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from scalegan.config import reading as configs
-from scalegan.config.models import BigGANConfig, GANsformerConfig, GATConfig, LadaGANConfig, Model
+from scalegan.config.models import (
+    BigGANConfig,
+    GANsformerConfig,
+    GATConfig,
+    LadaGANConfig,
+    ModelConfig,
+)
 from scalegan.config.schema import (
     AutoencoderConfig,
     Config,
@@ -14,7 +20,7 @@ from scalegan.config.schema import (
     EveryConfig,
 )
 
-MODELS: dict[str, Model] = {
+MODELS: dict[str, ModelConfig] = {
     "gat": GATConfig(
         width=16, depth=2, num_levels=2, num_heads=2, patch_size=4, z_width=8, label_width=12
     ),

@@ -25,7 +25,7 @@ from scalegan.autoencoders.kl import codec
 from scalegan.autoencoders.latents import Latents
 from scalegan.autoencoders.pixels import to_gray
 from scalegan.autoencoders.similarity import dissimilarity, psnr, ssim
-from scalegan.config.schema import FitConfig
+from scalegan.config.auxiliary import FitConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Images
 from scalegan.runtime.files import write_json

@@ -63,7 +63,7 @@ def kind_of(config: AutoencoderConfig) -> Kind:
     Raises:
         ConfigError: if there is none of that name, or it lacks its path.
     """
-    kind = AUTOENCODERS[choose(AUTOENCODERS, config.kind, "autoencoder.kind")]
+    kind = choose(AUTOENCODERS, config.kind, "autoencoder.kind")
     if kind.needs_path and not config.path:
         raise ConfigError(
             f"`autoencoder.kind` `{config.kind}` needs `autoencoder.path`",

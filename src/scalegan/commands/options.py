@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scalegan.config.schema import ClassifierConfig, Config, FitConfig
+from scalegan.config.auxiliary import ClassifierConfig, FitConfig
+from scalegan.config.schema import Config
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from scalegan.config import reading as configs
+from scalegan.config.durations import count_seconds
 from scalegan.errors import ConfigError
 
 OPERATIONS = {"GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18}
@@ -47,7 +47,7 @@ def parse_budget(text: str) -> Budget:
             amount = float(number) * OPERATIONS[name]
             if 0 < amount < float("inf"):
                 return Budget(text, operations=amount)
-        return Budget(text, seconds=configs.count_seconds(text))
+        return Budget(text, seconds=count_seconds(text))
     except (ConfigError, ValueError):
         pass
     raise ConfigError(f'`--budget` is "{text}"; expected a positive number and a unit', EXAMPLES)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from scalegan.config.schema import ClassifierConfig
+from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.images import ImageOptions, open_stream
 from scalegan.features.classifier import fit_classifier, save_classifier

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scalegan.autoencoders.tables import make_autoencoder
 from scalegan.config import reading as configs
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.data import arrays, images
 from scalegan.data.shards import Shards
 from scalegan.data.sources import Source, open_source
@@ -206,7 +207,7 @@ def _shards(path: Path, options: ImageOptions, world: World) -> ImageStream:
     side = about["side"]
     if options.size not in (0, side):
         raise ConfigError(f"the shards `{path}` hold images of {side}, not {options.size}")
-    config = configs.parse_autoencoder(about["autoencoder"]["config"])
+    config = configs.parse_part(AutoencoderConfig, about["autoencoder"]["config"], "autoencoder.")
     # Mirrored copies are rows of their own and are left out.
     rows = torch.arange(0, len(shards), shards.copies)
     chosen = _choose(len(rows), options)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from scalegan.config.schema import ClassifierConfig
+from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import CheckpointError, DataError
 from scalegan.interfaces import Features, Images, Labels
 from scalegan.runtime.files import (

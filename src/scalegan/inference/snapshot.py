@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 
 from scalegan.autoencoders.tables import AUTOENCODERS
-from scalegan.config.models import Model
-from scalegan.config.reading import choose, parse_autoencoder, parse_model
+from scalegan.config.models import ModelConfig
+from scalegan.config.reading import choose, parse_model, parse_part
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.interfaces import Discriminator, Generator
@@ -35,7 +35,7 @@ class Card:
     """What a snapshot holds and how it was trained, as its `config.json` says."""
 
     name: str
-    model: Model
+    model: ModelConfig
     autoencoder: AutoencoderConfig
     shape: tuple[int, int, int]
     class_names: list[str]
@@ -97,7 +97,7 @@ def read_card(path: Path) -> Card:
         )
     try:
         model = parse_model(values["model"])
-        autoencoder = parse_autoencoder(values["autoencoder"])
+        autoencoder = parse_part(AutoencoderConfig, values["autoencoder"], "autoencoder.")
         choose(AUTOENCODERS, autoencoder.kind, "autoencoder.kind")
         if not isinstance(values["identity"], dict):
             raise ConfigError("`identity` is not a table")

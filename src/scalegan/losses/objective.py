@@ -210,7 +210,7 @@ class Objective:
         if not self.config.joint_batch:
             return [discriminator(samples, batch.labels).logits for samples in shown], None
         first, features = [], None
-        if self.is_aligned:
+        if self.config.alignment.is_used:
             output = discriminator(shown[0], batch.labels, with_features=True)
             first, features, shown = [output.logits], output.features, shown[1:]
         labels = batch.labels.repeat(len(shown))

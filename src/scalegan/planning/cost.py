@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from scalegan.config.reading import choose
 from scalegan.config.schema import Config
 from scalegan.features.pretrained import untrained_dinov2
 from scalegan.inference.snapshot import Card, build_discriminator, build_generator
@@ -110,7 +111,7 @@ def count(config: Config, task: Task) -> Counts:
     """Count the parameters and operations of a step, on the meta device."""
     meta, alignment = torch.device("meta"), config.objective.alignment
     teacher, of_teacher = None, 0
-    if alignment.weight > 0:
+    if alignment.is_used:
         teacher = _stand_in(config, task)
         if alignment.teacher:
             args = (alignment.teacher, alignment.teacher_path, meta, alignment.side)
@@ -126,7 +127,7 @@ def count(config: Config, task: Task) -> Counts:
         with Operations() as forward:
             fake = generator(z, labels)
         with Operations() as passed:
-            discriminator(fake.detach(), labels, with_features=alignment.weight > 0)
+            discriminator(fake.detach(), labels, with_features=alignment.is_used)
         every = config.objective.penalty.every, config.objective.path_length.every or 1
         turns = [0.0, 0.0]
         for step, shares in ((0, [1 / n for n in every]), (1, [1 - 1 / n for n in every])):
@@ -192,7 +193,7 @@ def _kept(config: Config, task: Task, keeps_fake: bool, images: int, mode: str) 
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         generator, discriminator = networks(config, task)
-        teacher = _stand_in(config, task) if config.objective.alignment.weight > 0 else None
+        teacher = _stand_in(config, task) if config.objective.alignment.is_used else None
         objective = _objective(config, generator.num_levels, teacher)
         z, labels, real, batch = _inputs(config, task, generator, images)
         for network in (generator, discriminator):
@@ -269,7 +270,7 @@ def _inputs(config: Config, task: Task, generator: Any, count: int) -> tuple[Any
 
 
 def _objective(config: Config, num_levels: int, teacher: Teacher | None) -> Objective:
-    adversarial = ADVERSARIAL[config.objective.adversarial]
+    adversarial = choose(ADVERSARIAL, config.objective.adversarial, "objective.adversarial")
     return Objective(config.objective, adversarial, num_levels, teacher)
 
 

@@ -4,13 +4,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from scalegan.autoencoders.tables import kind_of, make_autoencoder
-from scalegan.config.reading import count_seconds, count_steps
+from scalegan.config.durations import count_seconds, count_steps
 from scalegan.config.schema import AutoencoderConfig, Config
 from scalegan.data.memory import collect
 from scalegan.data.shards import read_manifest
@@ -18,6 +19,8 @@ from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError, DataError
 from scalegan.planning.cost import Activations, Counts, Task, activations, count
+from scalegan.runtime.text import rough_duration
+from scalegan.runtime.world import choose_device
 
 UTILISATION = 0.3
 """Share of the peak that an estimate assumes; a guess until it is measured, and so marked."""
@@ -177,16 +180,50 @@ def make_plan(
     if measure and micro_batches and images * ranks / rate < 20:
         rate, origin = ranks * measure(images), "measured here by a few steps"
         origin += f" of one rank, times {ranks}" if ranks > 1 else ""
-    of_step = batch_size * config.train.discriminator_turns
     if seconds := count_seconds(config.train.duration):
         steps = max(1, round(seconds * rate / batch_size))
     else:
-        steps = count_steps(config.train.duration, "train.duration", of_step, task.num_rows)
+        images_per_step = config.images_per_step
+        steps = count_steps(config.train.duration, "train.duration", images_per_step, task.num_rows)
     disk = disk_bytes(config, task, counts, steps)
     return Plan(
         config, task, device, ranks, counts, states, micro_batches, images, kept, others,
         steps, rate, origin, disk,
     )  # fmt: skip
+
+
+Measure = Callable[[Config, Task, torch.device, int], float]
+"""Images per second of one rank, measured by steps on micro-batches of so many images."""
+
+
+def plan_lines(
+    config: Config, task: Task, device: str, ranks: int, measure: Measure | None = None
+) -> list[str]:
+    """What a run will need, in lines.
+
+    Args:
+        device: one of `DEVICES`; or auto, cpu, cuda: this machine.
+        measure: called where the device is here and a step fits; None where nothing may run.
+
+    Raises:
+        ConfigError: if the device is unknown or not here, or the batch does not fit the ranks.
+    """
+    has_gpu = torch.cuda.is_available()
+    if device in DEVICES:
+        kind, here = DEVICES[device], torch.device("cuda")
+        is_here = has_gpu and kind.label in torch.cuda.get_device_name()
+    elif device in ("auto", "cpu") or (device.split(":")[0] == "cuda" and has_gpu):
+        is_here, here = True, choose_device(device)
+        kind = this_machine(str(here), config.train.precision)
+    else:
+        raise ConfigError(
+            f"`--device` is `{device}`, which is neither here nor known",
+            f"auto, cpu, or one of: {', '.join(DEVICES)}",
+        )
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    trial = partial(measure, config, task, here) if measure and is_here else None
+    return describe(make_plan(config, task, kind, ranks, trial))
 
 
 def _states(counts: Counts, ranks: int, is_sharded: bool) -> dict[str, int]:
@@ -226,18 +263,14 @@ def _cut(config: Config, task: Task, images: int, room: float) -> tuple[int, Act
 
 def disk_bytes(config: Config, task: Task, counts: Counts, steps: int) -> dict[str, int]:
     """Bytes on disk of a run's checkpoints and snapshots, and of its data where it is prepared."""
-    of_step = config.train.batch_size * config.train.discriminator_turns
-    every = {
-        name: count_steps(text, f"every.{name}", of_step, task.num_rows) if text else 0
-        for name, text in vars(config.every).items()
-    }
+    every = config.every_steps(task.num_rows)
     found = run_bytes(counts.generator, counts.discriminator, steps, every)
     if task.data_bytes:
         return found | {"shards (there)": task.data_bytes}
     if config.autoencoder.kind != "identity":
         channels, height, width = task.shape  # mean and deviation, float16
         found["latents"] = task.num_rows * 2 * 2 * channels * height * width
-    if config.objective.alignment.weight > 0:
+    if config.objective.alignment.is_used:
         found["images"] = round(task.num_rows * PNG_BYTES * task.image_side**2)
     return found
 
@@ -326,7 +359,7 @@ def describe(plan: Plan) -> list[str]:
         f"micro-batches x {plan.images} images, {_gb(plan.memory)} of "
         f"{_gb(plan.device.memory)} per rank{hint}",
         f"  speed        {_round(plan.rate)} images/s, {plan.origin}",
-        f"  time         {_duration(plan.steps * config.train.batch_size / plan.rate)} for "
+        f"  time         {rough_duration(plan.steps * config.train.batch_size / plan.rate)} for "
         f"{plan.steps:,} steps ({config.train.duration})",
         f"  disk         {_gb(sum(plan.disk.values()))}: {disk}",
     ]
@@ -338,11 +371,3 @@ def _gb(number: float | int) -> str:
 
 def _round(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    days, hours = minutes // 1440, minutes % 1440 // 60
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes % 60} min" if hours else f"{max(1, minutes)} min"

@@ -6,7 +6,7 @@ n ranks, b bytes of a network's parameters in float32. Each rank sends what it r
 from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
-from scalegan.config.reading import count_steps
+from scalegan.config.durations import count_steps
 from scalegan.config.schema import Config
 from scalegan.planning.cost import Task
 from scalegan.planning.plan import DEVICES, UTILISATION, Device, Plan, make_plan
@@ -76,7 +76,7 @@ def estimate(config: Config, task: Task, device: Device, gpus: int, parallel: Pa
     if parallel == "replicate":  # a ring passes every byte twice, once per step and network
         sent = 2 * share * sum(sizes)
     else:
-        passes = 2 if config.objective.alignment.weight > 0 else 1
+        passes = 2 if config.objective.alignment.is_used else 1
         parts = max(1, plan.micro_batches)
         keeps_fake = config.train.share_noise and parts == 1
         times = zip(gathers(passes, keeps_fake), sizes, strict=True)

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 
 from scalegan.config import reading as configs
+from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.config.budget import Budget
-from scalegan.config.schema import ClassifierConfig, Config, EvaluateConfig, EveryConfig
+from scalegan.config.durations import count_steps
+from scalegan.config.schema import Config, EvaluateConfig, EveryConfig
 from scalegan.errors import CompleteError, ConfigError, ScaleganError
 from scalegan.evaluation.classifier import train_classifier
 from scalegan.inference.gan import load
@@ -199,10 +201,10 @@ def plan_recipe(config: Config, budget: Budget, points: int, device: str) -> dic
     per_step = counts.of_run(config, config.train.micro_batches) * batch_size
     rate = steps_per_second(config, task, device)
     duration = budget.duration(per_step)
-    images = batch_size * config.train.discriminator_turns
+    images = config.images_per_step
     steps = max(1, round(budget.seconds * rate))
     if not budget.seconds:
-        steps = configs.count_steps(duration, "--budget", images, task.num_rows)
+        steps = count_steps(duration, "--budget", images, task.num_rows)
     part = f"{max(1, math.ceil(steps / points))} steps"
     every = EveryConfig(f"{max(1, steps // 200)} steps", part, part, part)
     config = configs.resolve(

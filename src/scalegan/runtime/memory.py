@@ -1,4 +1,4 @@
-"""What a step frees, the next one takes again: the C library's allocator, told not to let go."""
+"""Memory that a step frees is reused by the next one, instead of going back to the system."""
 
 import ctypes
 import sys

@@ -48,7 +48,7 @@ def keeps_casts(mode: str) -> bool:
 def _again(
     forward: Callable[..., Tensor], options: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
-    # Blocks draw nothing, so no state of a random generator is kept.
+    # Blocks draw nothing, so no state of a random generator is saved.
     return checkpoint(
         forward, *args, use_reentrant=False, preserve_rng_state=False, **options, **kwargs
     )

@@ -1,4 +1,4 @@
-"""Long work shows how far it is: a bar in a terminal, else a line now and then."""
+"""Progress of long work: a bar in a terminal, else a line now and then."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from scalegan.runtime.text import clock
 
 SECONDS_BETWEEN_LINES = 10
 """Without a terminal there is no bar but a line now and then."""
@@ -77,8 +79,7 @@ class Bar:
         if is_due and self.is_shown and not self.console.is_terminal:
             self.last_line = now
             if self.total is not None and rate > 0:
-                minutes, seconds = divmod(int(max(0, self.total - self.done) / rate), 60)
-                text += f"  {minutes}:{seconds:02d} left"
+                text += f"  {clock((self.total - self.done) / rate)} left"
             self.console.print(text, markup=False)
 
 

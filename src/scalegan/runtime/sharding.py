@@ -1,4 +1,4 @@
-"""Weights spread over ranks (FSDP2), and back to whole ones.
+"""Weights of networks sharded over ranks (FSDP2), and back to whole ones.
 
 What PyTorch has for this takes seconds to import, so that is done where it is used.
 """
@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from scalegan.runtime.files import atomic_folder
 from scalegan.runtime.world import World
+
+Network = TypeVar("Network", bound=nn.Module)
 
 HALVES = ("map", "synthesize")
 """Methods of a generator that are called instead of its forward."""
@@ -44,20 +46,20 @@ def shard(network: nn.Module, world: World) -> None:
             register_fsdp_forward_method(network, name)
 
 
-def mold_of(network: nn.Module) -> nn.Module:
-    """The form of a network without its values, to be made before it is sharded."""
+def whole_form(network: Network) -> Network:
+    """A network on the meta device, to be made before it is sharded: all of it but its values."""
     return copy.deepcopy(network).to("meta")
 
 
 @torch.no_grad()
-def whole(network: nn.Module, mold: nn.Module) -> nn.Module:
+def whole(network: Network, form: Network) -> Network:
     """A plain copy of a sharded network, in eval mode; every rank must call it.
 
     Args:
-        mold: what `mold_of` made of it.
+        form: what `whole_form` made of it.
     """
     device = next(network.buffers()).device
-    plain = copy.deepcopy(mold).to_empty(device=device).requires_grad_(False).eval()
+    plain = copy.deepcopy(form).to_empty(device=device).requires_grad_(False).eval()
     # Buffers are not sharded, and some are in no state dict.
     own = dict(network.named_parameters()) | dict(network.named_buffers())
     for name, value in [*plain.named_parameters(), *plain.named_buffers()]:
@@ -96,12 +98,12 @@ def like(value: Tensor, target: Tensor) -> Tensor:
 def shared_folder(path: Path, world: World) -> Iterator[Path]:
     """`atomic_folder` that all ranks fill together; it gets its name when all are done."""
     with ExitStack() as stack:
-        told: list[Any] = [None]
+        draft: list[Any] = [None]
         if world.is_first:
-            told = [stack.enter_context(atomic_folder(path))]
+            draft = [stack.enter_context(atomic_folder(path))]
         if world.size > 1:
-            dist.broadcast_object_list(told, src=0)
-        yield told[0]
+            dist.broadcast_object_list(draft, src=0)
+        yield draft[0]
         world.wait()
     world.wait()
 

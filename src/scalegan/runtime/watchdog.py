@@ -2,7 +2,7 @@
 
 The work itself only counts (`Pulse`): a number per collective call and per step. A thread in every
 rank writes that number into a small file of the run's folder. The first rank's thread compares all
-files; the other ranks' threads look at the first rank's file and at the verdict. Ages are measured
+files; the other ranks' threads read the first rank's file and the verdict. Ages are measured
 by the observer's own clock, so that clocks of machines need not agree.
 """
 
@@ -23,20 +23,20 @@ from typing import Any
 
 EXIT_SILENT = 75
 """Exit code of a group that was ended because a rank stood still (EX_TEMPFAIL: try again)."""
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_CHECKS = 1.0
 FOLDER = "heartbeats"
 
 
 @dataclass
 class Pulse:
-    """What a rank's work tells its watchdog: two attributes, and no message."""
+    """What the work of a rank leaves for its watchdog to read: two attributes, and no message."""
 
     count: int = 0
     is_waiting: bool = False
     """Whether it waits for other ranks."""
 
     def beat(self) -> None:
-        """Say that work goes on; to be called at least once per `timeout_seconds`."""
+        """Count on: a sign of life, to be given at least once per `timeout_seconds`."""
         self.count += 1
 
     @contextmanager
@@ -50,14 +50,14 @@ class Pulse:
 
 
 @dataclass
-class Sight:
-    """What was last seen of a rank, and since when (by the observer's clock) it is unchanged."""
+class LastBeat:
+    """The last heartbeat read of a rank, and since when (by the reader's clock) it is unchanged."""
 
     beat: dict[str, Any] = field(default_factory=dict)
     count_since: float = field(default_factory=time.monotonic)
     file_since: float = field(default_factory=time.monotonic)
 
-    def look(self, path: Path) -> None:
+    def update(self, path: Path) -> None:
         """Read a rank's file again; one that is missing or half written is an unchanged one."""
         try:
             beat = json.loads(path.read_text())
@@ -78,7 +78,7 @@ class Watchdog(AbstractContextManager["Watchdog"]):
         run: the run's folder, which all ranks see; heartbeats and stacks are written into it.
         rank: of this process.
         size: number of ranks.
-        pulse: what the work of this process tells.
+        pulse: counter of the work of this process.
         timeout_seconds: silence that ends the run; 0 = nothing is watched.
     """
 
@@ -88,7 +88,7 @@ class Watchdog(AbstractContextManager["Watchdog"]):
         self.folder = run / FOLDER
         self.rank, self.size, self.pulse, self.timeout = rank, size, pulse, timeout_seconds
         watched = range(size) if rank == 0 else range(1)
-        self.sights = {other: Sight() for other in watched}
+        self.last_beats = {other: LastBeat() for other in watched}
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self.writes = 0
@@ -109,35 +109,37 @@ class Watchdog(AbstractContextManager["Watchdog"]):
             self._end(verdict)  # what failed here is that another rank has left already
 
     def _watch(self) -> None:
-        seconds = min(SECONDS_BETWEEN_LOOKS, self.timeout / 10)
+        seconds = min(SECONDS_BETWEEN_CHECKS, self.timeout / 10)
         before = time.monotonic()
         while not self.done.wait(seconds):
             now = time.monotonic()
-            if now - before > self.timeout / 2:  # this process was asleep: look at all anew
-                self.sights = {other: Sight() for other in self.sights}
+            if now - before > self.timeout / 2:  # this process was asleep: begin anew
+                self.last_beats = {other: LastBeat() for other in self.last_beats}
             before = now
             self._write()
-            for other, sight in self.sights.items():
-                sight.look(self._path(other))
-            verdict = self._read_verdict() or self._judge()
+            for other, last in self.last_beats.items():
+                last.update(self._path(other))
+            verdict = self._read_verdict() or self._find_silent()
             if verdict:
                 self._end(verdict)
 
-    def _judge(self) -> str:
+    def _find_silent(self) -> str:
         """Who stands still, as a sentence; "" while nobody does."""
         now = time.monotonic()
         silent = {}
-        for other, sight in self.sights.items():
-            if now - sight.file_since > self.timeout:
+        for other, last in self.last_beats.items():
+            if now - last.file_since > self.timeout:
                 silent[other] = "gives no sign of life: it was stopped, or its machine is gone"
-            elif now - sight.count_since > self.timeout and not sight.beat.get("is_waiting"):
+            elif now - last.count_since > self.timeout and not last.beat.get("is_waiting"):
                 silent[other] = "does not get on with its work"
         if silent:
             return self._sentence(silent)
-        if self.rank > 0 or any(now - s.count_since <= self.timeout for s in self.sights.values()):
+        if self.rank > 0 or any(
+            now - b.count_since <= self.timeout for b in self.last_beats.values()
+        ):
             return ""
         # All wait for each other: the one that made fewer calls was not where the others are.
-        counts = {other: sight.beat.get("count", 0) for other, sight in self.sights.items()}
+        counts = {other: last.beat.get("count", 0) for other, last in self.last_beats.items()}
         least = min(counts.values())
         behind = {o: "waits, but not where the others do" for o, c in counts.items() if c == least}
         if len(behind) == self.size:
@@ -147,12 +149,14 @@ class Watchdog(AbstractContextManager["Watchdog"]):
     def _sentence(self, silent: dict[int, str]) -> str:
         parts = []
         for other, how in sorted(silent.items()):
-            beat = self.sights[other].beat
+            beat = self.last_beats[other].beat
             where = f" ({beat['host']}, process {beat['pid']})" if beat else ""
             parts.append(f"rank {other}{where} {how}")
         verdict = f"after {self.timeout:g} s of silence: {'; '.join(parts)}"
         with suppress(OSError):
-            targets = [self.sights[other].beat for other in silent if self.sights[other].beat]
+            targets = [
+                self.last_beats[other].beat for other in silent if self.last_beats[other].beat
+            ]
             draft = self.folder / f".verdict.{self.rank}"
             draft.write_text(json.dumps({"says": verdict, "silent": targets}))
             draft.replace(self.folder / "verdict.json")
@@ -176,7 +180,7 @@ class Watchdog(AbstractContextManager["Watchdog"]):
             silent = json.loads((self.folder / "verdict.json").read_text())["silent"]
             if os.getpid() not in [beat["pid"] for beat in silent]:
                 # A hanging one may yet do the above; a stopped process ends by nothing but this.
-                time.sleep(2 * min(SECONDS_BETWEEN_LOOKS, self.timeout / 10))
+                time.sleep(2 * min(SECONDS_BETWEEN_CHECKS, self.timeout / 10))
                 for beat in silent:
                     if beat["host"] == socket.gethostname():
                         os.kill(beat["pid"], signal.SIGKILL)

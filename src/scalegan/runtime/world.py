@@ -111,18 +111,24 @@ class World:
             ) from error
 
 
+def choose_device(name: str = "auto") -> torch.device:
+    """The device that a name stands for: "auto" (a GPU if there is one), "cpu", "cuda" (of this
+    process, among those of its machine) or "cuda:1"."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    return torch.device(name)
+
+
 def join(device: str = "auto") -> World:
     """Join the group that `torchrun` started, or be a world of one.
 
     Args:
-        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
+        device: as `choose_device` has it.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    chosen = torch.device(device)
+    chosen = choose_device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size > 1 and not dist.is_initialized():

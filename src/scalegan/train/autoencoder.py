@@ -19,8 +19,8 @@ from torch import Tensor
 from scalegan.autoencoders.files import CONFIG
 from scalegan.autoencoders.fit import MOST_MEASURED, Fit, Fitted, check_side, save, split
 from scalegan.autoencoders.lpips import LPIPS
-from scalegan.config.reading import count_steps
-from scalegan.config.schema import FitConfig
+from scalegan.config.auxiliary import FitConfig
+from scalegan.config.durations import count_steps
 from scalegan.data.loader import Loader
 from scalegan.data.memory import Dataset, Rows, collect
 from scalegan.data.shards import Shards, read_manifest
@@ -32,30 +32,21 @@ from scalegan.runtime.files import (
     MANIFEST,
     atomic_folder,
     clear_drafts,
-    load_tensors,
     locked,
     read_json,
-    save_tensors,
     write_json,
 )
 from scalegan.runtime.progress import Bar
-from scalegan.runtime.weights import load_weights
-from scalegan.train.checkpoint import (
-    KEEP,
-    find_newest,
-    list_checkpoints,
-    load_optimizer,
-    optimizer_tensors,
-)
+from scalegan.train import checkpoint
 from scalegan.train.guard import Signals
 
 CHECKPOINTS, FINISHED = "checkpoints", "finished"
-TOLD_EVERY = 20
-"""Steps between looks at the losses, each of which waits for the device."""
+READ_EVERY = 20
+"""Steps between reading the losses, each of which waits for the device."""
 MAY_CHANGE = ("checkpoint", "lpips_path")
 
 
-class Outcome(NamedTuple):
+class FitOutcome(NamedTuple):
     """How it ended."""
 
     lines: list[str]
@@ -64,12 +55,12 @@ class Outcome(NamedTuple):
     """Number of the signal that stopped it before its end."""
 
 
-class Opened(NamedTuple):
+class ImageSet(NamedTuple):
     """A data set of images."""
 
     rows: Dataset
     copies: int
-    """Rows of a image: 2 where its mirror image follows it."""
+    """Rows of an image: 2 where its mirror image follows it."""
     side: int
     is_gray: bool
     digest: str
@@ -78,7 +69,7 @@ class Opened(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Album:
+class ImageSubset:
     """Some of the images; a batch's `stored` are the images themselves."""
 
     rows: Dataset
@@ -99,24 +90,28 @@ def train_autoencoder(
     config: FitConfig,
     device: str = "cpu",
     tell: Callable[[str], None] = print,
-) -> Outcome:
+) -> FitOutcome:
     """Fit a KL autoencoder to images, or go on where an earlier call stopped.
 
     Args:
         source: shards that hold images, or a source as `data.source` has it.
         out: the folder to write; it must be new, empty, or an earlier call's.
-        config: checked.
+        config: what it is made of, and for how long.
         device: "cpu", "cuda" or "cuda:1".
         tell: where sentences go.
 
     Raises:
-        ConfigError, DataError, CheckpointError, TrainingError: see their sentences.
+        ConfigError: if settings do not fit the images or each other, or `out` is in use.
+        DataError: if there are no images.
+        CheckpointError: if the folder was begun with other settings or images, or is damaged.
+        TrainingError: if a loss or a weight is not finite.
     """
+    config.check()
     refuse_other(out)
     opened = open_images(source, config.size)
     check_side(opened.side, config.factor)
     train, held_out = (
-        Album(opened.rows, rows_of(places, opened.copies))
+        ImageSubset(opened.rows, rows_of(places, opened.copies))
         for places in split(len(opened.rows) // opened.copies, config)
     )
     num_steps = count_steps(config.duration, "duration", config.batch_size, len(train))
@@ -140,15 +135,17 @@ def train_autoencoder(
         stopped_by = advance(out, fit, train, every, about)
         if stopped_by:
             line = f"stopped at step {fit.step:,} of {num_steps:,} by signal {stopped_by}; "
-            return Outcome([f"{line}the same command goes on from here"], stopped_by)
-        measured = (album.read(torch.arange(len(album))[:MOST_MEASURED]).stored
-                    for album in (train, held_out))  # fmt: skip
+            return FitOutcome([f"{line}the same command goes on from here"], stopped_by)
+        measured = (
+            subset.read(torch.arange(len(subset))[:MOST_MEASURED]).stored
+            for subset in (train, held_out)
+        )
         fitted = fit.finish(*measured)
         finish(out, fitted, config, num_steps)
-    return Outcome(describe(fitted, opened.side, out, config))
+    return FitOutcome(describe(fitted, opened.side, out, config))
 
 
-def open_images(text: str, size: int) -> Opened:
+def open_images(text: str, size: int) -> ImageSet:
     """Shards are read as needed, a source is decoded into memory.
 
     Raises:
@@ -160,7 +157,7 @@ def open_images(text: str, size: int) -> Opened:
         images = collected.images
         found = hashlib.sha256(images.numpy().tobytes()).hexdigest()
         rows = Rows(images, collected.labels, None)
-        return Opened(rows, 1, images.shape[-1], collected.is_gray, found, collected.notes)
+        return ImageSet(rows, 1, images.shape[-1], collected.is_gray, found, collected.notes)
     about = read_manifest(Path(text))
     has_pixels = about["autoencoder"]["config"]["kind"] == "identity"
     if not (has_pixels or about["keep_images"]):
@@ -176,7 +173,7 @@ def open_images(text: str, size: int) -> Opened:
     shards = Shards(Path(text), with_images=not has_pixels)
     shards.verify()
     is_gray = about["channels"] == 1
-    return Opened(shards, shards.copies, about["side"], is_gray, shards.fingerprint)
+    return ImageSet(shards, shards.copies, about["side"], is_gray, shards.fingerprint)
 
 
 def rows_of(places: Int64[Tensor, " M"], copies: int) -> Int64[Tensor, " K"]:
@@ -198,7 +195,9 @@ def refuse_other(out: Path) -> None:
         raise ConfigError(f"`{out}` exists already", "choose another --out, or remove it")
 
 
-def advance(out: Path, fit: Fit, album: Album, every: int, about: dict[str, Any]) -> int | None:
+def advance(
+    out: Path, fit: Fit, subset: ImageSubset, every: int, about: dict[str, Any]
+) -> int | None:
     """Step until the end, or until a signal, whose number is returned.
 
     Raises:
@@ -206,8 +205,8 @@ def advance(out: Path, fit: Fit, album: Album, every: int, about: dict[str, Any]
     """
     batch_size = fit.config.batch_size
     parts, device = (0, 1, 1), torch.device(fit.device)
-    threads = 0 if album.rows.is_in_memory else 2
-    loader = Loader(album, fit.config.seed, batch_size, parts, device, threads)
+    threads = 0 if subset.rows.is_in_memory else 2
+    loader = Loader(subset, fit.config.seed, batch_size, parts, device, threads)
     bar, note = Bar(fit.num_steps, "steps", fit.step, images_per_unit=batch_size), ""
     with Signals() as signals, loader, bar:
         while fit.step < fit.num_steps:
@@ -216,7 +215,7 @@ def advance(out: Path, fit: Fit, album: Album, every: int, about: dict[str, Any]
                 return signals.received
             [batch] = loader.share(0, fit.step * batch_size)
             means = fit.update(batch.stored)
-            if fit.step % TOLD_EVERY == 1 or fit.step == fit.num_steps:
+            if fit.step % READ_EVERY == 1 or fit.step == fit.num_steps:
                 values = {name: value.item() for name, value in means.items()}
                 if not all(math.isfinite(value) for value in values.values()):
                     raise TrainingError(
@@ -236,21 +235,15 @@ def write(out: Path, fit: Fit, about: dict[str, Any]) -> None:
     Raises:
         TrainingError: if a weight is not finite.
     """
-    files = {name: network.state_dict() for name, network in fit.networks.items()}
-    for name, optimizer in fit.optimizers.items():
-        files[f"optimizer-{name}"] = optimizer_tensors(optimizer)
-    for name, tensors in files.items():
-        if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise TrainingError(
-                f"`{name}` is not finite at step {fit.step}; no checkpoint is written of it",
-                "lower --learning-rate",
-            )
-    with atomic_folder(out / CHECKPOINTS / f"step-{fit.step:08d}") as draft:
-        for name, tensors in files.items():
-            save_tensors(tensors, draft / f"{name}.safetensors")
+    if name := checkpoint.first_not_finite(checkpoint.tensors_of(fit.networks, fit.optimizers)):
+        raise TrainingError(
+            f"`{name}` is not finite at step {fit.step}; no checkpoint is written of it",
+            "lower --learning-rate",
+        )
+    with atomic_folder(out / CHECKPOINTS / checkpoint.name_of(fit.step)) as draft:
+        checkpoint.save_networks(fit.networks, fit.optimizers, draft)
         write_json(draft / "state.json", {"step": fit.step, "about": about})
-    for old in list_checkpoints(out / CHECKPOINTS)[:-KEEP]:
-        shutil.rmtree(old)
+    checkpoint.remove_old(out / CHECKPOINTS)
 
 
 def restore(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str], None]) -> None:
@@ -259,7 +252,7 @@ def restore(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str], No
     Raises:
         CheckpointError: if it is of another training, or all are damaged.
     """
-    path = find_newest(out / CHECKPOINTS, tell)
+    path = checkpoint.find_newest(out / CHECKPOINTS, tell)
     if path is None:
         return
     state = read_json(path / "state.json")
@@ -269,11 +262,7 @@ def restore(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str], No
                 f"`{out}` was begun with another `{name}`: {state['about'].get(name)}, not {value}",
                 "give the command it was begun with, or choose another --out",
             )
-    for name, network in fit.networks.items():
-        load_weights(network, path / f"{name}.safetensors")
-    for name, optimizer in fit.optimizers.items():
-        file = path / f"optimizer-{name}.safetensors"
-        load_optimizer(optimizer, load_tensors(file), file)
+    checkpoint.load_networks(fit.networks, fit.optimizers, path)
     fit.step = state["step"]
     tell(f"going on from step {fit.step:,} of {fit.num_steps:,}")
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from scalegan.autoencoders.tables import kind_of, make_autoencoder
+from scalegan.config.reading import choose
 from scalegan.config.schema import AlignmentConfig, Config
 from scalegan.data.loader import Loader, order
 from scalegan.data.memory import Dataset, LabeledImages, Rows, collect, encode_rows, hold_out
@@ -33,7 +34,7 @@ from scalegan.runtime import parallel, sharding
 from scalegan.runtime.rng import seed_all
 from scalegan.runtime.world import World
 from scalegan.train.optim import build_optimizer
-from scalegan.train.state import TrainState
+from scalegan.train.state import TrainState, WholeForms
 
 
 class Built(NamedTuple):
@@ -42,13 +43,13 @@ class Built(NamedTuple):
     state: TrainState
     rows: Dataset
     images: LabeledImages
-    """Of shards: only where they are judged by, and then no more than JUDGED."""
+    """Of shards: no more than MAX_CLASSIFIER_IMAGES, and none where nothing is evaluated."""
     held_out: Batch | None = None
     """Rows that are not among `rows`."""
 
 
-JUDGED = 10_000
-"""Images of shards that a classifier is trained on at most."""
+MAX_CLASSIFIER_IMAGES = 10_000
+"""Largest number of images of shards that a classifier is trained on."""
 
 
 def build(config: Config, world: World, teacher: Teacher | None = None) -> Built:
@@ -62,7 +63,7 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
         ConfigError: if the parts do not fit together.
         DataError: if the data cannot be read.
     """
-    kind_of(config.autoencoder)  # a mistake in it shows before all images are read
+    check_names(config)
     teacher = build_teacher(config.objective.alignment, world.device, teacher)
     parts = world.size * config.train.micro_batches
     if config.train.batch_size % parts:
@@ -88,6 +89,13 @@ def build(config: Config, world: World, teacher: Teacher | None = None) -> Built
     return Built(state, rows, images, held_out)
 
 
+def check_names(config: Config) -> None:
+    """Raise ConfigError for a name that no table holds, before any data is read."""
+    choose(ARCHITECTURES, config.model.architecture, "model.architecture")
+    choose(ADVERSARIAL, config.objective.adversarial, "objective.adversarial")
+    kind_of(config.autoencoder)
+
+
 def build_teacher(
     alignment: AlignmentConfig, device: torch.device, given: Teacher | None
 ) -> Teacher | None:
@@ -96,9 +104,9 @@ def build_teacher(
     Raises:
         ConfigError: if there is one too many or too few, or its width is not the config's.
     """
-    if alignment.weight == 0 and given is None:
+    if not alignment.is_used and given is None:
         return None
-    if alignment.weight == 0 or (given is None) == (not alignment.teacher):
+    if not alignment.is_used or (given is None) == (not alignment.teacher):
         raise ConfigError(
             "alignment needs a weight and one teacher: named in the config, or handed in",
             "set `objective.alignment.weight`, and either `objective.alignment.teacher` or "
@@ -162,7 +170,7 @@ def from_shards(
             )
     if config.data.verify == "digests":
         shards.verify(world.rank, world.size)
-    wanted = min(JUDGED, len(shards)) if config.evaluate.num_images else 0
+    wanted = min(MAX_CLASSIFIER_IMAGES, len(shards)) if config.evaluate.num_images else 0
     return autoencoder, shards, images_to_measure(shards, autoencoder, wanted)
 
 
@@ -209,16 +217,15 @@ def build_state(
     discriminator.to(world.device)
     check_abilities(config, generator, discriminator)
     average = copy.deepcopy(generator).requires_grad_(False).eval()
-    molds = {}
-    is_sharded = config.train.parallel == "shard" and world.size > 1
-    if is_sharded:
-        named = {"average": average, "discriminator": discriminator}
-        molds = {name: sharding.mold_of(network) for name, network in named.items()}
+    whole_forms = None
+    if config.train.parallel == "shard" and world.size > 1:
+        forms = sharding.whole_form(average), sharding.whole_form(discriminator)
+        whole_forms = WholeForms(*forms)
     for network in (generator, discriminator):
         parallel.recompute(network, config.train.recompute)
         if config.train.compile:
             parallel.compile_blocks(network)
-    for network in (generator, discriminator, average) if is_sharded else ():
+    for network in (generator, discriminator, average) if whole_forms else ():
         sharding.shard(network, world)
     if world.size > 1:
         for network in (generator, discriminator):
@@ -229,22 +236,29 @@ def build_state(
     }
     objective = Objective(
         config.objective,
-        ADVERSARIAL[config.objective.adversarial],
+        choose(ADVERSARIAL, config.objective.adversarial, "objective.adversarial"),
         generator.num_levels,
         teacher,
         world.device,
     )
     return TrainState(
-        config, world, generator, discriminator, average, optimizers, autoencoder, objective,
-        molds=molds,
-    )  # fmt: skip
+        config,
+        world,
+        generator,
+        discriminator,
+        average,
+        optimizers,
+        autoencoder,
+        objective,
+        whole_forms=whole_forms,
+    )
 
 
 def build_networks(
     config: Config, shape: tuple[int, int, int], num_classes: int
 ) -> tuple[Generator, Discriminator]:
     """Generator and discriminator of a config, with weights drawn from (seed, "init")."""
-    architecture = ARCHITECTURES[config.model.architecture]
+    architecture = choose(ARCHITECTURES, config.model.architecture, "model.architecture")
     features = config.objective.alignment.features  # 0 where nothing is aligned
     seed_all(config.seed, "init", "generator")
     generator = architecture.generator(config.model, shape, num_classes)
@@ -263,11 +277,11 @@ def check_abilities(config: Config, generator: Generator, discriminator: Discrim
         if value and not isinstance(generator, ability):
             raise ConfigError(f"`{name}` is set but `{config.model.architecture}` has no such term")
     train = config.train
-    asked = [n for n, usual in (("recompute", "none"), ("parallel", "replicate"))
-             if getattr(train, n) != usual]  # fmt: skip
+    usual = {"recompute": "none", "parallel": "replicate"}
+    asked = [name for name, value in usual.items() if getattr(train, name) != value]
     for network in (generator, discriminator):
-        kept = [v for block in network.blocks for v in block.state_dict(keep_vars=True).values()]
-        if asked and not all(isinstance(value, nn.Parameter) for value in kept):
+        saved = [v for block in network.blocks for v in block.state_dict(keep_vars=True).values()]
+        if asked and not all(isinstance(value, nn.Parameter) for value in saved):
             raise ConfigError(
                 f"`train.{asked[0]}` is `{getattr(train, asked[0])}` but a forward pass of "
                 f"`{config.model.architecture}` moves statistics, and would move them twice",

@@ -1,13 +1,13 @@
 """Checkpoints: all of a train state, written whole, verified, and resumed to the bit."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scalegan.config.reading import parse, resolve
 from scalegan.config.schema import Config
@@ -30,12 +30,17 @@ from scalegan.runtime.sharding import (
     save_parts,
     shared_folder,
 )
+from scalegan.runtime.text import aligned
 from scalegan.runtime.weights import load_weights, refuse_other_shapes
 from scalegan.train.state import TrainState
 
+Tensors = Mapping[str, Tensor]
+Networks = Mapping[str, nn.Module]
+Optimizers = Mapping[str, torch.optim.Optimizer]
+
 FORMAT = 3
-KEEP = 2
-"""Valid checkpoints kept; the older one is the way back if the newer one is damaged on the disk."""
+NUM_VALID = 2
+"""Valid checkpoints that stay: the older one is the way back if the disk damages the newer one."""
 
 ADAM_KEYS = {"step", "exp_avg", "exp_avg_sq"}
 
@@ -51,14 +56,13 @@ MAY_CHANGE = ("objective.alignment.teacher_path",)
 
 
 def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
-    """Write checkpoint `step-NNNNNNNN`, verify it, then let older ones go.
+    """Write checkpoint `step-NNNNNNNN`, verify it, then remove older ones.
 
     Raises:
         CheckpointError: if a weight is not finite or what was written does not verify.
     """
-    for name, tensor in state_tensors(state).items():
-        if not local(tensor).isfinite().all():
-            raise CheckpointError(f"`{name}` is not finite; no checkpoint is written of it")
+    if name := first_not_finite(state_tensors(state)):
+        raise CheckpointError(f"`{name}` is not finite; no checkpoint is written of it")
     path = folder / name_of(state.step)
     with shared_folder(path, state.world) if state.is_sharded else atomic_folder(path) as draft:
         if state.is_sharded:
@@ -66,7 +70,8 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
             if not state.world.is_first:
                 return path
         else:
-            _save_whole(state, draft)
+            save_networks(_networks(state), state.optimizers, draft)
+            save_tensors(state.objective.memory, draft / "objective.safetensors")
         counters = {name: getattr(state, name) for name in ("step", "images_seen", "attempt")}
         about = _present(state, class_names) | {"config": asdict(state.config)}
         write_json(draft / "state.json", {"format": FORMAT, **counters, **about})
@@ -74,25 +79,43 @@ def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
     if problem := damage(path):
         raise CheckpointError(f"checkpoint `{path}` was written but {problem}", "check the disk")
     fault_point("verified")
-    let_go(folder)
+    remove_old(folder)
     fault_point("old ones gone")
     return path
 
 
-def _save_whole(state: TrainState, draft: Path) -> None:
-    for name, network in _networks(state).items():
+def first_not_finite(tensors: Tensors) -> str:
+    """The name of the first tensor that holds a value that is not finite, or ""."""
+    return next((n for n, tensor in tensors.items() if not local(tensor).isfinite().all()), "")
+
+
+def save_networks(networks: Networks, optimizers: Optimizers, draft: Path) -> None:
+    """Write networks and optimizers into a folder, each as a file of its name."""
+    for name, network in networks.items():
         save_tensors(network.state_dict(), draft / f"{name}.safetensors")
         fault_point(f"{name} written")
-    for name, optimizer in state.optimizers.items():
+    for name, optimizer in optimizers.items():
         save_tensors(optimizer_tensors(optimizer), draft / f"optimizer-{name}.safetensors")
-    save_tensors(state.objective.memory, draft / "objective.safetensors")
 
 
-def let_go(folder: Path) -> None:
-    """Remove what is older than the newest valid checkpoints that are kept."""
+def load_networks(networks: Networks, optimizers: Optimizers, path: Path) -> None:
+    """Read what `save_networks` wrote.
+
+    Raises:
+        CheckpointError: if a tensor is missing, unexpected or of another shape.
+    """
+    for name, network in networks.items():
+        load_weights(network, path / f"{name}.safetensors")
+    for name, optimizer in optimizers.items():
+        file = path / f"optimizer-{name}.safetensors"
+        load_optimizer(optimizer, load_tensors(file), file)
+
+
+def remove_old(folder: Path) -> None:
+    """Remove checkpoints that are older than the newest valid ones."""
     valid = 0
     for path in reversed(list_checkpoints(folder)):
-        if valid >= KEEP:
+        if valid >= NUM_VALID:
             remove_folder(path)
         elif damage(path) is None:  # not from memory: a disk may forget what it once held
             valid += 1
@@ -126,7 +149,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def find_newest(folder: Path, tell: Callable[[str], None]) -> Path | None:
-    """The newest valid checkpoint; damaged ones are passed over, aloud.
+    """The newest valid checkpoint; damaged ones are passed over with a notice.
 
     Raises:
         CheckpointError: if there are checkpoints and all are damaged.
@@ -176,9 +199,8 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
 
 def table(changed: dict[str, tuple[Any, Any]]) -> list[str]:
     """Lines of what differs: name, then, now; long values are cut."""
-    rows = [(name, *(_short(value) for value in pair)) for name, pair in changed.items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)] if rows else [0, 0]
-    return [f"{name:{widths[0]}}  {then:{widths[1]}} -> {now}" for name, then, now in rows]
+    rows = [(n, _short(then), f"-> {_short(now)}") for n, (then, now) in changed.items()]
+    return aligned(rows)
 
 
 def _short(value: Any) -> str:
@@ -294,18 +316,19 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def state_tensors(state: TrainState) -> dict[str, Tensor]:
     """Every tensor of a train state by name: what two equal states must agree on."""
-    tensors = {
-        f"{name}.{key}": value
-        for name, network in _networks(state).items()
-        for key, value in network.state_dict().items()
-    }
-    for name, optimizer in state.optimizers.items():
-        for key, value in optimizer_tensors(optimizer).items():
-            tensors[f"optimizer-{name}.{key}"] = value
-    return tensors | {f"objective.{name}": v for name, v in state.objective.memory.items()}
+    memory = {f"objective.{name}": value for name, value in state.objective.memory.items()}
+    return tensors_of(_networks(state), state.optimizers) | memory
 
 
-def _networks(state: TrainState) -> dict[str, torch.nn.Module]:
+def tensors_of(networks: Networks, optimizers: Optimizers) -> dict[str, Tensor]:
+    """Every tensor of networks and optimizers by name."""
+    parts = {name: network.state_dict() for name, network in networks.items()}
+    for name, optimizer in optimizers.items():
+        parts[f"optimizer-{name}"] = optimizer_tensors(optimizer)
+    return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
+
+
+def _networks(state: TrainState) -> dict[str, nn.Module]:
     return state.networks | {"average": state.average}
 
 
@@ -321,9 +344,6 @@ def _config(about: dict[str, Any], path: Path) -> Config:
         raise CheckpointError(
             f"the config in `{path / 'state.json'}` is not usable: {error}"
         ) from None
-
-
-Tensors = dict[str, Tensor]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -366,11 +386,7 @@ def _fitted(value: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _load_whole(state: TrainState, path: Path) -> None:
-    for name, network in _networks(state).items():
-        load_weights(network, path / f"{name}.safetensors")
-    for name, optimizer in state.optimizers.items():
-        file = path / f"optimizer-{name}.safetensors"
-        load_optimizer(optimizer, load_tensors(file), file)
+    load_networks(_networks(state), state.optimizers, path)
     remembered = load_tensors(path / "objective.safetensors")
     for name, value in state.objective.memory.items():
         value.copy_(remembered.get(name, value))  # a term that is new begins anew

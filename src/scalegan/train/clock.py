@@ -5,7 +5,9 @@ import math
 import time
 from pathlib import Path
 
-from scalegan.config import reading as configs
+from scalegan.config.durations import count_seconds, count_steps
+from scalegan.config.schema import Config
+from scalegan.runtime import text
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.log import read_lines
 from scalegan.runtime.world import World
@@ -14,7 +16,7 @@ NAME = "clock.jsonl"
 
 
 class Clock:
-    """Seconds of training alone; while it is entered, it runs.
+    """Seconds of training alone: it runs while it is entered.
 
     Lines of `clock.jsonl` say after how many steps it showed what, so that a run that is resumed
     goes on with the time of the step it is resumed at.
@@ -27,10 +29,10 @@ class Clock:
 
     def __init__(self, run: Path, is_first: bool, resumed_step: int) -> None:
         self.path, self.is_first = run / NAME, is_first
-        self.kept = [line for line in read_lines(self.path) if line["step"] <= resumed_step]
-        self.seconds: float = self.kept[-1]["seconds"] if self.kept else 0.0
-        self.recorded = self.kept[-1]["step"] if self.kept else 0
-        self.is_clean = False
+        self.lines = [line for line in read_lines(self.path) if line["step"] <= resumed_step]
+        self.seconds: float = self.lines[-1]["seconds"] if self.lines else 0.0
+        self.recorded = self.lines[-1]["step"] if self.lines else 0
+        self.is_rewound = False
 
     def __enter__(self) -> "Clock":
         self.since = time.perf_counter()
@@ -40,12 +42,12 @@ class Clock:
         self.seconds += time.perf_counter() - self.since
 
     def record(self, step: int) -> None:
-        """Write down what it shows, once per step."""
+        """Append the seconds after this many steps to the file, once per step."""
         if self.is_first and step > self.recorded:
-            if not self.is_clean:
+            if not self.is_rewound:
                 with atomic_file(self.path) as draft:
-                    draft.write_text("".join(json.dumps(line) + "\n" for line in self.kept))
-            self.is_clean, self.recorded = True, step
+                    draft.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+            self.is_rewound, self.recorded = True, step
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, "seconds": round(self.seconds, 4)}) + "\n")
 
@@ -54,17 +56,17 @@ class End:
     """Where a run ends: after so many steps, or so many seconds of training.
 
     Args:
-        duration: `train.duration`.
-        images: per step, all turns together.
-        num_rows: of the data set.
+        config: of the run.
+        num_rows: images of an epoch.
     """
 
-    def __init__(self, duration: str, images: int, num_rows: int) -> None:
-        self.duration = duration
-        self.seconds = configs.count_seconds(duration) or math.inf
+    def __init__(self, config: Config, num_rows: int) -> None:
+        self.duration = config.train.duration
+        self.seconds = count_seconds(self.duration) or math.inf
         self.steps: int | None = None
         if self.seconds == math.inf:
-            self.steps = configs.count_steps(duration, "train.duration", images, num_rows)
+            images = config.images_per_step
+            self.steps = count_steps(self.duration, "train.duration", images, num_rows)
 
     def is_reached(self, step: int, clock: Clock, world: World) -> bool:
         """Whether any rank is at the end; ranks have clocks of their own, but end together."""
@@ -76,8 +78,7 @@ class End:
         """Time that is left, where the end is a time."""
         if self.steps is not None:
             return ""
-        minutes, seconds = divmod(int(max(0.0, self.seconds - clock.seconds)), 60)
-        return f"  {minutes}:{seconds:02d} of training left"
+        return f"  {text.clock(self.seconds - clock.seconds)} of training left"
 
     def __str__(self) -> str:
         return self.duration if self.steps is None else f"{self.steps:,}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from scalegan.config.schema import ClassifierConfig
+from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch
 from scalegan.evaluation.images import (
@@ -41,11 +41,11 @@ BEST = "best"
 class Evaluator:
     """Measures one run's averaged generator against its real images.
 
-    Networks and the real side are made at first use and kept.
+    Networks and features of the real images are made at first use and used again.
 
     Args:
         built: the run; nothing of it is changed.
-        run: its folder, which keeps the classifier: a resumed run is judged by the same one.
+        run: its folder, which holds the classifier: a resumed run is evaluated by the same one.
         log: where progress and results go.
 
     Raises:
@@ -116,7 +116,7 @@ class Evaluator:
         per_rank = math.ceil(options.num / self.world.size)
         num_batches = math.ceil(per_rank / BATCH_SIZE)
         state, started = self.built.state, time.monotonic()
-        average = state.whole("average")  # of all ranks, if it is sharded
+        average = state.whole_average()  # of all ranks, if it is sharded
         batches = sampled_batches(average, state.autoencoder, labels, options, self.world)
         with Bar(per_rank, "images", console=self.log.console, is_shown=self.world.is_first) as bar:
             for i in range(num_batches):

@@ -104,8 +104,9 @@ def roll_back(
 ) -> dict[str, Any]:
     """Put the last valid checkpoint back and raise `attempt`, which is written down first.
 
-    The same dice would lead to the same end: `attempt` is part of every seed and of the order of
-    the data. Without a checkpoint the run goes on from where it is, for nothing bad has reached it.
+    The same random draws would lead to the same end: `attempt` is part of every seed and of the
+    order of the data. Without a checkpoint the run goes on from where it is, for nothing bad has
+    reached it.
 
     Args:
         seen: what was bad.

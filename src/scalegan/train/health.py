@@ -9,7 +9,8 @@ ones towards fake ones. Limits were set on other runs than those in docs/results
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -25,7 +26,10 @@ from scalegan.runtime.log import Log
 from scalegan.runtime.rng import seed_all, stream
 from scalegan.train.state import TrainState
 
-PROBED_CLASSES, PROBED_PER_CLASS, JUDGED = 4, 8, 64
+DIVERSITY_CLASSES, IMAGES_PER_CLASS = 4, 8
+"""Of the fixed batch that diversity is measured on."""
+LOGIT_IMAGES = 64
+"""Images of each set whose logits are averaged."""
 WARM_UP = 10
 """Lines of the record before a band is believed."""
 BAND = 50
@@ -53,7 +57,7 @@ class Rule:
 
     name: str
     value: Callable[[Values], float | None]
-    """The number that is judged; None where a line does not hold it."""
+    """The number that decides; None where a line does not hold it."""
     is_suspicious: Callable[[float, float | None], bool]
     """Of the value and the band's median, which is None at first."""
     says: str
@@ -61,8 +65,8 @@ class Rule:
     band: Band = field(default_factory=Band)
     in_a_row: int = 0
 
-    def look(self, line: Values) -> str:
-        """A sentence, if this line completes an alarm; one per episode."""
+    def read(self, line: Values) -> str:
+        """Take a line in; a sentence if it completes an alarm, one per episode, else ""."""
         value = self.value(line)
         if value is None:
             return ""
@@ -89,12 +93,12 @@ def overfit(line: Values) -> float | None:
     if training is None or held_out is None or fake is None:
         return None
     if line["health/sign_rate"] < 0.9 or training - fake < 1:
-        return 0.0  # what the discriminator hardly knows it has not learnt by heart
+        return 0.0  # a discriminator that hardly tells real from fake has not memorized anything
     return (training - held_out) / (training - fake)
 
 
 def won(line: Values) -> float | None:
-    """The logit gap, where every pair is told apart; else 0."""
+    """The logit gap, where each real sample has a larger logit than its fake partner; else 0."""
     gap, rate = line.get("health/logit_gap"), line.get("health/sign_rate")
     return None if gap is None or rate is None else gap * (rate == 1)
 
@@ -155,17 +159,17 @@ class Health:
     def __init__(self, lines: Iterable[Mapping[str, Any]] = ()) -> None:
         self.rules = rules()
         for line in lines:
-            self.look(line)
+            self.read(line)
 
-    def look(self, line: Mapping[str, Any]) -> dict[str, str]:
-        """Alarms that a line raises, by name, each a sentence."""
-        found = {rule.name: rule.look(line) for rule in self.rules}
+    def read(self, line: Mapping[str, Any]) -> dict[str, str]:
+        """Take a line in; the alarms that it raises by name, each a sentence."""
+        found = {rule.name: rule.read(line) for rule in self.rules}
         return {name: sentence for name, sentence in found.items() if sentence}
 
-    def tell(self, log: Log, step: int, images_seen: int, values: Mapping[str, float]) -> None:
+    def record(self, log: Log, step: int, images_seen: int, values: Mapping[str, float]) -> None:
         """Record a line, and an alarm for what is wrong with it."""
         log.record(step, images_seen, values)
-        for name, sentence in self.look(values).items():
+        for name, sentence in self.read(values).items():
             log.say(f"alarm at step {step:,}: {name}: {sentence}", style="yellow")
             log.record(step, images_seen, {"alarm": name, "says": sentence})
 
@@ -183,11 +187,11 @@ def build_probe(
         held_out: what is not.
     """
     device, seed = state.world.device, state.config.seed
-    indices, labels = probed_rows(rows.labels, len(class_names))
+    indices, labels = diversity_rows(rows.labels, len(class_names))
     real_spread = spread(_samples(state, rows.read(indices)), labels.to(device))
-    # Judged are images of all classes, for logits depend on the class.
-    judged = rows.read(torch.randperm(len(rows), generator=stream(seed, "health"))[:JUDGED])
-    sets = {"training": judged} | ({} if held_out is None else {"held_out": held_out})
+    # Images of all classes, for logits depend on the class.
+    training = rows.read(torch.randperm(len(rows), generator=stream(seed, "health"))[:LOGIT_IMAGES])
+    sets = {"training": training} | ({} if held_out is None else {"held_out": held_out})
     reals = {
         name: (_samples(state, batch), batch.labels.to(device)) for name, batch in sets.items()
     }
@@ -196,7 +200,7 @@ def build_probe(
 
     @torch.no_grad()
     def probe(state: TrainState) -> dict[str, float]:
-        with _at_rest(*state.networks.values()), state.autocast():
+        with eval_mode(*state.networks.values()), state.autocast():
             seed_all(seed, "health")
             fake = state.generator.synthesize(state.generator.map(z, all_labels))
             fixed, fake = fake[: len(labels), -1], fake[len(labels) :]
@@ -213,13 +217,13 @@ def build_probe(
     return probe
 
 
-def probed_rows(
+def diversity_rows(
     labels: Labels, num_classes: int
 ) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " M"]]:
     """The first rows of some classes: indices and labels, class by class."""
     found = []
-    for label in torch.linspace(0, max(num_classes - 1, 0), PROBED_CLASSES).long().unique():
-        found.append((labels == label).nonzero().flatten()[:PROBED_PER_CLASS])
+    for label in torch.linspace(0, max(num_classes - 1, 0), DIVERSITY_CLASSES).long().unique():
+        found.append((labels == label).nonzero().flatten()[:IMAGES_PER_CLASS])
     indices = torch.cat(found) if any(len(part) > 1 for part in found) else torch.arange(2)
     return indices, labels[indices]
 
@@ -241,16 +245,14 @@ def _logits(state: TrainState, samples: Levels, labels: Labels) -> Tensor:
     return state.discriminator(view(samples), labels).logits.float().mean(1)
 
 
-class _at_rest:
+@contextmanager
+def eval_mode(*networks: nn.Module) -> Iterator[None]:
     """Networks in eval mode, where they draw nothing and move no buffer; then as they were."""
-
-    def __init__(self, *networks: nn.Module) -> None:
-        self.networks = [(network, network.training) for network in networks]
-
-    def __enter__(self) -> None:
-        for network, _ in self.networks:
-            network.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for network, was_training in self.networks:
-            network.train(was_training)
+    was_training = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network, before in zip(networks, was_training, strict=True):
+            network.train(before)

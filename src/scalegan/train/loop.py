@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from scalegan.config import reading as configs
+from scalegan.config.reading import write
 from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, CompleteError, ConfigError
 from scalegan.evaluation.measure import Number
@@ -69,14 +69,17 @@ def train(
         teacher: frozen features for alignment; needed if its weight is not zero.
 
     Raises:
-        ConfigError, DataError, CheckpointError, TrainingError: see their sentences.
+        ConfigError: if settings do not fit the data or each other, or the run is complete.
+        DataError: if the data cannot be read.
+        CheckpointError: if what is resumed or started from is damaged or of another run.
+        TrainingError: if values are not finite again and again, or a rank is gone.
     """
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     world = join(device)
     built = build(config, world, teacher)
     state = built.state
-    end, every = schedule(config, len(built.rows))
+    end, every = End(config, len(built.rows)), config.every_steps(len(built.rows))
     notes = start(built, run, resume, init_from)
     clock = Clock(run, world.is_first, state.step)
     is_at_end = end.is_reached(state.step, clock, world)
@@ -127,7 +130,7 @@ def advance(
     """Step until the end, or until a signal, whose number is returned; save what is new."""
     state, config, world = built.state, built.state.config, built.state.world
     batch_size, class_names = config.train.batch_size, built.images.class_names
-    images_per_step = batch_size * config.train.discriminator_turns
+    images_per_step = config.images_per_step
     loader = build_loader(built)
     bad_steps, note = BadSteps(), ""
     health = Health(log.rewind(state.step))
@@ -143,8 +146,8 @@ def advance(
                 report = train_step(state, [loader.share(state.attempt, at) for at in positions])
             is_last = end.is_reached(state.step, clock, world)
             if state.step % every["log"] == 0 or is_last or not state.is_finite:
-                note = tell(state, report, probe, health, log)
-            if bad_steps.note(state.is_finite, state.step, state.bad):
+                note = record_step(state, report, probe, health, log)
+            if bad_steps.note(state.is_finite, state.step, state.first_bad):
                 before = state.step
                 event = roll_back(state, run, class_names, bad_steps.seen, log.say)
                 health = Health(log.rewind(state.step))
@@ -156,7 +159,7 @@ def advance(
                 clock.record(state.step)
             progress.advance(note=note + end.left(clock))
             if is_due(state.step, every["samples"]) or is_last:
-                show(built, run)
+                draw_progress(built, run)
             if evaluator.is_on and is_due(state.step, every["evaluate"]) and not is_last:
                 measure(built, run, evaluator)
             is_saving |= is_due(state.step, every["checkpoint"])
@@ -170,24 +173,24 @@ def advance(
         return signals.agree(world) if state.is_stopping and not is_last else None
 
 
-def tell(state: TrainState, report: Report, probe: Probe, health: Health, log: Log) -> str:
-    """Write a step's values down, and what is alarming about them; return the losses in short."""
+def record_step(state: TrainState, report: Report, probe: Probe, health: Health, log: Log) -> str:
+    """Record a step's values and alarms about them; return the losses in short."""
     values = {name: value.item() for name, value in report.items()}
     names = ("d/adversarial", "g/adversarial")
     note = "  ".join(f"{n[0].upper()} {values[n]:.3f}" for n in names if n in values)
     if state.is_finite:
         values |= probe(state)
-        health.tell(log, state.step, state.images_seen, values)
+        health.record(log, state.step, state.images_seen, values)
     else:
-        log.say(f"step {state.step:,}: not finite: {state.bad}; it moved nothing")
-        log.record(state.step, state.images_seen, {**values, "not_finite": state.bad})
+        log.say(f"step {state.step:,}: not finite: {state.first_bad}; it moved nothing")
+        log.record(state.step, state.images_seen, {**values, "not_finite": state.first_bad})
     return note
 
 
-def show(built: Built, run: Path) -> None:
+def draw_progress(built: Built, run: Path) -> None:
     """A grid of samples and the curves, by the first rank."""
     state = built.state
-    average = state.whole("average")  # of all ranks, if it is sharded
+    average = state.whole_average()  # of all ranks, if it is sharded
     if state.world.is_first:
         draw_samples(built, average, run / "samples" / f"step-{state.step:08d}.png")
         plot_curves(run)
@@ -207,22 +210,12 @@ def is_due(step: int, between: int) -> bool:
     return between > 0 and step % between == 0
 
 
-def schedule(config: Config, num_rows: int) -> tuple[End, dict[str, int]]:
-    """The end of the run, and steps between things that are written; 0 = never."""
-    images = config.train.batch_size * config.train.discriminator_turns
-    every = {
-        name: configs.count_steps(text, f"every.{name}", images, num_rows) if text else 0
-        for name, text in vars(config.every).items()
-    }
-    return End(config.train.duration, images, num_rows), every
-
-
 def prepare_folder(run: Path, config: Config, world: World) -> None:
     """Write down what is about to run, and clear away what a killed process left unfinished."""
     for name in ("checkpoints", "snapshots"):
         files.clear_drafts(run / name)
     clear(run)
-    files.write_durable(run / "config.toml", configs.write(config))
+    files.write_durable(run / "config.toml", write(config))
     record_environment(run, world)
 
 
@@ -268,7 +261,7 @@ def introduce(built: Built, run: Path, end: End, every: dict[str, int]) -> list[
             f"{free / 1e9:.1f} GB free",
             "free some space, choose another --run, or save less often with --every.checkpoint",
         )
-    images = config.train.batch_size * config.train.discriminator_turns
+    images = config.images_per_step
     epochs = f" ({end.steps * images / len(built.rows):.1f} epochs)" if end.steps else ""
     return [
         *(f"notice: {note}" for note in built.images.notes),
@@ -292,17 +285,16 @@ def save(built: Built, run: Path, world: World) -> None:
 def save_generator(built: Built, run: Path) -> None:
     """A snapshot of this step, written by the first rank."""
     state, config = built.state, built.state.config
-    average, discriminator = state.whole("average"), state.whole("discriminator")
+    average, discriminator = state.whole_average(), state.whole_discriminator()
     if not state.world.is_first:
         return
-    alignment = config.objective.alignment
     card = Card(
         name=config.name,
         model=config.model,
         autoencoder=config.autoencoder,
         shape=state.autoencoder.shape,
         class_names=built.images.class_names if config.data.conditional else [],
-        features=alignment.features if alignment.weight > 0 else 0,
+        features=config.objective.alignment.features,
         step=state.step,
         images_seen=state.images_seen,
         seed=config.seed,

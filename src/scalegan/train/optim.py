@@ -1,22 +1,28 @@
-"""Optimizers and the width-aware learning rate."""
+"""Optimizers, the width-aware learning rate, and the moving average of the generator."""
+
+from typing import Literal
 
 import torch
 from torch import nn
 
-from scalegan.config.models import GATConfig
 from scalegan.config.schema import Config
 
 
 def learning_rate(name: str, config: Config) -> float:
-    """GAT's scaling rule: the wider the network, the smaller its steps."""
+    """The learning rate of a network, by GAT's rule: the wider, the smaller its steps.
+
+    Args:
+        name: "generator" or "discriminator".
+    """
     optim = config.optim
     rate = optim.learning_rate
     if name == "discriminator":
         rate = optim.discriminator_learning_rate or rate
     if not optim.base_width:
         return rate
-    assert isinstance(config.model, GATConfig), "checked when the config is resolved"
-    return rate * optim.base_width / config.model.width
+    # GAT (arXiv 2509.24935), width-aware learning rate: rate(width) = rate * base_width / width
+    width: int = config.model.width  # type: ignore[attr-defined]  # checked with the config
+    return rate * optim.base_width / width
 
 
 def lazy_share(name: str, config: Config) -> float:
@@ -48,3 +54,25 @@ def build_optimizer(name: str, network: nn.Module, config: Config) -> torch.opti
         weight_decay=config.optim.weight_decay,
         fused=True,
     )
+
+
+@torch.no_grad()
+def update_average(
+    average: nn.Module,
+    network: nn.Module,
+    decay: float,
+    buffers: Literal["copy", "average"] = "copy",
+) -> None:
+    """Move the average's parameters towards the network's, and copy or move its buffers.
+
+    Args:
+        decay: 0 = the network itself.
+        buffers: running statistics that are averaged lag like the weights they belong to (BigGAN);
+            counters are copied in either case.
+    """
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    for mine, other in zip(average.buffers(), network.buffers(), strict=True):
+        if buffers == "average" and mine.is_floating_point():
+            mine.lerp_(other, 1 - decay)
+        else:
+            mine.copy_(other)

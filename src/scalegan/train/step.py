@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
-from scalegan.interfaces import Batch, Levels, LevelsOrOne, Share, Terms
-from scalegan.train.state import Report, TrainState
+from scalegan.interfaces import Batch, Labels, LevelsOrOne, Share, Terms
+from scalegan.train.state import Fakes, Report, TrainState, Turn
 
 
 def train_step(state: TrainState, shares: Sequence[Share]) -> Report:
@@ -20,68 +19,63 @@ def train_step(state: TrainState, shares: Sequence[Share]) -> Report:
         Every loss term and gradient norm by name, as scalars still on the device. To read one is
         to wait for the device, so that is left to the caller.
     """
-    turns = [("discriminator", discriminator_terms, share) for share in shares]
-    turns += [("generator", generator_terms, shares[-1])]
     report: Report = {}
-    for turn, (name, terms_of, share) in enumerate(turns):
-        report |= update(state, name, terms_of, share, turn)
+    for number, share in enumerate(shares):
+        turn = state.begin("discriminator", share, number)
+        report |= update(state, turn, discriminator_terms)
         if not state.is_finite:
             break  # what follows would build on a bad value
-    state.kept.clear()
-    state.reals.clear()
+    else:
+        turn = state.begin("generator", shares[-1], len(shares), turn.reals, turn.fakes)
+        report |= update(state, turn, generator_terms)
     state.step += 1
     state.images_seen += state.config.train.batch_size * len(shares)
     return report
 
 
 def update(
-    state: TrainState,
-    name: str,
-    terms_of: Callable[[TrainState, Batch], Terms],
-    share: Share,
-    turn: int,
+    state: TrainState, turn: Turn, terms_of: Callable[[TrainState, Turn, Batch, int], Terms]
 ) -> Report:
     """Move one network by one optimizer step, or leave everything as it was."""
-    state.begin(state.networks[name], share, turn)
     report: Report = {}
-    for batch in share:
+    for i, batch in enumerate(turn.share):
         with state.autocast():
-            terms = terms_of(state, batch)
-        means = state.backward(terms, 1 / len(share))
+            terms = terms_of(state, turn, batch, i)
+        means = state.backward(terms, 1 / len(turn.share))
         report = {term: report.get(term, 0) + mean for term, mean in means.items()}
-    return state.finish(name, report)
+    return state.finish(turn, report)
 
 
-def discriminator_terms(state: TrainState, batch: Batch) -> Terms:
-    with torch.set_grad_enabled(state.keeps_fake):
-        w, fake = generate(state, batch)
-    if state.keeps_fake:
-        state.kept[id(batch)] = w, fake
+def discriminator_terms(state: TrainState, turn: Turn, batch: Batch, i: int) -> Terms:
+    """Terms of micro-batch `i`, whose real samples (and fake ones) the generator's turn reuses."""
+    with torch.set_grad_enabled(turn.reuses_fakes):
+        fakes = generate(state, turn, batch.labels)
+    if turn.reuses_fakes:
+        turn.fakes.append(fakes)
+    turn.reals.append(real_samples(state, batch))
     return state.objective.discriminator_terms(
-        state.discriminator, real(state, batch), fake.detach(), batch, state.step
+        state.discriminator, turn.reals[i], fakes.levels.detach(), batch, state.step
     )
 
 
-def generator_terms(state: TrainState, batch: Batch) -> Terms:
-    kept = state.kept.pop(id(batch), None)
-    w, fake = generate(state, batch) if kept is None else kept
-    state.track(w, batch.labels)
+def generator_terms(state: TrainState, turn: Turn, batch: Batch, i: int) -> Terms:
+    """Terms of micro-batch `i`."""
+    fakes = turn.fakes[i] if turn.fakes else generate(state, turn, batch.labels)
+    turn.styles.append((fakes.w.detach().float(), batch.labels))
     return state.objective.generator_terms(
-        state.generator, state.discriminator, real(state, batch), fake, batch, state.step
+        state.generator, state.discriminator, turn.reals[i], fakes.levels, batch, state.step
     )
 
 
-def real(state: TrainState, batch: Batch) -> LevelsOrOne:
-    """Real samples as one level that stands for all: (N, 1, C, H, W), the same in both turns.
+def real_samples(state: TrainState, batch: Batch) -> LevelsOrOne:
+    """Real samples as one level that stands for all: (N, 1, C, H, W).
 
     An autoencoder may draw them, from the moments of a latent.
     """
-    if id(batch) not in state.reals:
-        state.reals[id(batch)] = state.autoencoder.sample(batch.stored)[:, None]
-    return state.reals[id(batch)]
+    return state.autoencoder.sample(batch.stored)[:, None]
 
 
-def generate(state: TrainState, batch: Batch) -> tuple[Tensor, Levels]:
-    """Styles (N, *S) and levels (N, L, C, H, W) for the labels of a batch."""
-    w = state.generator.map(state.draw_noise(batch.labels), batch.labels)
-    return w, state.generator.synthesize(state.mix(w, batch.labels))
+def generate(state: TrainState, turn: Turn, labels: Labels) -> Fakes:
+    """Styles (N, *S) and levels (N, L, C, H, W) for some labels."""
+    w = state.generator.map(state.draw_noise(turn, labels), labels)
+    return Fakes(w, state.generator.synthesize(state.mix_styles(turn, w, labels)))

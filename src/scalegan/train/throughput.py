@@ -1,4 +1,4 @@
-"""A plan for a run, with a few steps on made-up data to learn how fast it will be."""
+"""How fast a run will be, by a few steps on made-up data."""
 
 import time
 from dataclasses import replace
@@ -8,47 +8,12 @@ import torch
 from scalegan.autoencoders.pixels import Identity
 from scalegan.config.schema import Config
 from scalegan.data.memory import Rows
-from scalegan.errors import ConfigError
 from scalegan.features.pretrained import untrained_dinov2
 from scalegan.interfaces import Teacher
 from scalegan.planning.cost import Task
-from scalegan.planning.plan import DEVICES, describe, make_plan, this_machine
 from scalegan.runtime.world import World
 from scalegan.train.build import build_state
 from scalegan.train.step import train_step
-
-
-def answer(config: Config, task: Task, device: str, ranks: int, measure: bool) -> list[str]:
-    """What a run will need, in lines.
-
-    Args:
-        device: one of `DEVICES`; or auto, cpu, cuda: this machine.
-        measure: whether steps may be taken, where the device is here.
-
-    Raises:
-        ConfigError: if the device is unknown or not here, or the batch does not fit the ranks.
-    """
-    has_gpu = torch.cuda.is_available()
-    here = {"auto": "cuda" if has_gpu else "cpu"}.get(device, device)
-    if device in DEVICES:
-        is_here = has_gpu and DEVICES[device].label in torch.cuda.get_device_name()
-        kind, here = DEVICES[device], "cuda"
-    elif here == "cpu" or (here.split(":")[0] == "cuda" and has_gpu):
-        is_here, kind = True, this_machine(here, config.train.precision)
-    else:
-        raise ConfigError(
-            f"`--device` is `{device}`, which is neither here nor known",
-            f"auto, cpu, or one of: {', '.join(DEVICES)}",
-        )
-
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
-
-    def take_steps(images: int) -> float:
-        return images_per_second(config, task, torch.device(here), images)
-
-    trial = take_steps if measure and is_here else None
-    return describe(make_plan(config, task, kind, ranks, trial))
 
 
 def images_per_second(
@@ -66,12 +31,12 @@ def images_per_second(
     config = replace(config, train=train)
     alignment = config.objective.alignment
     teacher: Teacher | None = None
-    if alignment.weight > 0 and alignment.teacher:
+    if alignment.is_used and alignment.teacher:
         # Its weights do not change what it costs.
         args = (alignment.teacher, alignment.teacher_path, device, alignment.side)
         teacher = untrained_dinov2(*args)
-    elif alignment.weight > 0:
-        teacher = _features(alignment.features)
+    elif alignment.is_used:
+        teacher = _stand_in(alignment.features)
     autoencoder = Identity(*task.shape[:2])
     state = build_state(config, World(0, 1, device), autoencoder, task.num_classes, teacher)
     side = task.image_side
@@ -89,6 +54,6 @@ def images_per_second(
     return steps * images / (time.perf_counter() - start)
 
 
-def _features(width: int) -> Teacher:
-    """In place of a function that will be handed in."""
+def _stand_in(width: int) -> Teacher:
+    """A teacher of no cost, in place of a function that will be handed in."""
     return lambda images: torch.ones(len(images), 2, width, device=images.device)

@@ -18,7 +18,7 @@ from scalegan.autoencoders.fit import (
 )
 from scalegan.autoencoders.kl import kl
 from scalegan.autoencoders.similarity import psnr, ssim
-from scalegan.config.schema import FitConfig
+from scalegan.config.auxiliary import FitConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.runtime.files import atomic_folder, damage
 from tests.support.latents import config

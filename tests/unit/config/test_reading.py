@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
+from scalegan.config.durations import count_steps, parse_duration
 from scalegan.config.models import GAT_SIZES, GATConfig
 from scalegan.config.reading import (
-    count_steps,
     parse,
-    parse_duration,
     parse_model,
     read,
     recipes,
@@ -179,7 +178,7 @@ def test_resolve_reads_every_duration(name: str) -> None:
     ],
 )
 def test_durations_in_steps(text: str, steps: int) -> None:
-    assert count_steps(text, "train.duration", batch_size=64, num_rows=1000) == steps
+    assert count_steps(text, "train.duration", images_per_step=64, num_rows=1000) == steps
 
 
 def test_read_a_recipe_and_a_file(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scalegan.config.schema import ClassifierConfig
+from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import CheckpointError, DataError
 from scalegan.features.classifier import (
     Classifier,

@@ -150,13 +150,13 @@ def test_predicted_bytes_are_those_of_a_real_turn(
     config = tiny.config(train=train, objective=ObjectiveConfig(**parts))  # type: ignore[arg-type]
     state = tiny.state(config, teacher=tiny.teacher if is_aligned else None)
     share = [tiny.batch(12, with_images=True)] * micro_batches
-    state.begin(state.discriminator, share, 0)
+    turn = state.begin("discriminator", share, 0)
     watch = Watch(state.generator, state.discriminator)
     hooks = torch.autograd.graph.saved_tensors_hooks(watch.pack, lambda tensor: tensor)
     with hooks, state.autocast():
-        terms = discriminator_terms(state, share[0])
-    predicted = activations(config, IMAGES, keeps_fake=state.keeps_fake).at(12)
-    assert state.keeps_fake == (micro_batches == 1)
+        terms = discriminator_terms(state, turn, share[0], 0)
+    predicted = activations(config, IMAGES, keeps_fake=turn.reuses_fakes).at(12)
+    assert turn.reuses_fakes == (micro_batches == 1)
     if micro_batches == 1:
         assert predicted == pytest.approx(watch.take(), rel=0.02)
     else:  # the generator's turn may keep more

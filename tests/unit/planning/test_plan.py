@@ -17,11 +17,12 @@ from scalegan.planning.plan import (
     describe,
     disk_bytes,
     make_plan,
+    plan_lines,
     read_task,
     sample_shape,
 )
 from scalegan.train import checkpoint
-from scalegan.train.throughput import answer
+from scalegan.train.throughput import images_per_second
 from tests.support import tiny
 
 TASK = Task((1, 8, 8), tiny.NUM_CLASSES, 1000, 8)
@@ -165,7 +166,7 @@ def test_absent_data_is_assumed_to_be_imagenet_and_said_to_be() -> None:
     ("kind", "shape"), [("sd-vae-ft-ema", (4, 8, 8)), ("taesd", (4, 8, 8)), ("taef2", (32, 8, 8))]
 )
 def test_latents_of_autoencoders_that_are_not_here(kind: str, shape: tuple[int, ...]) -> None:
-    assert sample_shape(AutoencoderConfig(kind=kind), 3, 64) == shape  # type: ignore[arg-type]
+    assert sample_shape(AutoencoderConfig(kind=kind), 3, 64) == shape
 
 
 def test_images_that_do_not_fit_are_refused() -> None:
@@ -174,7 +175,7 @@ def test_images_that_do_not_fit_are_refused() -> None:
 
 
 def test_here_a_few_steps_are_taken() -> None:
-    lines = answer(config(), TASK, "cpu", 1, measure=True)
+    lines = plan_lines(config(), TASK, "cpu", 1, images_per_second)
     assert "measured here by a few steps" in lines[7]
 
 
@@ -182,7 +183,7 @@ def test_here_a_few_steps_are_taken() -> None:
 @pytest.mark.parametrize("device", ["cuda", "tpu"])
 def test_unknown_devices_are_refused(device: str) -> None:
     with pytest.raises(ConfigError, match=r"which is neither here nor known$"):
-        answer(config(), TASK, device, 1, measure=True)
+        plan_lines(config(), TASK, device, 1, images_per_second)
 
 
 def test_b2_on_eight_h200_fits_whole() -> None:

@@ -22,12 +22,12 @@ def judged(run: Path, beats: Beats, later: Beats) -> str:
     dog = Watchdog(run, 0, len(beats), Pulse(), timeout_seconds=0.05)
     for rank, beat in enumerate(beats):
         write(run, rank, *beat)
-        dog.sights[rank].look(dog._path(rank))
+        dog.last_beats[rank].update(dog._path(rank))
     time.sleep(0.1)
     for rank, beat in enumerate(later):
         write(run, rank, *beat)
-        dog.sights[rank].look(dog._path(rank))
-    return dog._judge()
+        dog.last_beats[rank].update(dog._path(rank))
+    return dog._find_silent()
 
 
 def test_work_that_goes_on_is_left_alone(tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_a_rank_that_never_came_is_named(tmp_path: Path) -> None:
     dog = Watchdog(tmp_path, 0, 2, Pulse(), timeout_seconds=0.05)
     write(tmp_path, 0, 3, 1, True)
     time.sleep(0.1)
-    dog.sights[0].look(dog._path(0))
-    assert "rank 1 gives no sign of life" in dog._judge()
+    dog.last_beats[0].update(dog._path(0))
+    assert "rank 1 gives no sign of life" in dog._find_silent()
 
 
 def test_where_all_wait_the_one_behind_is_named(tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_a_watchdog_comes_and_goes(seconds: float, tmp_path: Path) -> None:
 def test_a_half_written_heartbeat_is_no_change(tmp_path: Path) -> None:
     dog = Watchdog(tmp_path, 0, 1, Pulse(), 60.0)
     write(tmp_path, 0, 3, 1, False)
-    dog.sights[0].look(dog._path(0))
+    dog.last_beats[0].update(dog._path(0))
     dog._path(0).write_text('{"cou')
-    dog.sights[0].look(dog._path(0))
-    assert dog.sights[0].beat["count"] == 3
+    dog.last_beats[0].update(dog._path(0))
+    assert dog.last_beats[0].beat["count"] == 3
 
 
 def test_a_heartbeat_names_its_process(tmp_path: Path) -> None:

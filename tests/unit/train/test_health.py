@@ -9,7 +9,7 @@ from scalegan.errors import ConfigError
 from scalegan.interfaces import Batch
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.train.checkpoint import state_tensors
-from scalegan.train.health import IN_A_ROW, WARM_UP, Health, build_probe, probed_rows, spread
+from scalegan.train.health import IN_A_ROW, WARM_UP, Health, build_probe, diversity_rows, spread
 from tests.support import tiny
 
 GOOD = {
@@ -37,7 +37,7 @@ def warm() -> Health:
 @pytest.mark.parametrize("name", BAD)
 def test_each_alarm_sounds_once_and_alone(name: str) -> None:
     health = warm()
-    found = [health.look(GOOD | BAD[name]) for _ in range(3 * IN_A_ROW)]
+    found = [health.read(GOOD | BAD[name]) for _ in range(3 * IN_A_ROW)]
     assert [list(alarms) for alarms in found] == [
         [name] if i == IN_A_ROW - 1 else [] for i in range(3 * IN_A_ROW)
     ]
@@ -50,44 +50,44 @@ def test_a_few_bad_lines_are_none(name: str) -> None:
     health = warm()
     for _ in range(5):
         for _ in range(IN_A_ROW - 1):
-            assert health.look(GOOD | BAD[name]) == {}
-        assert health.look(GOOD) == {}
+            assert health.read(GOOD | BAD[name]) == {}
+        assert health.read(GOOD) == {}
 
 
 def test_nothing_is_judged_before_a_band_is_known() -> None:
     health = Health()
     for _ in range(WARM_UP - 1):
-        assert all(health.look(GOOD | bad) == {} for bad in BAD.values())
+        assert all(health.read(GOOD | bad) == {} for bad in BAD.values())
         health = Health()
 
 
 def test_a_band_does_not_follow_a_collapse() -> None:
     health = warm()
     for _ in range(100):
-        health.look(GOOD | BAD["collapse"])
-    health.look(GOOD)
-    found = [health.look(GOOD | BAD["collapse"]) for _ in range(IN_A_ROW)]
-    assert list(found[-1]) == ["collapse"], "the second episode is told too"
+        health.read(GOOD | BAD["collapse"])
+    health.read(GOOD)
+    found = [health.read(GOOD | BAD["collapse"]) for _ in range(IN_A_ROW)]
+    assert list(found[-1]) == ["collapse"], "the second episode is an alarm too"
 
 
 def test_a_line_without_the_values_is_no_line() -> None:
-    assert Health([{"step": 1, "event": "rollback"}, {"alarm": "collapse"}]).look({}) == {}
+    assert Health([{"step": 1, "event": "rollback"}, {"alarm": "collapse"}]).read({}) == {}
 
 
 def test_a_resumed_health_goes_on_as_one_that_was_not_stopped() -> None:
     lines = [GOOD] * WARM_UP + [GOOD | BAD["collapse"]] * (IN_A_ROW + 2)
     whole, told = Health(), []
     for line in lines:
-        told.append(whole.look(line))
+        told.append(whole.read(line))
     for cut in range(len(lines)):
         health = Health(lines[:cut])
-        assert [health.look(line) for line in lines[cut:]] == told[cut:]
+        assert [health.read(line) for line in lines[cut:]] == told[cut:]
 
 
 def test_an_alarm_is_said_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log, health = Log(tmp_path, True, 0), warm()
     for step in range(1, IN_A_ROW + 1):
-        health.tell(log, step, 4 * step, GOOD | BAD["collapse"])
+        health.record(log, step, 4 * step, GOOD | BAD["collapse"])
     *lines, alarm = read_metrics(tmp_path)
     assert [line["step"] for line in lines] == list(range(1, IN_A_ROW + 1))
     assert alarm["alarm"] == "collapse" and alarm["step"] == IN_A_ROW
@@ -119,7 +119,7 @@ def test_diversity_is_one_for_the_real_images_and_zero_for_one_image(
 ) -> None:
     state, probe = probe_of()
     samples = state.autoencoder.sample(tiny.rows().stored)
-    indices, _ = probed_rows(tiny.rows().labels, 3)
+    indices, _ = diversity_rows(tiny.rows().labels, 3)
 
     def paint(w: torch.Tensor) -> torch.Tensor:
         some = samples[indices][torch.arange(len(w)) % len(indices)]

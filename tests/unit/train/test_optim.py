@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from scalegan.config.schema import (
     PathLengthConfig,
     PenaltyConfig,
 )
-from scalegan.train.optim import build_optimizer, learning_rate
+from scalegan.train.optim import build_optimizer, learning_rate, update_average
 
 
 def config(width: int = 768, **optim: Any) -> Config:
@@ -61,3 +62,46 @@ def test_the_first_step_is_the_learning_rate_against_the_gradient() -> None:
     optimizer.step()
     expected = torch.tensor([[-1e-3, 1e-3]])
     torch.testing.assert_close(layer.weight.detach() - before, expected, atol=1e-7, rtol=1e-4)
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+        self.register_buffer("running", torch.tensor([1.0]))
+        self.register_buffer("table", torch.tensor([1.0]), persistent=False)
+
+
+def test_parameters_move_by_what_decay_leaves_and_buffers_are_copied() -> None:
+    network = Network()
+    average = copy.deepcopy(network).requires_grad_(False)
+    with torch.no_grad():
+        network.weight += 10
+        network.running += 5
+        network.table += 7
+    update_average(average, network, 0.9)
+    torch.testing.assert_close(average.weight, torch.tensor([2.0, 3.0]))
+    update_average(average, network, 0.9)
+    torch.testing.assert_close(average.weight, torch.tensor([2.9, 3.9]))
+    assert average.running.item() == 6 and average.table.item() == 8
+    assert network.weight.tolist() == [11, 12]
+
+
+def test_no_decay_is_a_copy() -> None:
+    network, average = Network(), Network()
+    with torch.no_grad():
+        network.weight += 10
+    update_average(average, network, 0.0)
+    assert torch.equal(average.weight, network.weight)
+    assert average.weight is not network.weight
+
+
+def test_buffers_may_be_averaged_like_weights() -> None:
+    network = Network()
+    network.register_buffer("count", torch.tensor(3))
+    average = copy.deepcopy(network).requires_grad_(False)
+    network.running += 5
+    network.count += 4
+    update_average(average, network, 0.9, buffers="average")
+    torch.testing.assert_close(average.running, torch.tensor([1.5]))
+    assert average.count.item() == 7, "counters are copied"

@@ -81,7 +81,7 @@ def test_real_samples_are_drawn_once_per_step(
     monkeypatch.setattr(state.autoencoder, "sample", noisy)
     monkeypatch.setattr(state.objective, "view", view)
     train_step(state, [[tiny.batch() for _ in range(micro_batches)]])
-    assert len(drawn) == micro_batches and not state.reals
+    assert len(drawn) == micro_batches
     assert len(seen) == 2 * micro_batches  # the discriminator's turn, then the generator's
     assert all(torch.equal(a, b) for a, b in zip(seen, drawn * 2, strict=True))
 
@@ -95,7 +95,7 @@ def test_a_step_moves_everything_and_counts() -> None:
     report = train_step(state, [[tiny.batch()]])
     assert moved(state, before) == ALL
     assert (state.step, state.images_seen) == (3, 12)
-    assert state.is_finite and not state.kept
+    assert state.is_finite
     assert list(report) == [
         "d/adversarial", "d/r1_penalty", "d/r2_penalty", "d/real_logits", "d/fake_logits", "d/r1",
         "d/r2", "d/grad_norm", "g/adversarial", "g/grad_norm",
@@ -111,7 +111,7 @@ def test_a_bad_discriminator_turn_moves_nothing(value: float) -> None:
     report = train_step(state, [[tiny.batch()]])
     assert moved(state, before) == set()
     assert not state.is_finite and "g/adversarial" not in report, "the rest is left out"
-    assert state.step == 3 and not state.kept
+    assert state.step == 3
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -196,8 +196,9 @@ def test_draws_depend_on_seed_attempt_rank_step_and_turn() -> None:
     def noise(step: int = 0, attempt: int = 0, seed: int = 0, turn: int = 0) -> Tensor:
         state = tiny.state(tiny.config(seed, train=TrainConfig(share_noise=False)))
         state.step, state.attempt = step, attempt
-        state.begin(state.discriminator, [tiny.batch()], turn)
-        return torch.cat([state.draw_noise(torch.zeros(1, dtype=torch.int64)), torch.randn(1, 8)])
+        begun = state.begin("discriminator", [tiny.batch()], turn)
+        labels = torch.zeros(1, dtype=torch.int64)
+        return torch.cat([state.draw_noise(begun, labels), torch.randn(1, 8)])
 
     changes = [noise(), noise(step=1), noise(attempt=1), noise(seed=1), noise(turn=1)]
     for i, first in enumerate(changes):
@@ -209,17 +210,17 @@ def test_draws_depend_on_seed_attempt_rank_step_and_turn() -> None:
 def test_shared_noise_is_the_same_in_both_turns() -> None:
     state, labels = tiny.state(), torch.zeros(2, dtype=torch.int64)
     noises = []
-    for turn in range(2):
-        state.begin(state.discriminator, [tiny.batch()], turn)
-        noises.append(state.draw_noise(labels))
+    for number in range(2):
+        turn = state.begin("discriminator", [tiny.batch()], number)
+        noises.append(state.draw_noise(turn, labels))
     assert torch.equal(*noises)
 
 
 def test_only_the_network_whose_turn_it_is_is_differentiated() -> None:
     state = tiny.state()
-    state.begin(state.generator, [tiny.batch()], 1)
+    state.begin("generator", [tiny.batch()], 1)
     assert not any(parameter.requires_grad for parameter in state.discriminator.parameters())
-    state.begin(state.discriminator, [tiny.batch()], 0)
+    state.begin("discriminator", [tiny.batch()], 0)
     assert all(parameter.requires_grad for parameter in state.discriminator.parameters())
 
 
