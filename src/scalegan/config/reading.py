@@ -44,6 +44,15 @@ def read(recipe: str) -> Config:
     Raises:
         ConfigError: if there is none, or it is not a valid config.
     """
+    return parse(read_values(recipe))
+
+
+def read_values(recipe: str) -> dict[str, Any]:
+    """Read a recipe by name, or a TOML file, as a plain dictionary that nothing has checked.
+
+    Raises:
+        ConfigError: if there is none, or it is not TOML.
+    """
     path = RECIPES / f"{recipe}.toml" if recipe in recipes() else Path(recipe)
     try:
         if path.exists() and (not path.is_file() or path.stat().st_size > MOST_BYTES):
@@ -59,12 +68,11 @@ def read(recipe: str) -> Config:
         # The time and memory that a dotted key takes grow with the square of its dots.
         if max(part.count(".") for part in text.split("=")) > MOST_DOTS:
             raise RecursionError
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"`{path}` is not TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"`{path}` is nested too deeply") from None
-    return parse(values)
 
 
 def parse(values: dict[str, Any]) -> Config:
