@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
             lines = [f"  {f'{n} {usage}':27}  {about}" for n, (usage, about) in COMMANDS.items()]
             print(HELP.format(commands="\n".join(lines)), end="")
         elif words[0] in ("-V", "--version"):
-            from scalegan import __version__
+            from scalegan.version import __version__
 
             print(__version__)
         else:
