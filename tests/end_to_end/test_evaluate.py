@@ -105,7 +105,7 @@ def test_the_way_from_samples_to_a_comparison(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     classifier = f"classifier:{place / 'classifier'}"
-    command("reference", "digits", "r.npz", "--features", classifier, "--bank", "--device", "cpu")
+    command("statistics", "digits", "r.npz", "--features", classifier, "--bank", "--device", "cpu")
     run, common = str(place / "run"), ["--features", classifier, "--num", "30", "--device", "cpu"]
     text = command("evaluate", run, "--against", "digits", *common, "--out", "a.json", "--keep",
                    "kept.npz", capsys=capsys)  # fmt: skip
@@ -116,10 +116,10 @@ def test_the_way_from_samples_to_a_comparison(
     assert len(list(Path("kept").glob("*.png"))) == 30
     with np.load("kept.npz") as archive:
         assert archive["arr_0"].shape == (30, 8, 8, 3)
-    text = command("evaluate", "a.json", "--compare", "c.json", capsys=capsys)
+    text = command("diff", "a.json", "c.json", capsys=capsys)
     assert "difference" in text
     command("evaluate", run, "--against", "digits", *common[:2], "--num", "31", "--out", "d.json")
-    done = scalegan("evaluate", "a.json", "--compare", "d.json", check=False)
+    done = scalegan("diff", "a.json", "d.json", check=False)
     assert done.returncode == 2
     assert "its `num_fake` is 30 in the first and 31 in the second" in done.stderr
 
@@ -135,10 +135,14 @@ def test_the_way_from_samples_to_a_comparison(
         ),
         (["{run}", "--against", "nowhere"], "neither a file nor a folder"),
         (["{run}", "--num", "-1"], "expected 0 or more"),
-        (["nowhere.json", "--compare", "x.json"], "there is no result"),
     ],
 )
 def test_mistakes_are_sentences(arguments: list[str], message: str, place: Path) -> None:
     filled = [a.format(run=place / "run", classifier=place / "classifier") for a in arguments]
     done = scalegan("evaluate", *filled, check=False)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_a_result_that_is_not_there_is_a_sentence() -> None:
+    done = scalegan("diff", "nowhere.json", "x.json", check=False)
+    assert done.returncode == 2 and "there is no result" in done.stderr

@@ -3,10 +3,11 @@
 import contextlib
 import io
 import re
+from collections.abc import Callable
 from dataclasses import MISSING, fields
-from functools import reduce
+from functools import partial, reduce
 from inspect import getdoc
-from itertools import takewhile
+from itertools import groupby
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
@@ -39,32 +40,32 @@ SYNONYMS = {
 """By flag: what other programs call it."""
 
 
-def parse(kind: type[T], name: str, arguments: list[str], default: Any = None) -> T:
+def parse(kind: type[T], name: str, arguments: list[str], config: Config | None = None) -> T:
     """The flags of a command, checked.
 
     Args:
         kind: a dataclass: a field is a flag, the sentence below it its help text.
         name: of the command.
-        default: a value of that kind whose fields are the defaults of the flags.
+        config: what the defaults of the settings are, for a command that takes a recipe.
 
     Raises:
         ConfigError: for an unknown flag, a missing argument or a value that does not fit.
     """
     about = getdoc(kind) or ""
-    if isinstance(getattr(default, "config", None), Config):
+    if config is not None:
         about += f"\n\nRecipes: {', '.join(reading.recipes())}."
     if {"-h", "--help"} & set(arguments):
         arguments = ["--help"]  # else tyro's help leaves out the arguments that are there
-    _refuse_unknown(kind, name, arguments, default)
+    _refuse_unknown(kind, name, arguments, config)
+    make: Callable[..., T] = kind
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
             parsed, surplus = tyro.cli(
-                kind,
+                make if config is None else partial(make, config=config),
                 prog=f"scalegan {name}",
                 description=about,
                 args=arguments,
-                default=tyro.MISSING_NONPROP if default is None else default,
                 return_unknown_args=True,
                 config=(
                     tyro.conf.AvoidSubcommands,  # the recipe's architecture decides its sizes
@@ -104,7 +105,7 @@ def parse_with_recipe(kind: type[T], name: str, arguments: list[str]) -> tuple[T
     if recipe.startswith("-") and not is_help:
         raise ConfigError(f"`{recipe}` comes before RECIPE", "put RECIPE first")
     config = Config() if recipe.startswith("-") else reading.read(recipe)
-    flags: Any = parse(kind, name, arguments, kind(tyro.MISSING, config=config))  # type: ignore[call-arg]
+    flags: Any = parse(kind, name, arguments, config)
     words = {word.split("=")[0].replace("_", "-") for word in arguments if word.startswith("--")}
     settings = {
         setting: reduce(getattr, setting.split("."), flags.config)
@@ -112,12 +113,6 @@ def parse_with_recipe(kind: type[T], name: str, arguments: list[str]) -> tuple[T
         if words & _spellings(setting)
     }
     return flags, settings
-
-
-def _spellings(name: str) -> set[str]:
-    """How a flag may be typed; tyro has a second form for what is true or false."""
-    *parts, last = name.replace("_", "-").split(".")
-    return {"--" + ".".join([*parts, last]), "--" + ".".join([*parts, f"no-{last}"])}
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -140,9 +135,9 @@ def parse_classes(text: str) -> list[str] | None:
     return [part.strip() for part in text.split(",") if part.strip()] or None
 
 
-def _refuse_unknown(kind: type, name: str, arguments: list[str], default: Any) -> None:
+def _refuse_unknown(kind: type, name: str, arguments: list[str], config: Config | None) -> None:
     """Raise for the first flag that the command does not have, with the nearest one that it has."""
-    flags = _flags(kind, default)
+    flags = _flags(kind, config)
     known = {"--help", "-o" if "out" in flags else ""}.union(*map(_spellings, flags))
     for word in arguments:
         typed = word.split("=")[0]
@@ -160,29 +155,37 @@ def _refuse_unknown(kind: type, name: str, arguments: list[str], default: Any) -
         )
 
 
-def _flags(kind: type, default: Any) -> list[str]:
+def _spellings(name: str) -> set[str]:
+    """How a flag may be typed; tyro has a second form for what is true or false."""
+    *parts, last = name.replace("_", "-").split(".")
+    return {"--" + ".".join([*parts, last]), "--" + ".".join([*parts, f"no-{last}"])}
+
+
+def _flags(kind: type, config: Config | None) -> list[str]:
     """Every flag of a command, those of its settings included, without the dashes."""
     names = []
     for field in fields(kind):
         if field.name != "config":
             names += [] if field.name in _required(kind) else [field.name]
-        elif default is None:
+        elif config is None:
             names += [f.name for f in fields(field.default_factory)]  # type: ignore[arg-type]
         else:
-            sizes = {f"model.{f.name}" for f in fields(default.config.model)}
+            sizes = {f"model.{f.name}" for f in fields(config.model)}
             names += [n for n in reading.setting_names() if n[:6] != "model." or n in sizes]
     return [name.replace("_", "-") for name in names]
 
 
 def _message(kind: type, name: str, box: str) -> str:
-    """What tyro has to say; it does so in a framed text alone, whose first part ends at a rule."""
+    """What tyro refuses; the one way to learn it is the first paragraph of its framed text."""
     lines = (line.strip("│| ") for line in box.splitlines()[1:])
-    message = " ".join(takewhile(lambda line: line.strip("─-"), lines)).rstrip(".")
+    paragraphs = groupby(lines, key=lambda line: bool(line.strip("─-")))
+    message = next(" ".join(text) for is_text, text in paragraphs if is_text).rstrip(".")
     if message.startswith("Missing from"):
         return f"`scalegan {name}` needs {' and '.join(map(str.upper, _required(kind)))}"
     message = re.sub("Error parsing (.*): (invalid literal|could not convert).*: '(.*)'",
                      r"`\1` is `\3`; expected a number", message)  # fmt: skip
     message = message.removeprefix("Error parsing ").replace(". Expected", "; expected")
+    message = message.replace("expected 1 values", "expected one")
     return message[0].lower() + message[1:].replace("'", "`")
 
 

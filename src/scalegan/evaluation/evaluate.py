@@ -1,4 +1,4 @@
-"""`scalegan evaluate` and `scalegan reference`: two sides, networks and metrics put together."""
+"""`scalegan evaluate`, `diff` and `statistics`: two sides, networks and metrics put together."""
 
 import json
 import platform

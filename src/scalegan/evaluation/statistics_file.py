@@ -84,7 +84,7 @@ def load_reference(path: Path, network: FeatureNetwork) -> tuple[Side, dict[str,
             raise ConfigError(
                 f"`{path}` does not say which network made it, so it is taken for ADM's, of "
                 f"Inception; `--features` is {identity['kind']}",
-                "use --features inception, or make a reference with `scalegan reference`",
+                "use --features inception, or write statistics with `scalegan statistics`",
             )
         about = {"kind": "statistics", "path": str(path), "digest": digest(path)[:16]}
         return Side(0, moments=first, spatial=spatial), about
