@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from scalegan.errors import ConfigError, ScaleganError
+from scalegan.version import __version__
 
 COMMANDS = {
     "prepare": ("SOURCE OUT", "crop, encode and verify images: shards to train on"),
@@ -71,11 +72,9 @@ def main(arguments: list[str] | None = None) -> None:
             lines = [f"  {f'{n} {usage}':27}  {about}" for n, (usage, about) in COMMANDS.items()]
             print(HELP.format(commands="\n".join(lines)), end="")
         elif words[0] in ("-V", "--version"):
-            from scalegan.version import __version__
-
             print(__version__)
         else:
-            name, rest = split(words)
+            name, rest = find_command(words)
             command = command_of(name)
 
             from scalegan.runtime.memory import keep_freed_memory
@@ -107,7 +106,7 @@ def fail(message: str, hint: str = "") -> NoReturn:
     sys.exit(2)
 
 
-def split(words: list[str]) -> tuple[str, list[str]]:
+def find_command(words: list[str]) -> tuple[str, list[str]]:
     """The command that words begin with, and the words behind it.
 
     Raises:
