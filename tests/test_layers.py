@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    ["interfaces", "errors"],
+    ["interfaces", "errors", "version"],
     ["layers", "runtime"],
     ["config"],
     ["models", "losses", "autoencoders", "features", "metrics"],
@@ -21,7 +21,15 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS, start=1) for room in rooms}
 SOURCE = Path(__file__).parents[1] / "src" / "scalegan"
 # Without PyTorch, so that `--help` and a mistake in a config answer at once.
-LIGHT = ["cli.py", "__init__.py", "__main__.py", "errors.py", "commands/*.py", "config/*.py"]
+LIGHT = [
+    "cli.py",
+    "__init__.py",
+    "__main__.py",
+    "errors.py",
+    "version.py",
+    "commands/*.py",
+    "config/*.py",
+]
 
 
 def module(path: Path) -> str:

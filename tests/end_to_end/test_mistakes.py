@@ -26,14 +26,39 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
 
 MISTAKES = {
     "tran digits": "unknown command `tran` | did you mean `train`?",
+    "look runs/digits": "unknown command `look` | did you mean `visualize`?",
+    "judge train digits x": "unknown command `judge` | did you mean `classifier train`?",
+    "reference digits x.npz": "unknown command `reference` | did you mean `statistics`?",
+    "generate runs/digits": "unknown command `generate` | did you mean `sample`?",
+    "version": "unknown command `version` | did you mean `--version`?",
+    "classifier trian digits x": (
+        "unknown command `classifier trian` | did you mean `classifier train`?"
+    ),
+    "xyz": "unknown command `xyz` | `scalegan --help` lists the commands",
     "train digit": "there is no recipe `digit` and no file of that name | recipes: digits",
     "train digits --train.bach-size 3": (
         "unknown option `--train.bach-size` | did you mean `--train.batch-size`?"
     ),
-    "train digits --train.batch-size many": (
-        "--train.batch-size: invalid literal for int() with base 10: 'many' | "
-        "`scalegan train --help`"
+    "train digits --lr 3": "unknown option `--lr` | did you mean `--optim.learning-rate`?",
+    "train digits --optim.lr 3": (
+        "unknown option `--optim.lr` | did you mean `--optim.learning-rate`?"
     ),
+    "train digits-biggan --model.patch-size 3": (
+        "unknown option `--model.patch-size` | did you mean `--model.architecture`?"
+    ),
+    "sample --sedes 0-3 runs/digits": "unknown option `--sedes` | did you mean `--seeds`?",
+    "train digits --train.batch-size many": (
+        "`--train.batch-size` is `many`; expected a number | `scalegan train --help` explains it"
+    ),
+    "train digits --train.precision float16": (
+        "invalid choice `float16` for argument `--train.precision`; expected one of (`float32`, "
+        "`bfloat16`) | `scalegan train --help` explains it"
+    ),
+    "train digits --train.batch-size": (
+        "missing value for argument `--train.batch-size`; expected one | "
+        "`scalegan train --help` explains it"
+    ),
+    "train digits digits-biggan": ("`digits-biggan` is one argument too many for `scalegan train`"),
     "train digits --train.batch-size 0": (
         "`train.batch_size` is 0; input should be greater than or equal to 1"
     ),
@@ -67,18 +92,30 @@ MISTAKES = {
     "train digits --objective.alignment.features 5": (
         "`objective.alignment` is set but its weight is 0 | set the weight or leave it out"
     ),
-    "check": "`scalegan check` needs a source: a path or NAME:PATH",
+    "check": "`scalegan check` needs SOURCE | `scalegan check --help` explains it",
+    "prepare digits": (
+        "`scalegan prepare` needs SOURCE and OUT | `scalegan prepare --help` explains it"
+    ),
+    "prepare digits out --shard-rows 0": "`--shard-rows` is 0; expected 1 or more",
+    "sample runs/digits --batch-size 0": "`--batch-size` is 0; expected 1 or more",
+    "sample runs/digits --truncation -0.5": "`--truncation` is -0.5; expected 0 or more",
+    "visualize runs/digits --count 1": "`--count` is 1; expected 2 or more",
+    "statistics digits out": "OUT is `out`; expected a file named something.npz",
+    "compare digits": "`scalegan compare` needs two recipes or more",
+    "classifier": (
+        "`scalegan classifier train` needs SOURCE and OUT | "
+        "`scalegan classifier train --help` explains it"
+    ),
     "check nowhere": (
         "`nowhere` is neither a file nor a folder, nor a source's name | a path, or one of "
         "folder, flat, zip, webdataset, parquet, npz, digits with a colon and a path, as in "
         "npz:PATH"
     ),
-    "check digits --size -1": "`--size` is -1; expected the side of a image, or 0",
+    "check digits --size -1": "`--size` is -1; expected 0 or more",
     "check digits --size 16": "`digits` holds no image that can be used",
     "check .": "`.` holds no image that can be used",
     "train": (
-        "`scalegan train` needs a recipe or a config.toml | "
-        f"Recipes: {', '.join(configs.recipes())}."
+        f"`scalegan train` needs RECIPE | a config.toml, or one of: {', '.join(configs.recipes())}"
     ),
     "train --run x digits": "`--run` comes before RECIPE | put RECIPE first",
     "sample nowhere": (

@@ -1,108 +1,118 @@
-"""Words of a command line become the dataclass of a command; a mistake becomes one sentence."""
+"""The words of a command line become the flags of a command; a mistake becomes one sentence."""
 
 import contextlib
 import io
 import re
-from dataclasses import asdict, fields, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from functools import partial, reduce
+from inspect import getdoc
+from itertools import groupby
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
+from annotated_types import Ge
 
-from scalegan.commands.options import Compare, Plan, Train
+from scalegan.config import reading
 from scalegan.config.schema import Config
 from scalegan.errors import ConfigError
 
+UNSET = tyro.conf.arg(help_behavior_hint="")
+"""Of a flag whose sentence says what happens if it is not given."""
+OUT = tyro.conf.arg(aliases=["-o"])
+Count = Annotated[int, Ge(1)]
+CountOrZero = Annotated[int, Ge(0)]
+T = TypeVar("T")
 
-def positional(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
-    """The first argument, if it is not a flag, and the rest."""
-    if arguments and not arguments[0].startswith("-"):
-        return arguments[0], arguments[1:]
-    if arguments and not {"-h", "--help"} & set(arguments):
-        raise ConfigError(f"`{arguments[0]}` comes before {name}", f"put {name} first")
-    return None, arguments
+SYNONYMS = {
+    "against": ["reference"],
+    "classes": ["class"],
+    "device": ["cuda", "gpu"],
+    "learning-rate": ["lr"],
+    "num": ["num-images"],
+    "optim.learning-rate": ["learning-rate", "lr", "optim.lr"],
+    "out": ["outdir", "output"],
+    "size": ["resolution"],
+    "train.batch-size": ["batch", "batch-size"],
+    "train.duration": ["epochs", "iterations", "steps"],
+    "truncation": ["psi", "trunc"],
+}
+"""By flag: what other programs call it."""
 
 
-def parse(
-    kind: type, name: str, what: str, arguments: list[str], about: str = "", default: Any = None
-) -> Any:
-    """Flags from the fields of a dataclass; a mistake becomes one sentence.
+def parse(kind: type[T], name: str, arguments: list[str], config: Config | None = None) -> T:
+    """The flags of a command, checked.
+
+    Args:
+        kind: a dataclass: a field is a flag, the sentence below it its help text.
+        name: of the command.
+        config: what the defaults of the settings are, for a command that takes a recipe.
 
     Raises:
-        ConfigError: for an unknown flag or a value of the wrong type.
+        ConfigError: for an unknown flag, a missing argument or a value that does not fit.
     """
+    about = getdoc(kind) or ""
+    if config is not None:
+        about += f"\n\nRecipes: {', '.join(reading.recipes())}."
+    if {"-h", "--help"} & set(arguments):
+        arguments = ["--help"]  # else tyro's help leaves out the arguments that are there
+    _refuse_unknown(kind, name, arguments, config)
+    make: Callable[..., T] = kind
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            parsed, unknown = tyro.cli(
-                kind,
-                prog=f"scalegan {name} {what}",
-                description=f"{kind.__doc__} {about}",
+            parsed, surplus = tyro.cli(
+                make if config is None else partial(make, config=config),
+                prog=f"scalegan {name}",
+                description=about,
                 args=arguments,
-                default=kind() if default is None else default,
                 return_unknown_args=True,
-                # The recipe's architecture decides which sizes there are.
-                config=(tyro.conf.AvoidSubcommands,),
+                config=(
+                    tyro.conf.AvoidSubcommands,  # the recipe's architecture decides its sizes
+                    tyro.conf.DisallowNone,
+                    tyro.conf.PositionalMetavarFromFieldName,
+                ),
             )
     except SystemExit as stop:
         if not stop.code:
-            raise
-        raise ConfigError(sentence(errors.getvalue()), f"`scalegan {name} --help`") from None
-    if unknown:
-        from scalegan.config.reading import suggestion
-
-        hint = suggestion(unknown[0].split("=")[0], flags(kind, default))
-        hint = hint or f"`scalegan {name} --help` lists all options"
-        raise ConfigError(f"unknown option `{unknown[0]}`", hint)
+            raise  # --help
+        raise ConfigError(
+            _message(kind, name, errors.getvalue()), f"`scalegan {name} --help` explains it"
+        ) from None
+    if surplus:
+        raise ConfigError(f"`{surplus[0]}` is one argument too many for `scalegan {name}`")
+    _check_ranges(parsed)
     return parsed
 
 
-def flags(kind: type, default: Any) -> list[str]:
-    """The flags that a command's fields make, and those of its recipe, if it takes one."""
-    from scalegan.config.reading import setting_names
+def parse_with_recipe(kind: type[T], name: str, arguments: list[str]) -> tuple[T, dict[str, Any]]:
+    """The flags of a command whose first argument is a recipe, and the settings among them.
 
-    names = [f.name for f in fields(kind) if f.name != "config"]
-    if kind in (Train, Plan, Compare):
-        sizes = {f"model.{field.name}" for field in fields(default.config.model)}
-        names += [n for n in setting_names() if not n.startswith("model.") or n in sizes]
-    return [f"--{name.replace('_', '-')}" for name in names]
+    Args:
+        kind: as of `parse`; its first field takes the recipe, its field `config` the settings.
 
+    Returns:
+        The flags, and the settings that were given, by dotted name; no others.
 
-def sentence(box: str) -> str:
-    """The message of tyro's framed error: what stands between its title and the next rule."""
-    lines = [line.strip(" │") for line in box.splitlines()[1:]]
-    message: list[str] = []
-    for line in lines:
-        is_rule = not line.strip("─-╰╯ ")
-        if is_rule and message:
-            break
-        message += [] if is_rule else [line]
-    return " ".join(message).removeprefix("Error parsing ").rstrip(".")
-
-
-def with_config(kind: type, name: str, arguments: list[str]) -> tuple[Any, Config]:
-    """Flags of a command that takes a recipe, and the recipe with its overrides, resolved."""
-    from scalegan.config import reading as configs
-
-    recipe, arguments = positional(arguments, "RECIPE")
-    given = configs.read(recipe) if recipe else Config()
-    about = f"Recipes: {', '.join(configs.recipes())}."
-    parsed = parse(kind, name, "RECIPE", arguments, about, kind(config=given))
-    if recipe is None:
-        raise ConfigError(f"`scalegan {name}` needs a recipe or a config.toml", about)
-    config = parsed.config
-    if getattr(config.model, "size", "") != getattr(given.model, "size", ""):
-        # A size on the command line replaces the file's numbers, unless they are given too.
-        same = {n: 0 for n in ("width", "depth", "num_heads")
-                if getattr(config.model, n) == getattr(given.model, n)}  # fmt: skip
-        config = replace(config, model=replace(config.model, **same))
-    before, now = given.data, config.data
-    if now.shards != before.shards and now.source == before.source:
-        config = replace(
-            config, data=replace(now, source="")
-        )  # shards instead of the file's source
-    elif now.source != before.source and now.shards == before.shards:
-        config = replace(config, data=replace(now, shards=""))
-    return parsed, configs.resolve(configs.parse(asdict(config)))
+    Raises:
+        ConfigError: for a recipe that cannot be read, and as `parse`.
+    """
+    is_help = bool({"-h", "--help"} & set(arguments))
+    if not arguments:
+        names = ", ".join(reading.recipes())
+        raise ConfigError(f"`scalegan {name}` needs RECIPE", f"a config.toml, or one of: {names}")
+    recipe = arguments[0]
+    if recipe.startswith("-") and not is_help:
+        raise ConfigError(f"`{recipe}` comes before RECIPE", "put RECIPE first")
+    config = Config() if recipe.startswith("-") else reading.read(recipe)
+    flags: Any = parse(kind, name, arguments, config)
+    words = {word.split("=")[0].replace("_", "-") for word in arguments if word.startswith("--")}
+    settings = {
+        setting: reduce(getattr, setting.split("."), flags.config)
+        for setting in reading.setting_names()
+        if words & _spellings(setting)
+    }
+    return flags, settings
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -118,3 +128,77 @@ def parse_seeds(text: str) -> list[int]:
             raise ConfigError(f'`--seeds` is "{text}"; expected seeds such as 0-63 or 1,5,9')
         seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     return seeds
+
+
+def parse_classes(text: str) -> list[str] | None:
+    """Names or indices of "cat,dog"; None, all classes, if there are none."""
+    return [part.strip() for part in text.split(",") if part.strip()] or None
+
+
+def _refuse_unknown(kind: type, name: str, arguments: list[str], config: Config | None) -> None:
+    """Raise for the first flag that the command does not have, with the nearest one that it has."""
+    flags = _flags(kind, config)
+    known = {"--help", "-o" if "out" in flags else ""}.union(*map(_spellings, flags))
+    for word in arguments:
+        typed = word.split("=")[0]
+        if not re.match("--?[a-zA-Z]", typed) or typed.replace("_", "-") in known:
+            continue
+        bare = typed.lstrip("-").replace("_", "-")
+        near = [flag for flag in flags if bare in SYNONYMS.get(flag, [])]
+        hint = (
+            f"did you mean `--{near[0]}`?"
+            if near
+            else reading.suggestion(typed, [f"--{flag}" for flag in flags])
+        )
+        raise ConfigError(
+            f"unknown option `{typed}`", hint or f"`scalegan {name} --help` lists all options"
+        )
+
+
+def _spellings(name: str) -> set[str]:
+    """How a flag may be typed; tyro has a second form for what is true or false."""
+    *parts, last = name.replace("_", "-").split(".")
+    return {"--" + ".".join([*parts, last]), "--" + ".".join([*parts, f"no-{last}"])}
+
+
+def _flags(kind: type, config: Config | None) -> list[str]:
+    """Every flag of a command, those of its settings included, without the dashes."""
+    names = []
+    for field in fields(kind):
+        if field.name != "config":
+            names += [] if field.name in _required(kind) else [field.name]
+        elif config is None:
+            names += [f.name for f in fields(field.default_factory)]  # type: ignore[arg-type]
+        else:
+            sizes = {f"model.{f.name}" for f in fields(config.model)}
+            names += [n for n in reading.setting_names() if n[:6] != "model." or n in sizes]
+    return [name.replace("_", "-") for name in names]
+
+
+def _message(kind: type, name: str, box: str) -> str:
+    """What tyro refuses; the one way to learn it is the first paragraph of its framed text."""
+    lines = (line.strip("│| ") for line in box.splitlines()[1:])
+    paragraphs = groupby(lines, key=lambda line: bool(line.strip("─-")))
+    message = next(" ".join(text) for is_text, text in paragraphs if is_text).rstrip(".")
+    if message.startswith("Missing from"):
+        return f"`scalegan {name}` needs {' and '.join(map(str.upper, _required(kind)))}"
+    message = re.sub("Error parsing (.*): (invalid literal|could not convert).*: '(.*)'",
+                     r"`\1` is `\3`; expected a number", message)  # fmt: skip
+    message = message.removeprefix("Error parsing ").replace(". Expected", "; expected")
+    message = message.replace("expected 1 values", "expected one")
+    return message[0].lower() + message[1:].replace("'", "`")
+
+
+def _required(kind: type) -> list[str]:
+    """The arguments without which a command does not start; all others are flags."""
+    return [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
+
+
+def _check_ranges(flags: Any) -> None:
+    """Raise for the first number below what its field's annotation allows."""
+    for name, hint in get_type_hints(type(flags), include_extras=True).items():
+        value = getattr(flags, name)
+        for limit in get_args(hint):
+            if isinstance(limit, Ge) and value is not None and value < limit.ge:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"`--{flag}` is {value}; expected {limit.ge} or more")

@@ -40,7 +40,7 @@ def read(recipe: str) -> Config:
 
 
 def read_values(recipe: str) -> dict[str, Any]:
-    """Read a recipe by name, or a TOML file, as a dictionary of what it says; nothing is checked.
+    """Read a recipe by name, or a TOML file, as a plain dictionary that nothing has checked.
 
     Raises:
         ConfigError: if there is none, or it is not TOML.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scalegan.config.models import Model
+from scalegan.config.models import ModelConfig
 from scalegan.config.reading import choose, parse_model
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.convert import biggan, gansformer, gat, ladagan
@@ -108,7 +108,7 @@ def convert(
     if out.exists():
         raise CheckpointError(f"`{out}` exists already", "choose another folder")
     if system:
-        choose([*SYSTEMS, HUB], system, "--system")
+        choose({**SYSTEMS, HUB: None}, system, "--system")
     tensors = {k.removeprefix("weights."): v for k, v in read_tensors(source, is_trusted).items()}
     given = read_model(model)
     is_hub = system == HUB or (not system and HUB_SIGN in tensors)
@@ -132,7 +132,7 @@ def convert(
 
 def of_system(
     system: str, parts: Parts, given: dict[str, Any]
-) -> tuple[Model, Sizes, dict[str, nn.Module]]:
+) -> tuple[ModelConfig, Sizes, dict[str, nn.Module]]:
     """Config, sizes and networks of one of `SYSTEMS`.
 
     Raises:
@@ -156,7 +156,7 @@ def of_system(
 
 def of_hub(
     system: str, parts: Parts, given: dict[str, Any]
-) -> tuple[Model, Sizes, dict[str, nn.Module]]:
+) -> tuple[ModelConfig, Sizes, dict[str, nn.Module]]:
     """Config, sizes and the generator of the hub's BigGAN-deep weights, without truncation.
 
     Raises:

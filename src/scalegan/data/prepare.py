@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ from scalegan.runtime.files import (
 )
 from scalegan.runtime.progress import Bar
 from scalegan.runtime.workers import Workers
+from scalegan.version import __version__
 
 CROP = "center crop as in ADM (arXiv 2105.05233): halved by boxes, then bicubic"
 
@@ -192,7 +192,7 @@ def begin(
 def versions() -> dict[str, str]:
     """The versions and the machine that may decide the last bit of a row."""
     return {
-        "scalegan": version("scalegan"),
+        "scalegan": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "pillow": PIL.__version__,

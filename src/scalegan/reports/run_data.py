@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scalegan.config import reading as configs
+from scalegan.config.durations import count_seconds, count_steps, parse_duration
 from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, DataError
 from scalegan.evaluation.measure import Number
@@ -56,14 +57,13 @@ class RunData:
     @property
     def total_steps(self) -> int | None:
         """Steps of the whole run; None where it ends by time, or only the data would tell."""
-        if self.config is None or configs.count_seconds(self.config.train.duration):
+        if self.config is None or count_seconds(self.config.train.duration):
             return None
-        train = self.config.train
-        _, unit = configs.parse_duration(train.duration, "train.duration")
+        duration = self.config.train.duration
+        _, unit = parse_duration(duration, "train.duration")
         if unit == "epochs":
             return None
-        images = train.batch_size * train.discriminator_turns
-        return configs.count_steps(train.duration, "train.duration", images, 0)
+        return count_steps(duration, "train.duration", self.config.images_per_step, 0)
 
     @property
     def seconds(self) -> float:
@@ -75,8 +75,7 @@ class RunData:
         """Of training, by the run's own clock; 0 if that is not known."""
         if self.config is None or not self.seconds:
             return 0.0
-        images_per_step = self.config.train.batch_size * self.config.train.discriminator_turns
-        return float(self.clock[-1]["step"] * images_per_step / self.seconds)
+        return float(self.clock[-1]["step"] * self.config.images_per_step / self.seconds)
 
     @property
     def unfinished(self) -> str:
@@ -85,7 +84,7 @@ class RunData:
             is_over = self.step >= self.total_steps
             return "" if is_over else f"{self.step:,} of {self.total_steps:,} steps"
         duration = self.config.train.duration if self.config else ""
-        seconds = configs.count_seconds(duration) if duration else 0
+        seconds = count_seconds(duration) if duration else 0
         return f"{self.seconds:,.0f} s of {duration}" if self.seconds < seconds else ""
 
     def link(self, path: Path) -> str:

@@ -1,0 +1,71 @@
+"""Samples and views of a trained generator, written to files."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from scalegan.inference.gan import GAN
+from scalegan.inference.views import views
+from scalegan.interfaces import Images
+from scalegan.runtime.image_files import save_png, write_images
+from scalegan.runtime.progress import Bar
+
+MOST_COLUMNS = 16
+"""Of a grid whose number of columns is not given."""
+
+
+def write_samples(
+    gan: GAN,
+    out: Path,
+    seeds: Sequence[int],
+    classes: Sequence[int | str] | None = None,
+    truncation: float | None = None,
+    guidance: float = 1.0,
+    columns: int = 0,
+    batch_size: int = 64,
+) -> str:
+    """Draw an image of each seed and write them, showing progress.
+
+    Args:
+        out: NAME.png is a grid, NAME.npz arrays, any other name a folder of PNG files.
+        seeds, classes, truncation, guidance, batch_size: as of `GAN.sample`.
+        columns: of the grid; 0 is one per class, 16 at most.
+
+    Returns:
+        A line for people.
+
+    Raises:
+        ConfigError: if a class is unknown.
+    """
+    labels = gan.labels(seeds, classes)
+    batches = gan.stream(seeds, labels, truncation, guidance, batch_size)
+    columns = columns or min(MOST_COLUMNS, len(classes or gan.card.class_names) or 8)
+    write_images(_counted(batches, len(seeds)), labels.tolist(), out, columns)
+    return f"{len(seeds):,} images of step {gan.card.step:,} in `{out}`"
+
+
+def write_views(
+    gan: GAN, out: Path, count: int = 8, classes: Sequence[int | str] | None = None, seed: int = 0
+) -> Iterator[str]:
+    """Write every view that the generator has into a folder, a PNG file each.
+
+    Args:
+        count, classes, seed: as of `views`.
+
+    Yields:
+        A line for people about each file.
+
+    Raises:
+        ConfigError: if a class is unknown.
+    """
+    for view in views(gan, count, classes, seed):
+        path = out / f"{view.name}.png"
+        save_png(view.image, path)
+        yield f"{path}  {view.about}"
+
+
+def _counted(batches: Iterable[Images], total: int) -> Iterator[Images]:
+    """Pass batches of images on, showing how far they are."""
+    with Bar(total, "images") as bar:
+        for batch in batches:
+            yield batch
+            bar.advance(len(batch))
