@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import scalegan
-from scalegan.config.schema import ClassifierConfig
+from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import CompleteError, ConfigError
 from scalegan.evaluation.classifier import train_classifier
 from tests.support.runs import TINY

@@ -13,7 +13,7 @@ from torch import nn
 
 import scalegan as package
 from scalegan.convert.convert import load_reference
-from scalegan.inference.snapshot import GAN
+from scalegan.inference.gan import GAN
 from tests.conftest import PARITY
 from tests.support.runs import scalegan
 from tests.unit.convert import test_biggan as of_biggan

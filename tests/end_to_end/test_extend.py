@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 import scalegan
 from scalegan.autoencoders.pixels import Identity
-from scalegan.autoencoders.tables import AUTOENCODERS
+from scalegan.autoencoders.tables import AUTOENCODERS, Kind
 from scalegan.config.models import MODELS, ModelConfig
 from scalegan.config.reading import parse, read, resolve, write
 from scalegan.config.schema import AutoencoderConfig, Config
-from scalegan.data.sources import Item, Source
+from scalegan.data.sources import Source, SourceImage
 from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError
+from scalegan.evaluation.collect import Field
 from scalegan.evaluation.measure import Metric
 from scalegan.evaluation.tables import METRICS
 from scalegan.interfaces import Discriminator, DiscriminatorOutput, Generator
@@ -103,13 +104,13 @@ def inverted(config: AutoencoderConfig, channels: int, side: int) -> Inverted:
 def squares(where: str) -> Source:
     """White squares in a corner of black images, larger in the second class; `where` of them."""
 
-    def items() -> Iterator[Item]:
+    def read() -> Iterator[SourceImage]:
         for i in range(int(where)):
             image, label = np.zeros((SIDE, SIDE), np.uint8), i % len(CLASSES)
             image[: 2 + 3 * label, : 2 + 3 * label] = 255 - i
-            yield Item(f"square-{i:03d}", image, label)
+            yield SourceImage(f"square-{i:03d}", image, label)
 
-    return Source(items(), list(CLASSES))
+    return Source(read, list(CLASSES))
 
 
 def mean_gap(real: Tensor, fake: Tensor) -> float:
@@ -124,9 +125,10 @@ def additions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "toy", Architecture(ToyGenerator, ToyDiscriminator))
     least_squares = Pair(least_squares_discriminator, least_squares_generator, is_paired=False)
     monkeypatch.setitem(ADVERSARIAL, "least-squares", least_squares)
-    monkeypatch.setitem(AUTOENCODERS, "inverted", inverted)
+    monkeypatch.setitem(AUTOENCODERS, "inverted", Kind(inverted, factor=1))
     monkeypatch.setitem(SOURCES, "squares", squares)
-    gap = Metric("mean gap", mean_gap, ("real.bank", "fake.bank"), floor="")
+    bank = (Field.BANK,)
+    gap = Metric("mean-gap", "mean gap", "distance", mean_gap, bank, bank)
     monkeypatch.setitem(METRICS, "mean-gap", gap)
 
 

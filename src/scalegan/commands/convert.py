@@ -11,7 +11,7 @@ from scalegan.commands.flags import UNSET, parse
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn another implementation's weights of GAT, LadaGAN, BigGAN or GANsformer into a snapshot."""
+    """Turn weights of other implementations of the four systems into a snapshot."""
 
     file: tyro.conf.Positional[Path]
     """The weights: a .safetensors file, or a pickle, which is opened in a child process."""

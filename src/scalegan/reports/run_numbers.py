@@ -7,6 +7,7 @@ from datetime import timedelta
 from scalegan.config import reading as configs
 from scalegan.evaluation.measure import Number
 from scalegan.evaluation.results import SPREADS, figure
+from scalegan.inference.snapshot import image_side
 from scalegan.planning.cost import Task, costs, count
 from scalegan.reports.page import (
     Block,
@@ -214,7 +215,7 @@ def generator_costs(data: RunData, measured: Measurements) -> list[tuple[str, st
         size, gflop = f"{cost.parameters:,} parameters", cost.flops / 1e9
         rows.append((name, f"{size}, {gflop:.3g} GFLOP per image forward"))
     if data.config:
-        task = Task(card.shape, len(card.class_names), 0, image_side(gan.card))
+        task = Task(card.shape, len(card.class_names), 0, image_side(card))
         step, seen = count(data.config, task).step, card.images_seen
         total = f"{step * seen / 1e15:.3g} PFLOP for {seen:,} images seen"
         rows.append(("training", f"{step / 1e9:.3g} GFLOP per image, {total}"))

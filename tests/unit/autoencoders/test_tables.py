@@ -11,7 +11,8 @@ from scalegan.autoencoders.pixels import Identity
 from scalegan.autoencoders.tables import AUTOENCODERS, Kind, make_autoencoder, named
 from scalegan.config.schema import AutoencoderConfig, Config, DataConfig
 from scalegan.errors import ConfigError
-from scalegan.inference.snapshot import Card, image_side, load, save
+from scalegan.inference.gan import load
+from scalegan.inference.snapshot import Card, image_side, save
 from scalegan.models.tables import ARCHITECTURES
 from scalegan.planning.plan import sample_shape
 from scalegan.train.build import build

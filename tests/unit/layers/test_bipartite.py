@@ -66,9 +66,10 @@ def naive(
                     centroids = made.centroids[0, head]
                 else:
                     centroids = carried[n, head] @ element
-                for i in range(options.get("clusterings", 1)):
-                    centroids = shares_of_positions(weights) @ element if i else centroids
-                    weighted = element * made.element_weight[head]
+                weighted = element * made.element_weight[head]
+                weights = softmax(weighted @ centroids.T / math.sqrt(h))
+                for _ in range(options.get("clusterings", 1) - 1):
+                    centroids = shares_of_positions(weights) @ element
                     weights = softmax(weighted @ centroids.T / math.sqrt(h))
             else:
                 keys = affine(made.keys, latents[n])

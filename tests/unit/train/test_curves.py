@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from scalegan.evaluation.evaluate import write_result
+from scalegan.evaluation.results import write_result
 from scalegan.runtime.log import Log
 from scalegan.train.curves import curve_panels, metric_kinds, plot_curves
 from tests.support.numbers import number

@@ -10,7 +10,7 @@ import torch
 from scalegan.config.schema import EvaluateConfig
 from scalegan.data.memory import LabeledImages
 from scalegan.errors import ConfigError
-from scalegan.evaluation.evaluate import write_result
+from scalegan.evaluation.results import write_result
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.train.build import Built
 from scalegan.train.checkpoint import state_tensors
