@@ -22,7 +22,7 @@ CONFIG = {
 
 
 def generator_weights() -> dict[str, Tensor]:
-    """Shapes worked out by hand (GAT spec, section 11)."""
+    """Shapes worked out by hand from the sizes of the networks."""
     shapes = {
         "pos_embed": (1, 4, 16), "x_embedder.proj.weight": (16, 4, 2, 2),
         "x_embedder.proj.bias": (16,), "y_embedder.embedding_table.weight": (3, 6),

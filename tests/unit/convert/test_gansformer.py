@@ -27,7 +27,7 @@ OF_DISCRIMINATOR: dict[str, Any] = {
 
 
 def generator_weights() -> dict[str, Tensor]:
-    """Shapes worked out by hand (GANsformer spec, section 12)."""
+    """Shapes worked out by hand from the sizes of the networks."""
     shapes: dict[str, tuple[int, ...]] = {
         "mapping.w_avg": (4,), "pos": (2, 4), "synthesis.b4.const": (6, 4, 4),
         "synthesis.b8.skip.weight": (6, 6, 1, 1),

@@ -32,7 +32,7 @@ def feedforward(width: int, hidden: int) -> dict[str, tuple[int, ...]]:
 
 
 def generator_weights() -> dict[str, Tensor]:
-    """Shapes worked out by hand (LadaGAN spec, sections 3 and 11)."""
+    """Shapes worked out by hand from the sizes of the networks."""
     shapes: dict[str, tuple[int, ...]] = {
         "init.0.weight": (64 * 16, 6), "conv_256.weight": (8, 4, 3, 3), "conv_256.bias": (8,),
         "conv_1024.weight": (4, 2, 3, 3), "conv_1024.bias": (4,),
