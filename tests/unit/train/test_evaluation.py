@@ -14,11 +14,10 @@ from scalegan.evaluation.results import write_result
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.train.build import Built
 from scalegan.train.checkpoint import state_tensors
+from scalegan.train.curves import metric_kinds
 from scalegan.train.evaluation import Evaluator, choose_best
 from tests.support import tiny
 from tests.support.numbers import number
-
-KINDS = {"evaluate/precision": "share", "evaluate/fd": "distance"}
 
 
 def evaluator(run: Path, num_classes: int = 3, **settings: Any) -> Evaluator:
@@ -45,8 +44,8 @@ def test_it_measures_records_and_keeps_its_classifier(tmp_path: Path) -> None:
     (line,) = read_metrics(tmp_path)
     assert line["evaluate/fd"] == numbers[0].value
     assert line["fingerprint"] == numbers[0].fingerprint
-    assert line["kinds"]["evaluate/fd"] == "distance"
-    assert line["kinds"]["evaluate/recall"] == "share"
+    kinds = metric_kinds(tmp_path)
+    assert (kinds["evaluate/fd"], kinds["evaluate/recall"]) == ("distance", "share")
     saved = json.loads((tmp_path / "evaluation.json").read_text())
     assert saved["numbers"][0]["protocol"]["samples"]["seeds"] == [0, 19]
     again = evaluator(tmp_path).evaluate()
@@ -88,7 +87,7 @@ def test_the_best_is_the_nearest_and_follows_from_the_folder_alone(tmp_path: Pat
     assert (run / "snapshots" / "best").resolve().name == "step-00000002"
     write(run, *entries[:1])  # resumed at step 1: later lines are gone
     assert choose_best(run) == run / "snapshots" / "step-00000001"
-    write(run, *entries, {"step": 5, "evaluate/fd": 9.0, "kinds": KINDS, "fingerprint": "b"})
+    write(run, *entries, {"step": 5, "evaluate/fd": 9.0, "fingerprint": "b"})
     assert choose_best(run) == run / "snapshots" / "step-00000005", "others are not comparable"
     write(run, {"step": 4})
     assert choose_best(run) is None and not (run / "snapshots" / "best").exists()
