@@ -72,6 +72,12 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(gone)
 
 
+def free_bytes(path: Path) -> int:
+    """Bytes that are free on the disk of a file or folder, which need not exist yet."""
+    there = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
+    return shutil.disk_usage(there).free
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A file to write that gets its name only once it is complete."""

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from packaging.requirements import Requirement
 
+from scalegan.runtime.files import free_bytes
 from scalegan.runtime.world import World
 
 LEAST_PYTHON = (3, 11)
@@ -156,7 +157,7 @@ def _threads() -> Finding:
 
 
 def _disk(folder: Path) -> Finding:
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     value = f"{free / 1e9:.1f} GB free in `{folder}`"
     if free < LEAST_DISK:
         return Finding("disk", value, f"free {LEAST_DISK / 1e9:.0f} GB or more", "NO")

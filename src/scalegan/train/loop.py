@@ -1,7 +1,6 @@
 """The loop: step, log, sample, evaluate, save. The only place that knows all machines."""
 
 import platform
-import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -253,11 +252,10 @@ def introduce(built: Built, run: Path, end: End, every: dict[str, int]) -> list[
     channels, side, _ = state.autoencoder.shape
     # How many snapshots a time will leave is not known.
     needed = sum(run_bytes(generator, discriminator, end.steps or 1, every).values())
-    folder = next(parent for parent in [run, *run.absolute().parents] if parent.exists())
-    free = shutil.disk_usage(folder).free
+    free = files.free_bytes(run)
     if needed > free:
         raise ConfigError(
-            f"the run needs about {needed / 1e9:.1f} GB on disk but `{folder}` has "
+            f"the run needs about {needed / 1e9:.1f} GB but the disk of `{run}` has "
             f"{free / 1e9:.1f} GB free",
             "free some space, choose another --run, or save less often with --every.checkpoint",
         )

@@ -55,7 +55,7 @@ def test_the_report_ends_with_what_is_wrong() -> None:
 
 def test_a_full_disk_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage(10**12, 10**12, 10**8))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**12, 10**12, 10**8))
     found = machine.examine(World(0, 1, torch.device("cpu")), tmp_path)
     assert [finding.name for finding in found if not finding.is_fine] == ["disk"]
 
