@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scalegan.data.prepare import Summary
     from scalegan.evaluation.measure import Number
     from scalegan.inference.gan import GAN
+    from scalegan.interfaces import Teacher
     from scalegan.train.loop import Outcome
 
 __all__ = ["__version__", "evaluate", "load", "prepare", "train"]
@@ -50,6 +51,7 @@ def train(
     device: str = "auto",
     resume: str | Path = "",
     init_from: str | Path = "",
+    teacher: "Teacher | None" = None,
 ) -> "Outcome":
     """Train a GAN from a recipe; the same call again resumes a run that was stopped.
 
@@ -60,6 +62,9 @@ def train(
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
         resume: a checkpoint to resume from instead of the newest one of the run.
         init_from: a snapshot or run whose weights a new run starts from.
+        teacher: a function from normalized images (N, 3, Q, Q) to features (N, 1 + T, E), class
+            token first, that the discriminator is aligned with; None = the one that the recipe
+            names, if any.
 
     Returns:
         The run's folder, its last step, the numbers that were measured at its end, and the signal
@@ -83,7 +88,7 @@ def train(
     config = read_with(str(recipe), overrides or {})
     folder = Path(run) if run else Path("runs") / config.name
     checkpoint, start = (Path(path) if path else None for path in (resume, init_from))
-    outcome = loop.train(config, folder, device, checkpoint, start)
+    outcome = loop.train(config, folder, device, checkpoint, start, teacher)
     leave()
     return outcome
 
