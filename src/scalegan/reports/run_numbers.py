@@ -20,9 +20,9 @@ from scalegan.reports.page import (
     Text,
     Tiles,
 )
-from scalegan.reports.plots import LabeledPoint, trade_off, training_curves
+from scalegan.reports.plots import trade_off, training_curves
 from scalegan.reports.run_data import RunData
-from scalegan.reports.truncation_sweep import Measurements, SweepStep, truncation_label
+from scalegan.reports.truncation_sweep import Measurements, truncation_label
 from scalegan.train.curves import metric_kinds
 
 HEADLINES = ("fid", "pr", "accuracy")
@@ -137,53 +137,42 @@ def _without_names(values: Mapping[str, object]) -> dict[str, object]:
 
 def truncation_section(data: RunData, measured: Measurements) -> Section:
     """What truncation gives and takes."""
-    title, steps = "Truncation", measured.steps
-    if data.gan is None or not steps:
+    title = "Truncation"
+    if data.gan is None or not measured.sweep:
         return Section(title, [Notice("No sweep: nothing was measured.")])
-    if len(steps) == 1:
+    if len(measured.sweep) == 1:
         kind = type(data.gan.generator).__name__
         text = f"No sweep: {kind} has no truncation, or none was asked for."
         return Section(title, [Notice(text)])
-    titles = {number.name: number.title for step in steps for number in step.numbers}
-    distances = [n.name for step in steps for n in step.numbers if n.kind == "distance"]
-    distance = distances[0] if distances else ""
+    everything = [number for numbers in measured.sweep.values() for number in numbers]
+    titles = {number.name: number.title for number in everything}
+    distance = next((number.name for number in everything if number.kind == "distance"), "")
+    by_label = {
+        truncation_label(psi): {number.name: number for number in numbers}
+        for psi, numbers in measured.sweep.items()
+    }
     rows = []
-    for step in steps:
-        numbers = {number.name: number for number in step.numbers}
+    for label, numbers in by_label.items():
         values = [figure(numbers[name].value) if name in numbers else "-" for name in titles]
         fingerprint = numbers[distance].fingerprint if distance in numbers else "-"
-        rows.append([truncation_label(step.truncation), *values, fingerprint])
-    num = steps[-1].numbers[0].num_fake if steps[-1].numbers else 0
+        rows.append([label, *values, fingerprint])
+    plots = []
+    for x, y in [("is", distance), ("recall", "precision")]:
+        points = {}
+        for label, numbers in by_label.items():
+            across, up = (numbers[n].value if n in numbers else None for n in (x, y))
+            if across is not None and up is not None:
+                points[label] = (across, up)
+        if len(points) > 1:
+            caption = f"{titles[y]} against {titles[x]}, by truncation"
+            plots.append(trade_off(points, titles[x], titles[y], caption))
+    num = max((number.num_fake for number in everything), default=0)
     text = (
         "More truncation makes typical images and less variety: precision rises, recall "
         f"falls. {num:,} images at each, of the same seeds and classes; the last row has none."
     )
-    plots = trade_off_plots(steps, [("is", distance), ("recall", "precision")], titles)
     head = ["truncation", *titles.values(), "fingerprint of the first"]
     return Section(title, [Text(text), Gallery(plots), Table(head, rows)])
-
-
-def trade_off_plots(
-    steps: Sequence[SweepStep], pairs: Sequence[tuple[str, str]], titles: Mapping[str, str]
-) -> list[Plot]:
-    """A plot for each pair of metrics that was measured at two truncations or more.
-
-    Args:
-        pairs: names of metrics, across and up.
-        titles: of metrics by their names.
-    """
-    plots = []
-    for across, up in pairs:
-        points = []
-        for step in steps:
-            values = {number.name: number.value for number in step.numbers}
-            x, y = values.get(across), values.get(up)
-            if x is not None and y is not None:
-                points.append(LabeledPoint(x, y, truncation_label(step.truncation)))
-        if len(points) > 1:
-            caption = f"{titles[up]} against {titles[across]}, by truncation"
-            plots.append(trade_off(points, titles[across], titles[up], caption))
-    return plots
 
 
 def cost_section(data: RunData, measured: Measurements) -> Section:

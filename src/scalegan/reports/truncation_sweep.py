@@ -30,13 +30,6 @@ NUM_SAMPLES, NUM_NEIGHBORS = 8, 3
 """Samples whose nearest real images are shown, and how many of them."""
 
 
-class SweepStep(NamedTuple):
-    """One truncation of the sweep; None = none."""
-
-    truncation: float | None
-    numbers: list[Number]
-
-
 class NearestImages(NamedTuple):
     """The real images nearest to the samples of the first seeds."""
 
@@ -52,7 +45,8 @@ class Measurements:
     """That images are shown at; None, no truncation, is the last."""
     sampling_rate: float = 0.0
     """Images per second; 0 = not measured."""
-    steps: list[SweepStep] = field(default_factory=list)
+    sweep: dict[float | None, list[Number]] = field(default_factory=dict)
+    """By truncation, of those at which images could be measured."""
     numbers: list[Number] = field(default_factory=list)
     """Of untruncated images."""
     nearest: NearestImages | None = None
@@ -127,7 +121,7 @@ def measure_sweep(
             measured.missing[name] = one_line(error)
             continue
         numbers = _measure_each(SWEPT, evaluation, fake, psi is None, measured.missing)
-        measured.steps.append(SweepStep(psi, numbers))
+        measured.sweep[psi] = numbers
         if psi is None:
             once = _measure_each(ONCE, evaluation, fake, True, measured.missing)
             measured.numbers = [*numbers, *once]
