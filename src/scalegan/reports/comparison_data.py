@@ -44,11 +44,6 @@ class ComparedRun:
     evaluations: list[Evaluation] = field(default_factory=list)
 
     @property
-    def recipe(self) -> str:
-        """The recipe's name."""
-        return str(self.entry["name"])
-
-    @property
     def final(self) -> dict[str, float]:
         """What was measured at its end; empty for a run that has not ended well."""
         is_measured = self.evaluations and self.evaluations[-1].step == self.step
@@ -72,7 +67,7 @@ class ComparisonData:
 
     def of(self, recipe: str) -> list[ComparedRun]:
         """The runs of one recipe."""
-        return [run for run in self.runs if run.recipe == recipe]
+        return [run for run in self.runs if run.entry["name"] == recipe]
 
 
 def run_name(recipe: str, seed: int) -> str:
