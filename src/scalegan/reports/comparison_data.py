@@ -1,6 +1,6 @@
 """What a comparison of recipes has planned and its runs have left: the files, as numbers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class ComparedRun:
     """Of training."""
     sample_seconds: float | None
     """Per image."""
-    evaluations: list[Evaluation] = field(default_factory=list)
+    evaluations: list[Evaluation]
 
     @property
     def final(self) -> dict[str, float]:
