@@ -130,10 +130,8 @@ def final_table(data: ComparisonData) -> Table:
     for entry in data.plan["entries"]:
         runs = data.of(entry["name"])
         finals = [run.final for run in runs if run.final]
-        row = [entry["name"], f"{len(finals)} of {len(runs)}"]
-        for name in data.metric_names:
-            row.append(spread_text([values[name] for values in finals if name in values]))
-        rows.append(row)
+        by_metric = [[final[n] for final in finals if n in final] for n in data.metric_names]
+        rows.append([entry["name"], f"{len(finals)} of {len(runs)}", *map(spread_text, by_metric)])
     floors = [spread_text([n.floor] if n.floor is not None else []) for n in data.numbers]
     if data.numbers:
         rows.append(["real images", "", *floors])

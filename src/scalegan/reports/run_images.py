@@ -2,7 +2,6 @@
 
 import torch
 
-from scalegan.evaluation.measure import Number
 from scalegan.evaluation.results import figure
 from scalegan.inference.gan import GAN
 from scalegan.interfaces import Images
@@ -137,12 +136,10 @@ def nearest_section(data: RunData, measured: Measurements) -> list[Block]:
         Gallery([grid_figure(images, len(samples), caption)]),
         Table(["distance", *(f"seed {seed}" for seed in range(len(samples)))], rows),
     ]
-    copied = [n for n in measured.numbers if n.metric in ("copies", "nearest", "authenticity")]
-    if copied:
-        values = [f"{n.title}: {figure(n.value)}{_floor(n)}" for n in copied]
-        blocks.append(Text(f"{'; '.join(values)}."))
-    return blocks
-
-
-def _floor(number: Number) -> str:
-    return "" if number.floor is None else f" (real images: {figure(number.floor)})"
+    values = []
+    for number in measured.numbers:
+        if number.metric in ("copies", "nearest", "authenticity"):
+            floor = number.floor
+            real = "" if floor is None else f" (real images: {figure(floor)})"
+            values.append(f"{number.title}: {figure(number.value)}{real}")
+    return [*blocks, Text(f"{'; '.join(values)}.")] if values else blocks
