@@ -141,8 +141,11 @@ def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch
     found = Measurements(psis)
     measure_sweep(found, str(run), "", "", ImageOptions(num=600), ALONE, lambda _: None)
     assert not found.missing
-    values = {name: [next(n.value for n in step.numbers if n.name == name) for step in found.steps]
-              for name in ("fd", "recall", "precision")}  # fmt: skip
+    assert list(found.sweep) == psis
+    values = {
+        name: [next(n.value for n in numbers if n.name == name) for numbers in found.sweep.values()]
+        for name in ("fd", "recall", "precision")
+    }
     assert values["fd"] == sorted(values["fd"], reverse=True), values
     assert values["recall"] == sorted(values["recall"]), values
     assert values["recall"][0] < 0.2 < 0.7 < values["recall"][2], values

@@ -144,12 +144,9 @@ def _refuse_unknown(kind: type, name: str, arguments: list[str], config: Config 
         if not re.match("--?[a-zA-Z]", typed) or typed.replace("_", "-") in known:
             continue
         bare = typed.lstrip("-").replace("_", "-")
-        near = [flag for flag in flags if bare in SYNONYMS.get(flag, [])]
-        hint = (
-            f"did you mean `--{near[0]}`?"
-            if near
-            else reading.suggestion(typed, [f"--{flag}" for flag in flags])
-        )
+        near = next((flag for flag in flags if bare in SYNONYMS.get(flag, [])), "")
+        choices = [f"--{flag}" for flag in flags]
+        hint = f"did you mean `--{near}`?" if near else reading.suggestion(typed, choices)
         raise ConfigError(
             f"unknown option `{typed}`", hint or f"`scalegan {name} --help` lists all options"
         )
@@ -182,8 +179,8 @@ def _message(kind: type, name: str, box: str) -> str:
     message = next(" ".join(text) for is_text, text in paragraphs if is_text).rstrip(".")
     if message.startswith("Missing from"):
         return f"`scalegan {name}` needs {' and '.join(map(str.upper, _required(kind)))}"
-    message = re.sub("Error parsing (.*): (invalid literal|could not convert).*: '(.*)'",
-                     r"`\1` is `\3`; expected a number", message)  # fmt: skip
+    no_number = "Error parsing (.*): (?:invalid literal|could not convert).*: '(.*)'"
+    message = re.sub(no_number, r"`\1` is `\2`; expected a number", message)
     message = message.removeprefix("Error parsing ").replace(". Expected", "; expected")
     message = message.replace("expected 1 values", "expected one")
     return message[0].lower() + message[1:].replace("'", "`")

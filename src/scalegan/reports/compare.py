@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from scalegan.config.schema import Config, EvaluateConfig, EveryConfig
 from scalegan.errors import CompleteError, ConfigError, ScaleganError
 from scalegan.evaluation.classifier import train_classifier
 from scalegan.inference.gan import load
-from scalegan.planning.cost import Task, count
+from scalegan.planning.cost import count
 from scalegan.planning.plan import read_task
 from scalegan.reports.comparison_data import OUTCOME, PLAN, RUNS, run_name
 from scalegan.reports.comparison_page import write_comparison
@@ -37,6 +38,15 @@ NUM_IMAGES = 1000
 """Evaluated where no recipe says how many."""
 TRIAL_SECONDS = 2.0
 """Seconds of steps on noise that tell how fast a recipe is."""
+SHARED = (
+    "data.source",
+    "data.shards",
+    "data.size",
+    "train.threads",
+    "evaluate.metrics",
+    "evaluate.features",
+)
+"""Settings that all recipes have in common."""
 
 
 def compare(
@@ -59,9 +69,6 @@ def compare(
 
     Returns:
         The number of the signal that stopped it, if one did.
-
-    Raises:
-        ConfigError, DataError: see their sentences.
     """
     check_comparable(given)
     device = str(join(device).device)
@@ -98,16 +105,8 @@ def check_comparable(given: Sequence[Config]) -> None:
     names = [config.name for config in given]
     if len(set(names)) < len(names):
         raise ConfigError(f"two recipes have the same name: {', '.join(names)}")
-    settings: dict[str, Callable[[Config], Any]] = {
-        "data.source": lambda config: config.data.source,
-        "data.shards": lambda config: config.data.shards,
-        "data.size": lambda config: config.data.size,
-        "train.threads": lambda config: config.train.threads,
-        "evaluate.metrics": lambda config: config.evaluate.metrics,
-        "evaluate.features": lambda config: config.evaluate.features,
-    }
-    for name, read in settings.items():
-        values = {config.name: read(config) for config in given}
+    for name in SHARED:
+        values = {config.name: attrgetter(name)(config) for config in given}
         if len(set(values.values())) > 1:
             shown = ", ".join(f"{value!r} of {recipe}" for recipe, value in values.items())
             flag = name.replace("_", "-")
@@ -199,7 +198,8 @@ def plan_recipe(config: Config, budget: Budget, points: int, device: str) -> dic
     counts = count(config, task)
     batch_size = config.train.batch_size
     per_step = counts.of_run(config, config.train.micro_batches) * batch_size
-    rate = steps_per_second(config, task, device)
+    images_rate = images_per_second(config, task, torch.device(device), batch_size, TRIAL_SECONDS)
+    rate = images_rate / batch_size
     duration = budget.duration(per_step)
     images = config.images_per_step
     steps = max(1, round(budget.seconds * rate))
@@ -222,12 +222,6 @@ def plan_recipe(config: Config, budget: Budget, points: int, device: str) -> dic
         "steps_per_second": rate,
         "expected_seconds": steps / rate + drawn / (per_step * rate),
     }
-
-
-def steps_per_second(config: Config, task: Task, device: str) -> float:
-    """Training steps per second, from a few on noise."""
-    batch_size, here = config.train.batch_size, torch.device(device)
-    return images_per_second(config, task, here, batch_size, TRIAL_SECONDS) / batch_size
 
 
 def train_one(

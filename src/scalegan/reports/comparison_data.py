@@ -1,6 +1,6 @@
 """What a comparison of recipes has planned and its runs have left: the files, as numbers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,7 @@ class ComparedRun:
     """Of training."""
     sample_seconds: float | None
     """Per image."""
-    evaluations: list[Evaluation] = field(default_factory=list)
-
-    @property
-    def recipe(self) -> str:
-        """The recipe's name."""
-        return str(self.entry["name"])
+    evaluations: list[Evaluation]
 
     @property
     def final(self) -> dict[str, float]:
@@ -72,7 +67,7 @@ class ComparisonData:
 
     def of(self, recipe: str) -> list[ComparedRun]:
         """The runs of one recipe."""
-        return [run for run in self.runs if run.recipe == recipe]
+        return [run for run in self.runs if run.entry["name"] == recipe]
 
 
 def run_name(recipe: str, seed: int) -> str:

@@ -22,6 +22,7 @@ from scalegan.reports.page import (
 )
 from scalegan.reports.plots import Series, line_plot, standalone_svg
 from scalegan.runtime.files import atomic_file
+from scalegan.runtime.text import aligned
 
 HTML, MARKDOWN = "index.html", "README.md"
 MAX_PLOTTED = 4
@@ -40,10 +41,7 @@ def write_comparison(out: Path) -> list[str]:
     data = read_comparison(out)
     write_page(comparison_page(data, out), out / HTML, out / MARKDOWN)
     summary = final_table(data)
-    rows = [summary.head, *summary.rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    return [*lines, f"page: {out / HTML} and {out / MARKDOWN}"]
+    return [*aligned([summary.head, *summary.rows]), f"page: {out / HTML} and {out / MARKDOWN}"]
 
 
 def comparison_page(data: ComparisonData, out: Path) -> Page:
@@ -87,7 +85,7 @@ def metric_curves(data: ComparisonData, out: Path) -> list[Plot]:
             for run in data.runs:
                 points = [(read(e), e.values[name]) for e in run.evaluations if name in e.values]
                 known = [(x, y) for x, y in points if x is not None]
-                series += [Series(run.recipe, known)] if known else []
+                series += [Series(run.entry["name"], known)] if known else []
             if series:
                 plot = line_plot(series, clock, name, f"{name} by {clock}")
                 file = f"curves/{name}-{clock}.svg".replace(" ", "-")
@@ -132,10 +130,8 @@ def final_table(data: ComparisonData) -> Table:
     for entry in data.plan["entries"]:
         runs = data.of(entry["name"])
         finals = [run.final for run in runs if run.final]
-        row = [entry["name"], f"{len(finals)} of {len(runs)}"]
-        for name in data.metric_names:
-            row.append(spread_text([values[name] for values in finals if name in values]))
-        rows.append(row)
+        by_metric = [[final[n] for final in finals if n in final] for n in data.metric_names]
+        rows.append([entry["name"], f"{len(finals)} of {len(runs)}", *map(spread_text, by_metric)])
     floors = [spread_text([n.floor] if n.floor is not None else []) for n in data.numbers]
     if data.numbers:
         rows.append(["real images", "", *floors])

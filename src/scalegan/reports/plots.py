@@ -46,14 +46,6 @@ class Series(NamedTuple):
     points: Sequence[tuple[float, float]]
 
 
-class LabeledPoint(NamedTuple):
-    """A mark in a plot, and what is written beside it."""
-
-    x: float
-    y: float
-    label: str
-
-
 def training_curves(lines: list[dict[str, Any]], kinds: Mapping[str, Kind]) -> list[Plot]:
     """What metrics.jsonl holds, a plot for each kind of value that is there twice or more.
 
@@ -65,24 +57,20 @@ def training_curves(lines: list[dict[str, Any]], kinds: Mapping[str, Kind]) -> l
     for title, names in curve_panels(lines, kinds).items():
         known = [n for n in names if sum(line.get(n) is not None for line in lines) > 1]
         if known:
-            draw = partial(_draw_untitled, title, known, lines)
+            draw = partial(draw_panel, title=title, names=known, lines=lines)
             plots.append(Plot(svg_of(title, draw), title))
     return plots
 
 
-def _draw_untitled(title: str, names: list[str], lines: list[dict[str, Any]], axis: Axes) -> None:
-    draw_panel(axis, title, names, lines)
-    axis.set(title="")  # it stands below, in the page's own text
-
-
-def trade_off(points: Sequence[LabeledPoint], x_label: str, y_label: str, caption: str) -> Plot:
+def trade_off(
+    points: Mapping[str, tuple[float, float]], x_label: str, y_label: str, caption: str
+) -> Plot:
     """One metric against another along the values of a setting, each point with its label."""
 
     def draw(axis: Axes) -> None:
-        axis.plot([p.x for p in points], [p.y for p in points], marker="o", linewidth=1)
-        place: dict[str, Any] = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 9}
-        for x, y, label in points:
-            axis.annotate(label, (x, y), **place)
+        axis.plot(*zip(*points.values(), strict=True), marker="o", linewidth=1)
+        for label, point in points.items():
+            axis.annotate(label, point, (6, 5), textcoords="offset points", fontsize=9)
         axis.set(xlabel=x_label, ylabel=y_label)
         axis.margins(0.12)
         axis.grid(alpha=0.2)

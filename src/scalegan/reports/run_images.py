@@ -2,12 +2,11 @@
 
 import torch
 
-from scalegan.evaluation.measure import Number
 from scalegan.evaluation.results import figure
 from scalegan.inference.gan import GAN
 from scalegan.interfaces import Images
 from scalegan.reports.image_grids import file_figure, grid_figure, sample_grids
-from scalegan.reports.page import Block, Figure, Gallery, Notice, Plot, Section, Table, Text
+from scalegan.reports.page import Block, Figure, Gallery, Notice, Plot, Table, Text
 from scalegan.reports.run_data import RunData
 from scalegan.reports.truncation_sweep import Measurements, truncation_label
 
@@ -21,11 +20,11 @@ NUM_EXTREMES = 4
 NO_SNAPSHOT = "There is no snapshot yet to draw from; the run leaves one with each checkpoint."
 
 
-def samples_section(data: RunData, measured: Measurements) -> Section:
+def samples_section(data: RunData, measured: Measurements) -> list[Block]:
     """Grids at several truncations, a row per class and a column per seed, and earlier ones."""
     gan, left = data.gan, list(sample_grids(data.path).values())
     if gan is None:
-        return Section("Samples", [Notice(NO_SNAPSHOT), *earlier_samples(data)])
+        return [Notice(NO_SNAPSHOT), *earlier_samples(data)]
     grids: list[Figure | Plot] = []
     for psi in reversed(measured.truncations):
         file = data.link(left[-1]) if psi is None and left else ""
@@ -41,7 +40,7 @@ def samples_section(data: RunData, measured: Measurements) -> Section:
     if len(measured.truncations) == 1:
         kind = type(gan.generator).__name__
         blocks.append(Notice(f"{kind} has no truncation, or none was asked for: one grid is all."))
-    return Section("Samples", [*blocks, *earlier_samples(data)])
+    return [*blocks, *earlier_samples(data)]
 
 
 def sample_classes(gan: GAN, truncation: float | None) -> Images:
@@ -74,31 +73,30 @@ def earlier_samples(data: RunData) -> list[Block]:
     return [Text("While it trained, by fixed seeds:"), Gallery(figures)]
 
 
-def levels_section(data: RunData, measured: Measurements) -> Section:
+def levels_section(data: RunData, measured: Measurements) -> list[Block]:
     """What each level of the generator paints, coarse to fine."""
-    title, gan = "What each level paints", data.gan
+    gan = data.gan
     if gan is None:
-        return Section(title, [Notice(NO_SNAPSHOT)])
+        return [Notice(NO_SNAPSHOT)]
     if gan.num_levels == 1:
-        only = f"{type(gan.generator).__name__} has one level: what it paints is the sample itself."
-        return Section(title, [Text(only)])
-    levels = gan.levels(COLUMNS)
+        kind = type(gan.generator).__name__
+        return [Text(f"{kind} has one level: what it paints is the sample itself.")]
     rows = f"rows: levels 1 to {gan.num_levels}, coarse to fine"
     caption = f"{rows}; columns: seeds 0 to {COLUMNS - 1}"
+    grid = grid_figure(gan.levels(COLUMNS).flatten(0, 1), COLUMNS, caption)
     text = "Every level adds to the sum of those before it; the last row is the sample."
-    grid = grid_figure(levels.flatten(0, 1), COLUMNS, caption)
-    return Section(title, [Text(text), Gallery([grid])])
+    return [Text(text), Gallery([grid])]
 
 
-def classes_section(data: RunData, measured: Measurements) -> Section:
+def classes_section(data: RunData, measured: Measurements) -> list[Block]:
     """Samples of the classes at the largest and at the smallest distance."""
-    title, gan = "Worst and best classes", data.gan
+    gan = data.gan
     number = next((n for n in measured.numbers if n.metric == "per-class"), None)
     distances = number.details.get("distances") if number else None
     if gan is None or number is None or not distances:
         reason = measured.missing.get("per-class") or measured.missing.get("all")
         few = "no class has enough images of both sides; raise --num" if number else "not measured"
-        return Section(title, [Notice(f"Not known: {reason or few}.")])
+        return [Notice(f"Not known: {reason or few}.")]
     names = gan.card.class_names
     order = sorted(distances, key=lambda index: -distances[index])
     count = min(NUM_EXTREMES, len(order) // 2)
@@ -113,15 +111,15 @@ def classes_section(data: RunData, measured: Measurements) -> Section:
             caption = f"{which}: {names[index]}, FD {figure(distances[index])}"
             grids.append(grid_figure(gan.sample(COLUMNS, [names[index]]), COLUMNS, caption))
         blocks.append(Gallery(grids))
-    return Section(title, blocks)
+    return blocks
 
 
-def nearest_section(data: RunData, measured: Measurements) -> Section:
+def nearest_section(data: RunData, measured: Measurements) -> list[Block]:
     """Some samples above the real images that are nearest to them."""
-    title, near, gan = "Nearest training images", measured.nearest, data.gan
+    near, gan = measured.nearest, data.gan
     if near is None or gan is None:
         reason = measured.missing.get("neighbors") or measured.missing.get("all") or "not measured"
-        return Section(title, [Notice(f"Not known: {reason}.")])
+        return [Notice(f"Not known: {reason}.")]
     samples = gan.sample(len(near.images))
     images = torch.cat([samples, near.images.transpose(0, 1).flatten(0, 1)])
     caption = f"first row: seeds 0 to {len(samples) - 1}; below each, its nearest real images"
@@ -138,12 +136,10 @@ def nearest_section(data: RunData, measured: Measurements) -> Section:
         Gallery([grid_figure(images, len(samples), caption)]),
         Table(["distance", *(f"seed {seed}" for seed in range(len(samples)))], rows),
     ]
-    copied = [n for n in measured.numbers if n.metric in ("copies", "nearest", "authenticity")]
-    if copied:
-        values = [f"{n.title}: {figure(n.value)}{_floor(n)}" for n in copied]
-        blocks.append(Text(f"{'; '.join(values)}."))
-    return Section(title, blocks)
-
-
-def _floor(number: Number) -> str:
-    return "" if number.floor is None else f" (real images: {figure(number.floor)})"
+    values = []
+    for number in measured.numbers:
+        if number.metric in ("copies", "nearest", "authenticity"):
+            floor = number.floor
+            real = "" if floor is None else f" (real images: {figure(floor)})"
+            values.append(f"{number.title}: {figure(number.value)}{real}")
+    return [*blocks, Text(f"{'; '.join(values)}.")] if values else blocks

@@ -15,21 +15,20 @@ from scalegan.reports.page import (
     Gallery,
     Notice,
     Plot,
-    Section,
     Table,
     Text,
     Tiles,
 )
-from scalegan.reports.plots import LabeledPoint, trade_off, training_curves
+from scalegan.reports.plots import trade_off, training_curves
 from scalegan.reports.run_data import RunData
-from scalegan.reports.truncation_sweep import Measurements, SweepStep, truncation_label
+from scalegan.reports.truncation_sweep import Measurements, truncation_label
 from scalegan.train.curves import metric_kinds
 
 HEADLINES = ("fid", "pr", "accuracy")
 """Metrics that the overview shows."""
 
 
-def overview_section(data: RunData, measured: Measurements) -> Section:
+def overview_section(data: RunData, measured: Measurements) -> list[Block]:
     """The few most important numbers, and how far the run is."""
     numbers = measured.numbers or data.recorded
     tiles = [(figure(n.value), n.title) for n in numbers if n.metric in HEADLINES]
@@ -55,20 +54,20 @@ def overview_section(data: RunData, measured: Measurements) -> Section:
         blocks.append(Notice(text))
     if "all" in measured.missing:
         blocks.append(Notice(f"Nothing was measured: {measured.missing['all']}."))
-    return Section("Overview", blocks)
+    return blocks
 
 
-def curves_section(data: RunData, measured: Measurements) -> Section:
+def curves_section(data: RunData, measured: Measurements) -> list[Block]:
     """Plots of what metrics.jsonl holds."""
     plots = training_curves(data.metrics, metric_kinds(data.path))
     if not plots:
-        return Section("Curves", [Notice("There are none: metrics.jsonl has no value twice.")])
+        return [Notice("There are none: metrics.jsonl has no value twice.")]
     file = data.link(data.path / "curves.png")
     first = Plot(plots[0].svg, plots[0].caption, file)  # the file has all of them
-    return Section("Curves", [Gallery([first, *plots[1:]])])
+    return [Gallery([first, *plots[1:]])]
 
 
-def metrics_section(data: RunData, measured: Measurements) -> Section:
+def metrics_section(data: RunData, measured: Measurements) -> list[Block]:
     """Numbers with their protocol: what was measured now, and what the run has recorded."""
     blocks: list[Block] = []
     if measured.numbers:
@@ -92,7 +91,7 @@ def metrics_section(data: RunData, measured: Measurements) -> Section:
         blocks.append(Notice(f"{what}: {reason}."))
     if not measured.numbers and not measured.missing:
         blocks.append(Notice("Nothing was measured for this report (--num 0, or no snapshot)."))
-    return Section("Metrics", blocks)
+    return blocks
 
 
 def number_blocks(numbers: Sequence[Number]) -> list[Block]:
@@ -135,58 +134,46 @@ def _without_names(values: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def truncation_section(data: RunData, measured: Measurements) -> Section:
+def truncation_section(data: RunData, measured: Measurements) -> list[Block]:
     """What truncation gives and takes."""
-    title, steps = "Truncation", measured.steps
-    if data.gan is None or not steps:
-        return Section(title, [Notice("No sweep: nothing was measured.")])
-    if len(steps) == 1:
+    if data.gan is None or not measured.sweep:
+        return [Notice("No sweep: nothing was measured.")]
+    if len(measured.sweep) == 1:
         kind = type(data.gan.generator).__name__
         text = f"No sweep: {kind} has no truncation, or none was asked for."
-        return Section(title, [Notice(text)])
-    titles = {number.name: number.title for step in steps for number in step.numbers}
-    distances = [n.name for step in steps for n in step.numbers if n.kind == "distance"]
-    distance = distances[0] if distances else ""
+        return [Notice(text)]
+    everything = [number for numbers in measured.sweep.values() for number in numbers]
+    titles = {number.name: number.title for number in everything}
+    distance = next((number.name for number in everything if number.kind == "distance"), "")
+    by_label = {
+        truncation_label(psi): {number.name: number for number in numbers}
+        for psi, numbers in measured.sweep.items()
+    }
     rows = []
-    for step in steps:
-        numbers = {number.name: number for number in step.numbers}
+    for label, numbers in by_label.items():
         values = [figure(numbers[name].value) if name in numbers else "-" for name in titles]
         fingerprint = numbers[distance].fingerprint if distance in numbers else "-"
-        rows.append([truncation_label(step.truncation), *values, fingerprint])
-    num = steps[-1].numbers[0].num_fake if steps[-1].numbers else 0
+        rows.append([label, *values, fingerprint])
+    plots = []
+    for x, y in [("is", distance), ("recall", "precision")]:
+        points = {}
+        for label, numbers in by_label.items():
+            across, up = (numbers[n].value if n in numbers else None for n in (x, y))
+            if across is not None and up is not None:
+                points[label] = (across, up)
+        if len(points) > 1:
+            caption = f"{titles[y]} against {titles[x]}, by truncation"
+            plots.append(trade_off(points, titles[x], titles[y], caption))
+    num = max((number.num_fake for number in everything), default=0)
     text = (
         "More truncation makes typical images and less variety: precision rises, recall "
         f"falls. {num:,} images at each, of the same seeds and classes; the last row has none."
     )
-    plots = trade_off_plots(steps, [("is", distance), ("recall", "precision")], titles)
     head = ["truncation", *titles.values(), "fingerprint of the first"]
-    return Section(title, [Text(text), Gallery(plots), Table(head, rows)])
+    return [Text(text), Gallery(plots), Table(head, rows)]
 
 
-def trade_off_plots(
-    steps: Sequence[SweepStep], pairs: Sequence[tuple[str, str]], titles: Mapping[str, str]
-) -> list[Plot]:
-    """A plot for each pair of metrics that was measured at two truncations or more.
-
-    Args:
-        pairs: names of metrics, across and up.
-        titles: of metrics by their names.
-    """
-    plots = []
-    for across, up in pairs:
-        points = []
-        for step in steps:
-            values = {number.name: number.value for number in step.numbers}
-            x, y = values.get(across), values.get(up)
-            if x is not None and y is not None:
-                points.append(LabeledPoint(x, y, truncation_label(step.truncation)))
-        if len(points) > 1:
-            caption = f"{titles[up]} against {titles[across]}, by truncation"
-            plots.append(trade_off(points, titles[across], titles[up], caption))
-    return plots
-
-
-def cost_section(data: RunData, measured: Measurements) -> Section:
+def cost_section(data: RunData, measured: Measurements) -> list[Block]:
     """Parameters, operations, speed and time."""
     rows = generator_costs(data, measured) if data.gan and data.snapshot else []
     if data.seconds:
@@ -202,8 +189,8 @@ def cost_section(data: RunData, measured: Measurements) -> Section:
         known = [f"{name} {last[name]}" for name in names if name in last]
         rows.append(("trained on", ", ".join(known)))
     if not rows:
-        return Section("Cost", [Notice("Not known: there is neither a snapshot nor a record.")])
-    return Section("Cost", [Table(["", ""], rows)])
+        return [Notice("Not known: there is neither a snapshot nor a record.")]
+    return [Table(["", ""], rows)]
 
 
 def generator_costs(data: RunData, measured: Measurements) -> list[tuple[str, str]]:
@@ -223,12 +210,12 @@ def generator_costs(data: RunData, measured: Measurements) -> list[tuple[str, st
     return [*rows, ("sampling", f"{speed}, in batches of 32, decoding included")]
 
 
-def config_section(data: RunData, measured: Measurements) -> Section:
+def config_section(data: RunData, measured: Measurements) -> list[Block]:
     """The settings that matter most, and the whole config."""
     config = data.config
     if config is None:
         details = [Details("Model", str(data.gan.card.model))] if data.gan else []
-        return Section("Config", [Notice("There is no config.toml: this is a snapshot."), *details])
+        return [Notice("There is no config.toml: this is a snapshot."), *details]
     train, optim = config.train, config.optim
     classes = "with classes" if config.data.conditional else "without classes"
     width = f" at width {optim.base_width}" if optim.base_width else ""
@@ -242,4 +229,4 @@ def config_section(data: RunData, measured: Measurements) -> Section:
         ("average", f"decay {train.ema_decay:g}"),
         ("seed", str(config.seed)),
     ]
-    return Section("Config", [Table(["", ""], rows), Details("config.toml", configs.write(config))])
+    return [Table(["", ""], rows), Details("config.toml", configs.write(config))]

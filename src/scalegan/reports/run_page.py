@@ -1,13 +1,13 @@
 """`scalegan report`: one page about a run, as HTML and as Markdown."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scalegan.errors import ConfigError
 from scalegan.evaluation.images import ImageOptions
 from scalegan.reports import run_images, run_numbers
-from scalegan.reports.page import Page, write_page
+from scalegan.reports.page import Block, Page, Section, write_page
 from scalegan.reports.run_data import RunData, read_run_data
 from scalegan.reports.truncation_sweep import (
     Measurements,
@@ -19,6 +19,19 @@ from scalegan.reports.truncation_sweep import (
 from scalegan.runtime.world import World
 
 FILE_NAME = "report.html"
+SECTIONS: dict[str, Callable[[RunData, Measurements], Sequence[Block]]] = {
+    "Overview": run_numbers.overview_section,
+    "Samples": run_images.samples_section,
+    "Curves": run_numbers.curves_section,
+    "What each level paints": run_images.levels_section,
+    "Metrics": run_numbers.metrics_section,
+    "Truncation": run_numbers.truncation_section,
+    "Worst and best classes": run_images.classes_section,
+    "Nearest training images": run_images.nearest_section,
+    "Cost": run_numbers.cost_section,
+    "Config": run_numbers.config_section,
+}
+"""In the order in which a reader asks for them, by their titles."""
 
 
 def report_run(
@@ -45,10 +58,8 @@ def report_run(
 
     Raises:
         CheckpointError: if it is no run, or damaged.
-        ConfigError: if it is called by several processes, or would overwrite something else.
+        ConfigError: if it is called by several processes, or OUT is no HTML file.
     """
-    if num < 0:
-        raise ConfigError(f"`--num` is {num}; expected 0 or more")
     psis = parse_truncations(truncations)
     if world.size > 1:
         raise ConfigError("a report is made by one process", "call it without torchrun")
@@ -86,23 +97,11 @@ def parse_truncations(text: str) -> list[float]:
 
 
 def run_page(data: RunData, measured: Measurements) -> Page:
-    """All sections, in the order in which a reader asks for them."""
-    sections = [
-        run_numbers.overview_section,
-        run_images.samples_section,
-        run_numbers.curves_section,
-        run_images.levels_section,
-        run_numbers.metrics_section,
-        run_numbers.truncation_section,
-        run_images.classes_section,
-        run_images.nearest_section,
-        run_numbers.cost_section,
-        run_numbers.config_section,
-    ]
+    """All sections of a run's page."""
     kind = data.gan.card.model.architecture if data.gan else "no snapshot yet"
     return Page(
         data.name,
         f"{kind}, {data.snapshot or data.path}",
-        [section(data, measured) for section in sections],
+        [Section(title, blocks(data, measured)) for title, blocks in SECTIONS.items()],
         f"Made by scalegan report, {time.strftime('%Y-%m-%d %H:%M')}",
     )

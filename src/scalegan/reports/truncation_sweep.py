@@ -2,7 +2,8 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,13 +31,6 @@ NUM_SAMPLES, NUM_NEIGHBORS = 8, 3
 """Samples whose nearest real images are shown, and how many of them."""
 
 
-class SweepStep(NamedTuple):
-    """One truncation of the sweep; None = none."""
-
-    truncation: float | None
-    numbers: list[Number]
-
-
 class NearestImages(NamedTuple):
     """The real images nearest to the samples of the first seeds."""
 
@@ -52,12 +46,21 @@ class Measurements:
     """That images are shown at; None, no truncation, is the last."""
     sampling_rate: float = 0.0
     """Images per second; 0 = not measured."""
-    steps: list[SweepStep] = field(default_factory=list)
+    sweep: dict[float | None, list[Number]] = field(default_factory=dict)
+    """By truncation, of those at which images could be measured."""
     numbers: list[Number] = field(default_factory=list)
     """Of untruncated images."""
     nearest: NearestImages | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """Reasons by metric, or by part of the report; "all" = nothing could be measured."""
+
+    @contextmanager
+    def or_missing(self, name: str) -> Iterator[None]:
+        """Measure something, or note in `missing` why it cannot be measured."""
+        try:
+            yield
+        except ScaleganError as error:
+            self.missing[name] = f"{error}; {error.hint}" if error.hint else str(error)
 
 
 def usable_truncations(gan: GAN, truncations: Sequence[float]) -> list[float | None]:
@@ -109,32 +112,24 @@ def measure_sweep(
         what: a run or a snapshot.
         against, features: as `scalegan evaluate` has them.
     """
-    try:
+    with measured.or_missing("all"):
         metrics = ",".join([*SWEPT, *ONCE])
         request = Request(what, against, metrics, features, options, with_floor=True)
         evaluation = Evaluation(request, world, tell)
         if len(evaluation.networks) > 1:
             raise ConfigError("a report measures in one network's features, not in several")
-    except ScaleganError as error:
-        measured.missing["all"] = one_line(error)
-        return
-    for place, psi in enumerate(measured.truncations, start=1):
-        name = f"truncation {truncation_label(psi)}"
-        tell(f"{name} ({place} of {len(measured.truncations)})")
-        try:
-            fake = evaluation.collect(replace(evaluation.options, truncation=psi))
-        except ScaleganError as error:
-            measured.missing[name] = one_line(error)
-            continue
-        numbers = _measure_each(SWEPT, evaluation, fake, psi is None, measured.missing)
-        measured.steps.append(SweepStep(psi, numbers))
-        if psi is None:
-            once = _measure_each(ONCE, evaluation, fake, True, measured.missing)
-            measured.numbers = [*numbers, *once]
-            try:
-                measured.nearest = nearest_images(evaluation, fake)
-            except ScaleganError as error:
-                measured.missing["neighbors"] = one_line(error)
+        for place, psi in enumerate(measured.truncations, start=1):
+            name = f"truncation {truncation_label(psi)}"
+            tell(f"{name} ({place} of {len(measured.truncations)})")
+            with measured.or_missing(name):
+                fake = evaluation.collect(replace(evaluation.options, truncation=psi))
+                numbers = _measure_each(SWEPT, evaluation, fake, psi is None, measured)
+                measured.sweep[psi] = numbers
+                if psi is None:
+                    once = _measure_each(ONCE, evaluation, fake, True, measured)
+                    measured.numbers = [*numbers, *once]
+                    with measured.or_missing("neighbors"):
+                        measured.nearest = nearest_images(evaluation, fake)
 
 
 def nearest_images(evaluation: Evaluation, fake: ImageSet) -> NearestImages:
@@ -169,24 +164,17 @@ def truncation_label(truncation: float | None) -> str:
     return "none" if truncation is None else f"{truncation:g}"
 
 
-def one_line(error: ScaleganError) -> str:
-    """An error and its hint in one line."""
-    return f"{error}; {error.hint}" if error.hint else str(error)
-
-
 def _measure_each(
     names: list[str],
     evaluation: Evaluation,
     fake: ImageSet,
     with_floor: bool,
-    missing: dict[str, str],
+    measured: Measurements,
 ) -> list[Number]:
     """Every metric that can be measured; of the others, why not."""
     numbers: list[Number] = []
     for name in names:
-        try:
+        with measured.or_missing(name):
             chosen = {name: evaluation.metrics[name]}
             numbers += evaluation.measure(chosen, fake, with_floor)
-        except ScaleganError as error:
-            missing[name] = one_line(error)
     return numbers

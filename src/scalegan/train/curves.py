@@ -42,6 +42,7 @@ def plot_curves(run: Path) -> None:
     axes = figure.subplots(1, len(panels))
     for axis, (title, names) in zip(axes, panels.items(), strict=True):
         draw_panel(axis, title, names, lines)
+        axis.set_title(title)
     with atomic_file(run / "curves.png") as draft:
         figure.savefig(draft, dpi=90)
 
@@ -71,13 +72,13 @@ def curve_panels(lines: list[dict[str, Any]], kinds: Mapping[str, Kind]) -> dict
 
 
 def draw_panel(axis: Axes, title: str, names: list[str], lines: list[dict[str, Any]]) -> None:
-    """Draw the values of some names into one plot over the images seen."""
+    """Draw the values of some names over the images seen, as a plot of that title has them."""
     for name in names:
         points = [(line["images_seen"], line[name]) for line in lines if line.get(name) is not None]
         if points:
             marker = "." if len(points) < FEW_POINTS else ""  # one alone makes no line
             axis.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=marker)
-    axis.set(title=title, xlabel="images seen")
+    axis.set_xlabel("images seen")
     if title in LOGARITHMIC and lines:
         axis.set_yscale("log")
     if axis.lines:

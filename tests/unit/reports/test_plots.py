@@ -6,7 +6,6 @@ from xml.etree import ElementTree
 from scalegan.reports.page import Plot
 from scalegan.reports.plots import (
     INK,
-    LabeledPoint,
     Series,
     line_plot,
     standalone_svg,
@@ -50,7 +49,7 @@ def test_several_plots_on_one_page_refer_to_their_own_parts() -> None:
 
 def test_points_have_their_labels() -> None:
     plot = trade_off(
-        [LabeledPoint(1, 2, "0.5"), LabeledPoint(2, 1, "none")],
+        {"0.5": (1.0, 2.0), "none": (2.0, 1.0)},
         "recall",
         "precision & $x^",
         "a < b",
