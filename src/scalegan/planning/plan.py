@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from scalegan.autoencoders.tables import kind_of, make_autoencoder
+from scalegan.autoencoders.tables import AUTOENCODERS, make_autoencoder
 from scalegan.config.durations import count_seconds, count_steps
+from scalegan.config.reading import choose
 from scalegan.config.schema import AutoencoderConfig, Config
 from scalegan.data.memory import collect
 from scalegan.data.shards import read_manifest
@@ -102,7 +103,7 @@ def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[i
     Raises:
         ConfigError: if the images do not fit the autoencoder.
     """
-    kind = kind_of(config)
+    kind = choose(AUTOENCODERS, config.kind, "autoencoder.kind")
     if config.path or not kind.channels:
         return make_autoencoder(config, channels, side).shape
     if side % kind.factor:  # its shape is known without its files
