@@ -13,7 +13,7 @@ import torch
 from scalegan.autoencoders.tables import AUTOENCODERS, make_autoencoder
 from scalegan.config.durations import count_seconds, count_steps
 from scalegan.config.reading import choose
-from scalegan.config.schema import AutoencoderConfig, Config
+from scalegan.config.schema import AutoencoderConfig, Config, DataConfig
 from scalegan.data.memory import collect
 from scalegan.data.shards import read_manifest
 from scalegan.data.sources import open_source
@@ -29,8 +29,6 @@ USABLE = 0.9
 """Share of the memory that is planned with; the rest is for temporaries and fragments."""
 MODES = ("none", "selective", "full")  # of recomputation, by what they save
 CHECKPOINTS = 3  # on the disk at a time: two are kept, and a new one is verified before one goes
-
-
 PNG_BYTES = 1.75
 """Per pixel of a kept image: the mean of 200 photographs cropped to 256 pixels."""
 
@@ -67,34 +65,30 @@ def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) ->
         rows, classes, side: of the images, to be taken instead; the data is not read if all
             three are given.
     """
-    found, channels, note, data_bytes = (rows, classes, side), 3, "", 0
-    if not all(found):
+    given, channels, note, data_bytes = (rows, classes, side), 3, "", 0
+    if not all(given):
         try:
-            *known, channels = _from_shards(config) if config.data.shards else _from_source(config)
-            files = Path(config.data.shards).glob("*/*") if config.data.shards else []
-            data_bytes = sum(file.stat().st_size for file in files)
+            *known, channels, data_bytes = _read_sizes(config.data)
         except DataError:
             known = list(IMAGENET)
             note = " (assumed: the data is not here; --rows, --classes and --side say otherwise)"
-        rows, classes, side = (given or told for given, told in zip(found, known, strict=True))
+        rows, classes, side = (mine or found for mine, found in zip(given, known, strict=True))
     shape = sample_shape(config.autoencoder, channels, side)
     num_classes = classes if config.data.conditional else 0
     return Task(shape, num_classes, rows, side, note, data_bytes)
 
 
-def _from_shards(config: Config) -> tuple[int, int, int, int]:
-    """Rows, classes, side and channels of the images."""
-    about = read_manifest(Path(config.data.shards))
+def _read_sizes(data: DataConfig) -> tuple[int, int, int, int, int]:
+    """Rows, classes, side and channels of the images, and the bytes of prepared shards."""
+    if not data.shards:
+        images = collect(open_source(data.source, SOURCES), data.size)
+        channels, side = 1 if images.is_gray else 3, images.images.shape[-1]
+        return len(images.labels), len(images.class_names), side, channels, 0
+    about = read_manifest(Path(data.shards))
     if not about["complete"]:
-        raise DataError(f"`{config.data.shards}` is not complete")
-    return about["rows"], len(about["class_names"]), about["side"], about["channels"]
-
-
-def _from_source(config: Config) -> tuple[int, int, int, int]:
-    images = collect(open_source(config.data.source, SOURCES), config.data.size)
-    channels = 1 if images.is_gray else 3
-    side = images.images.shape[-1]
-    return len(images.labels), len(images.class_names), side, channels
+        raise DataError(f"`{data.shards}` is not complete")
+    size = sum(file.stat().st_size for file in Path(data.shards).glob("*/*"))
+    return about["rows"], len(about["class_names"]), about["side"], about["channels"], size
 
 
 def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[int, int, int]:
@@ -123,17 +117,29 @@ class Plan:
     states: dict[str, int]
     micro_batches: int
     """Proposed; 0 = not even one image fits."""
-    images: int
-    """Of one micro-batch."""
     activations: Activations
-    others: dict[str, Activations]
-    """With more recomputation, where the batch does not fit at once."""
-    steps: int
     rate: float
     """Images per second over all ranks."""
     origin: str
     """Of the rate: "measured ..." or "estimated ..."."""
-    disk: dict[str, int]
+
+    @property
+    def images(self) -> int:
+        """Of one micro-batch; 1 where not even one fits."""
+        per_rank = self.config.train.batch_size // self.ranks
+        return per_rank // (self.micro_batches or per_rank)
+
+    @property
+    def steps(self) -> int:
+        train, batch_size = self.config.train, self.config.train.batch_size
+        if seconds := count_seconds(train.duration):
+            return max(1, round(seconds * self.rate / batch_size))
+        images, rows = self.config.images_per_step, self.task.num_rows
+        return count_steps(train.duration, "train.duration", images, rows)
+
+    @property
+    def disk(self) -> dict[str, int]:
+        return disk_bytes(self.config, self.task, self.counts, self.steps)
 
     @property
     def memory(self) -> int:
@@ -170,27 +176,14 @@ def make_plan(
     states = _states(counts, ranks, config.train.parallel == "shard")
     room = USABLE * device.memory - sum(states.values())
     micro_batches, kept = _cut(alone, task, batch_size // ranks, room)
-    step = counts.of_run(config, micro_batches)
     peak = device.bfloat16 if config.train.precision == "bfloat16" else device.float32
-    rate, origin = ranks * UTILISATION * peak / step, f"estimated: {UTILISATION:.0%} of the peak"
-    others: dict[str, Activations] = {}
-    if micro_batches != 1:
-        modes = MODES[MODES.index(config.train.recompute) + 1 :]
-        others = {mode: activations(alone, task, False, mode) for mode in modes}
-    images = batch_size // ranks // (micro_batches or batch_size // ranks)
-    if measure and micro_batches and images * ranks / rate < 20:
-        rate, origin = ranks * measure(images), "measured here by a few steps"
-        origin += f" of one rank, times {ranks}" if ranks > 1 else ""
-    if seconds := count_seconds(config.train.duration):
-        steps = max(1, round(seconds * rate / batch_size))
-    else:
-        images_per_step = config.images_per_step
-        steps = count_steps(config.train.duration, "train.duration", images_per_step, task.num_rows)
-    disk = disk_bytes(config, task, counts, steps)
-    return Plan(
-        config, task, device, ranks, counts, states, micro_batches, images, kept, others,
-        steps, rate, origin, disk,
-    )  # fmt: skip
+    rate = ranks * UTILISATION * peak / counts.of_run(config, micro_batches)
+    origin = f"estimated: {UTILISATION:.0%} of the peak"
+    plan = Plan(config, task, device, ranks, counts, states, micro_batches, kept, rate, origin)
+    if measure and micro_batches and plan.images * ranks / rate < 20:
+        origin = "measured here by a few steps" + (f" of one rank, times {ranks}" * (ranks > 1))
+        plan = replace(plan, rate=ranks * measure(plan.images), origin=origin)
+    return plan
 
 
 Measure = Callable[[Config, Task, torch.device, int], float]
@@ -330,6 +323,11 @@ def describe(plan: Plan) -> list[str]:
     teacher = f", teacher {counts.teacher / 1e6:.1f} M (frozen)" if counts.teacher else ""
     states = ", ".join(f"{name} {_gb(n)}" for name, n in plan.states.items() if n)
     disk = ", ".join(f"{name} {_gb(number)}" for name, number in plan.disk.items())
+    others = ""
+    if plan.micro_batches != 1:
+        for mode in MODES[MODES.index(config.train.recompute) + 1 :]:
+            more = activations(config, plan.task, False, mode)
+            others += f"; {mode}: {more.per_image / 1e6:,.0f} and {more.fixed / 1e6:,.0f} MB"
     lines = [
         f"{config.name} on {plan.ranks} x {plan.device.label} ({_gb(plan.device.memory)} each)",
         f"  data         {plan.task.num_rows:,} rows in {plan.task.num_classes:,} classes, samples "
@@ -342,14 +340,11 @@ def describe(plan: Plan) -> list[str]:
         f"  states       {_gb(sum(plan.states.values()))} per rank: {states}",
         f"  activations  {kept.per_image / 1e6:,.0f} MB per image in {config.train.precision} and "
         f"{kept.fixed / 1e6:,.0f} MB whatever the batch, recompute = {config.train.recompute}"
-        + "".join(
-            f"; {mode}: {other.per_image / 1e6:,.0f} and {other.fixed / 1e6:,.0f} MB"
-            for mode, other in plan.others.items()
-        ),
+        + others,
     ]
     if not plan.micro_batches:
-        more = "choose a smaller model.size or a device with more memory"
-        return [*lines, f"  batch        not even one image fits; {more}"]
+        hint = "choose a smaller model.size or a device with more memory"
+        return [*lines, f"  batch        not even one image fits; {hint}"]
     per_rank = f"{plan.ranks} ranks x " if plan.ranks > 1 else ""
     hint = ""
     if plan.micro_batches != config.train.micro_batches:
