@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -223,22 +223,16 @@ def plan_lines(
 def _states(counts: Counts, ranks: int, is_sharded: bool) -> dict[str, int]:
     """What is there whatever the batch, in bytes; all of it is float32."""
     both, larger = counts.generator + counts.discriminator, max(counts[:2])
-    if is_sharded and ranks > 1:
-        return {
-            "weights": 4 * both // ranks,
-            "gathered": 4 * counts.gathered,
-            # Of the blocks at work as a whole, before they are shared out.
-            "gradients": 4 * (larger // ranks + counts.gathered),
-            "optimizer": 8 * both // ranks,
-            "average": 4 * counts.generator // ranks,
-            "teacher": 4 * counts.teacher,
-        }
+    parts, gathered = (ranks, 4 * counts.gathered) if is_sharded and ranks > 1 else (1, 0)
+    copies = 2 if ranks > parts else 1
     return {
-        "weights": 4 * both,
-        # One network's at a time; over ranks they are averaged in one joined copy.
-        "gradients": 4 * larger * (2 if ranks > 1 else 1),
-        "optimizer": 8 * both,
-        "average": 4 * counts.generator,
+        "weights": 4 * both // parts,
+        "gathered": gathered,
+        # One network's at a time. Replicated ones are averaged in one joined copy; sharded ones
+        # are whole for the blocks at work, before they are shared out.
+        "gradients": 4 * (larger // parts) * copies + gathered,
+        "optimizer": 8 * both // parts,
+        "average": 4 * counts.generator // parts,
         "teacher": 4 * counts.teacher,
     }
 
@@ -303,17 +297,15 @@ def this_machine(name: str, precision: str) -> Device:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         label, side = "this machine's CPU", 1024
     matrix = torch.randn(side, side, device=device, dtype=getattr(torch, precision))
-    seconds = min(_timed(lambda: matrix @ matrix, device) for _ in range(5))
-    peak = 2 * side**3 / seconds
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.mm(matrix, matrix)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    peak = 2 * side**3 / min(seconds)
     return Device(label, memory, peak, peak)
-
-
-def _timed(work: Callable[[], Any], device: torch.device) -> float:
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def describe(plan: Plan) -> list[str]:
@@ -345,6 +337,7 @@ def describe(plan: Plan) -> list[str]:
     if not plan.micro_batches:
         hint = "choose a smaller model.size or a device with more memory"
         return [*lines, f"  batch        not even one image fits; {hint}"]
+    rate = f"{plan.rate:,.0f}" if plan.rate >= 10 else f"{plan.rate:.2g}"
     per_rank = f"{plan.ranks} ranks x " if plan.ranks > 1 else ""
     hint = ""
     if plan.micro_batches != config.train.micro_batches:
@@ -354,7 +347,7 @@ def describe(plan: Plan) -> list[str]:
         f"  batch        {config.train.batch_size} = {per_rank}{plan.micro_batches} "
         f"micro-batches x {plan.images} images, {_gb(plan.memory)} of "
         f"{_gb(plan.device.memory)} per rank{hint}",
-        f"  speed        {_round(plan.rate)} images/s, {plan.origin}",
+        f"  speed        {rate} images/s, {plan.origin}",
         f"  time         {rough_duration(plan.steps * config.train.batch_size / plan.rate)} for "
         f"{plan.steps:,} steps ({config.train.duration})",
         f"  disk         {_gb(sum(plan.disk.values()))}: {disk}",
@@ -363,7 +356,3 @@ def describe(plan: Plan) -> list[str]:
 
 def _gb(number: float | int) -> str:
     return f"{number / 1e9:,.1f} GB" if number >= 1e8 else f"{number / 1e6:,.1f} MB"
-
-
-def _round(number: float) -> str:
-    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
