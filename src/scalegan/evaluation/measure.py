@@ -155,9 +155,8 @@ def measure(
             )
         numbers += found
     if len(networks) > 1:
-        label = [label_of(number.protocol["features"]) for number in numbers]
         numbers = [
-            replace(n, name=f"{n.name} ({of})") for n, of in zip(numbers, label, strict=True)
+            replace(n, name=f"{n.name} ({label_of(n.protocol['features'])})") for n in numbers
         ]
     return numbers
 
