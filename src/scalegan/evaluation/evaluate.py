@@ -201,11 +201,7 @@ def align(fake: ImageSet, real_names: list[str], networks: Mapping[str, FeatureN
 def stored(
     batches: Iterator[LabeledBatch], count: int | None, path: Path, world: World
 ) -> Iterator[LabeledBatch]:
-    """Pass images on and store them: NAME.npz, or a folder of PNGs.
-
-    Raises:
-        ConfigError: if an archive is to be written by several processes.
-    """
+    """Pass images on and store them: NAME.npz, which one process writes, or a folder of PNGs."""
     if path.suffix != ".npz":
         for batch in batches:
             for image, label, place in zip(*batch, strict=True):

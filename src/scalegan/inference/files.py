@@ -50,17 +50,7 @@ def write_samples(
 def write_views(
     gan: GAN, out: Path, count: int = 8, classes: Sequence[int | str] | None = None, seed: int = 0
 ) -> Iterator[str]:
-    """Write every view that the generator has into a folder, a PNG file each.
-
-    Args:
-        count, classes, seed: as of `views`.
-
-    Yields:
-        A line for people about each file.
-
-    Raises:
-        ConfigError: if a class is unknown.
-    """
+    """Write every view of `views` into a folder, a PNG file each, and yield a line about each."""
     for view in views(gan, count, classes, seed):
         path = out / f"{view.name}.png"
         save_png(view.image, path)

@@ -156,7 +156,6 @@ def make_plan(
     """Plan a run.
 
     Args:
-        config: resolved.
         ranks: processes, one device each.
         measure: images per second of one rank for a micro-batch of so many images; called only
             if a step would fit and take seconds.
