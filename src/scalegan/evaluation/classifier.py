@@ -21,21 +21,17 @@ from scalegan.runtime.world import World
 def train_classifier(
     source: str, out: Path, config: ClassifierConfig, device: str = "cpu"
 ) -> list[str]:
-    """Train a classifier on images with classes and save it.
-
-    An interrupted call leaves nothing behind.
+    """Train a classifier on images with classes and save it; if interrupted, leave nothing behind.
 
     Args:
         source: images with classes, as `data.source`, or shards.
-        out: the folder to write; it must not exist.
-        config: checked.
-        device: "cpu", "cuda" or "cuda:1".
+        out: the folder to write.
 
     Returns:
         Lines for people: how good it is, and what to type next.
 
     Raises:
-        ConfigError, DataError: see their sentences.
+        ConfigError, DataError: if the folder exists, or the images cannot be read or lack classes.
     """
     if out.exists():
         raise ConfigError(f"`{out}` exists already", "choose another folder, or remove it")

@@ -37,7 +37,7 @@ class Field(StrEnum):
 
 OF_NETWORK = {Field.MOMENTS, Field.SPATIAL, Field.BANK, Field.LOGITS, Field.CLASS_LOGITS}
 """Fields that depend on the feature network."""
-OF_ROWS = tuple(name for name in Field if name not in (Field.MOMENTS, Field.SPATIAL))
+OF_ROWS = set(Field) - {Field.MOMENTS, Field.SPATIAL}
 """Fields with a row for each image."""
 
 
@@ -128,19 +128,16 @@ class Collector:
         for name, network in self.networks.items():
             with full_float32(self.device):  # fewer bits would show in a distance
                 found = network(images)
-            self._accumulate(name, Field.MOMENTS, found.pooled)
-            self._accumulate(name, Field.SPATIAL, found.spatial)
+            for kind, features in ((Field.MOMENTS, found.pooled), (Field.SPATIAL, found.spatial)):
+                if kind in self.fields and features is not None:
+                    new = RunningMoments(features.shape[1], self.device)
+                    self.running.setdefault((name, kind), new).add(features)
             rows = {Field.BANK: found.pooled, Field.LOGITS: found.logits}
             if "classes" in network.identity():
                 rows[Field.CLASS_LOGITS] = found.logits
             for kind, value in rows.items():
                 if kind in self.fields and value is not None:
                     self._store(name, kind, value.float().cpu())
-
-    def _accumulate(self, network: str, kind: Field, features: Tensor | None) -> None:
-        if kind in self.fields and features is not None:
-            new = RunningMoments(features.shape[1], self.device)
-            self.running.setdefault((network, kind), new).add(features)
 
     def _store(self, network: str, kind: Field, rows: Tensor) -> None:
         self.rows.setdefault((network, kind), []).append(rows)
@@ -171,9 +168,9 @@ class Collector:
             for name in self.networks
         }
         digest = hashlib.sha256(hashes.sort().values.numpy().tobytes()).hexdigest()
-        facts = {"num_images": len(order), "side": self.side, "digest": digest[:16]}
-        facts["class_names"] = class_names
-        return ImageSet(features, about | facts, class_names, positions[order])
+        about |= {"num_images": len(order), "side": self.side, "digest": digest[:16]}
+        about["class_names"] = class_names
+        return ImageSet(features, about, class_names, positions[order])
 
 
 def split(real: SetFeatures, seed: int) -> tuple[SetFeatures, SetFeatures]:
@@ -181,11 +178,8 @@ def split(real: SetFeatures, seed: int) -> tuple[SetFeatures, SetFeatures]:
     order = torch.randperm(real.count, generator=stream(seed, "halves"))
     halves = []
     for part in (order[: real.count // 2], order[real.count // 2 : real.count // 2 * 2]):
-        rows = {
-            kind.value: getattr(real, kind)[part]
-            for kind in OF_ROWS
-            if getattr(real, kind) is not None
-        }
+        known = {kind.value: getattr(real, kind) for kind in OF_ROWS}
+        rows = {name: value[part] for name, value in known.items() if value is not None}
         half = SetFeatures(len(part), **rows)
         half.moments = None if half.bank is None else moments(half.bank)
         halves.append(half)

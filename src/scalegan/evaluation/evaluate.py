@@ -1,7 +1,6 @@
 """Evaluation of generated images against a reference: streams, feature networks and metrics."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,11 +62,10 @@ def evaluate(
     """Compare images with a reference.
 
     Args:
-        request: which, and how.
         keep: a folder or .npz file to store the images in.
 
     Raises:
-        CheckpointError, ConfigError, DataError: see their sentences.
+        CheckpointError, ConfigError, DataError: if images, weights or a metric are unusable.
     """
     evaluation = Evaluation(request, world, tell)
     fake = evaluation.collect(evaluation.options, keep)
@@ -75,13 +73,7 @@ def evaluate(
 
 
 class Evaluation:
-    """A reference, read once, and images to compare with it, drawn as often as need be.
-
-    Args: see `evaluate`.
-
-    Raises:
-        CheckpointError, ConfigError, DataError: see their sentences.
-    """
+    """A reference, read once, and images to compare with it, drawn as often as need be."""
 
     def __init__(self, request: Request, world: World, tell: Tell = print) -> None:
         self.what, self.world, self.tell = request.what, world, tell
@@ -196,12 +188,11 @@ def align(fake: ImageSet, real_names: list[str], networks: Mapping[str, FeatureN
     """
     known = [network.identity().get("classes") for network in networks.values()]
     lists = [names for names in [real_names, *known] if names]
-    for names in lists:
-        translate(fake.class_names, names, "the reference's or the classifier's")
     if not lists or not fake.class_names:
         return
-    onto = max(lists, key=len)
-    change = translate(fake.class_names, onto, "the reference's")
+    # Labels follow the longest list, or the first of those, and must fit the others too.
+    for onto in sorted(reversed(lists), key=len):
+        change = translate(fake.class_names, onto, "the reference's or the classifier's")
     for features in fake.features.values():
         features.labels = None if features.labels is None else change(features.labels)
     fake.class_names = fake.about["class_names"] = onto
@@ -210,11 +201,7 @@ def align(fake: ImageSet, real_names: list[str], networks: Mapping[str, FeatureN
 def stored(
     batches: Iterator[LabeledBatch], count: int | None, path: Path, world: World
 ) -> Iterator[LabeledBatch]:
-    """Pass images on and store them: NAME.npz, or a folder of PNGs.
-
-    Raises:
-        ConfigError: if an archive is to be written by several processes.
-    """
+    """Pass images on and store them: NAME.npz, which one process writes, or a folder of PNGs."""
     if path.suffix != ".npz":
         for batch in batches:
             for image, label, place in zip(*batch, strict=True):
@@ -227,8 +214,7 @@ def stored(
             "name a folder instead: --keep DIR",
         )
     labels: list[Labels] = []
-    with ExitStack() as stack:
-        draft = stack.enter_context(atomic_file(path))
+    with atomic_file(path) as draft:
         writer: ArrayWriter | None = None
         for batch in batches:
             writer = writer or ArrayWriter(draft, count, batch.images.shape[-1])
@@ -251,8 +237,6 @@ def make_statistics(
     """Write the statistics of a source's images into a file.
 
     Args:
-        source: images, as `evaluate` takes them.
-        features: the one feature network.
         with_bank: whether the features of every image are stored too.
 
     Returns:

@@ -18,7 +18,7 @@ from scalegan.config import reading as configs
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.data import arrays, images
 from scalegan.data.shards import Shards
-from scalegan.data.sources import Source, open_source
+from scalegan.data.sources import Source, SourceImage, open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.collect import LabeledBatch
@@ -34,7 +34,9 @@ BALANCED, UNIFORM, LIKE_REFERENCE = "balanced", "uniform", "reference"
 AS_STORED = "8 bits as stored"
 DECODED = "nearest (at decoding)"
 MOST_HELD = 10_000_000
-"""More sources than this are not counted before they are read."""
+"""Of more images than this the first are taken, instead of a random choice."""
+DEFAULT_NUM = 10_000
+"""Generated images, if no number is given."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,6 @@ class ImageOptions:
     """Positions of the images to read, and no others; empty = as `num` says."""
 
 
-DEFAULT_NUM = 10_000
-
-
 @dataclass
 class ImageStream:
     """Labeled images that can be read once, and what is known of them."""
@@ -82,20 +81,20 @@ def open_stream(
     """Open a run, a snapshot, shards, an .npz file or any source as a stream of images.
 
     Args:
-        like: labels whose frequencies the classes of generated images follow, where the options
-            say so.
+        like: labels whose frequencies the classes of generated images follow, if `options` say so.
 
     Raises:
         CheckpointError, ConfigError, DataError: if it cannot be read.
     """
     path = Path(text)
     if is_model(path):
-        return _sampled(path, options, world, like)
+        return _generated(path, options, world, like)
     if (path / "manifest.json").is_file() and (path / "shard-00000").is_dir():
         return _shards(path, options, world)
-    if text.removeprefix("npz:").endswith(".npz") and not Path(text).is_dir():
-        return _archive(Path(text.removeprefix("npz:")), options, world)
-    return _source(text, options, world)
+    if text.removeprefix("npz:").endswith(".npz") and not path.is_dir():
+        path = Path(text.removeprefix("npz:"))
+        return _decoded("npz", str(path), _archive(path), options, world)
+    return _decoded("images", text, open_source(text, SOURCES), options, world)
 
 
 def is_model(path: Path) -> bool:
@@ -181,7 +180,7 @@ def sampled_about(options: ImageOptions, count: int, autoencoder: Autoencoder) -
     }
 
 
-def _sampled(path: Path, options: ImageOptions, world: World, like: Labels | None) -> ImageStream:
+def _generated(path: Path, options: ImageOptions, world: World, like: Labels | None) -> ImageStream:
     gan = load(path, str(world.device))
     count, names = options.num or DEFAULT_NUM, gan.card.class_names
     labels = sampled_labels(count, len(names), options, like)
@@ -195,15 +194,11 @@ def _sampled(path: Path, options: ImageOptions, world: World, like: Labels | Non
     return ImageStream(batches, names, about, count)
 
 
-def _shares(count: int, batch_size: int, world: World) -> Iterator[torch.Tensor]:
-    yield from torch.arange(count)[world.rank :: world.size].split(batch_size)
-
-
 def _shards(path: Path, options: ImageOptions, world: World) -> ImageStream:
-    plain = Shards(path)
-    has_images = plain.manifest["keep_images"]
-    shards = Shards(path, with_images=True) if has_images else plain
-    about = shards.manifest
+    shards = Shards(path)
+    about, has_images = shards.manifest, shards.manifest["keep_images"]
+    if has_images:
+        shards = Shards(path, with_images=True)
     side = about["side"]
     if options.size not in (0, side):
         raise ConfigError(f"the shards `{path}` hold images of {side}, not {options.size}")
@@ -214,10 +209,9 @@ def _shards(path: Path, options: ImageOptions, world: World) -> ImageStream:
     rows = rows if chosen is None else rows[chosen]
 
     def read() -> Iterator[LabeledBatch]:
-        autoencoder = None
-        if not has_images:
-            autoencoder = make_autoencoder(config, about["channels"], side)
-        for positions in _shares(len(rows), options.batch_size, world):
+        autoencoder = None if has_images else make_autoencoder(config, about["channels"], side)
+        own = torch.arange(len(rows))[world.rank :: world.size]
+        for positions in own.split(options.batch_size):
             batch = shards.read(rows[positions])
             found = batch.images
             if autoencoder is not None:
@@ -225,63 +219,55 @@ def _shards(path: Path, options: ImageOptions, world: World) -> ImageStream:
             assert found is not None
             yield LabeledBatch(found, batch.labels, positions)
 
-    is_pixels = about["autoencoder"]["config"]["kind"] == "identity"
-    return ImageStream(
-        read(),
-        about["class_names"],
-        {
-            "kind": "shards",
-            "path": str(path),
-            "what": "kept images" if has_images or is_pixels else "decoded latents",
-            "crop": about["crop"],
-            "rounding": AS_STORED if has_images or is_pixels else DECODED,
-            "classes": "as they are",
-            "requested": len(rows),
-        },
-        len(rows),
-    )
+    is_exact = has_images or config.kind == "identity"
+    facts = {
+        "kind": "shards",
+        "path": str(path),
+        "what": "kept images" if is_exact else "decoded latents",
+        "crop": about["crop"],
+        "rounding": AS_STORED if is_exact else DECODED,
+        "classes": "as they are",
+        "requested": len(rows),
+    }
+    return ImageStream(read(), about["class_names"], facts, len(rows))
 
 
-def _archive(path: Path, options: ImageOptions, world: World) -> ImageStream:
+def _archive(path: Path) -> Source:
+    """The images of an .npz file of any size, which are read in batches; -1 without labels."""
     about = arrays.headers(path).get(arrays.IMAGES)
     if about is None:
         raise DataError(f"`{path}` holds no images: there is no `{arrays.IMAGES}`")
     count = about.shape[0] if about.shape else 0
     labels = arrays.read_labels(path, count)
-    chosen = _choose(count, options)
-    wanted = None if chosen is None else set(chosen.tolist())
 
-    def read() -> Iterator[LabeledBatch]:
-        first = 0
-        for batch in arrays.read_images(path, options.batch_size):
-            places = torch.arange(first, first + len(batch))
-            first += len(batch)
-            own_share = [place % world.size == world.rank for place in places.tolist()]
-            chose = [wanted is None or place in wanted for place in places.tolist()]
-            keep = torch.tensor(own_share) & torch.tensor(chose)
-            if keep.any():
-                own = torch.full_like(places, -1) if labels is None else labels[places]
-                images_kept = _cropped(batch[keep], options.size)
-                yield LabeledBatch(images_kept, own[keep], places[keep])
+    def read() -> Iterator[SourceImage]:
+        batches = arrays.read_images(path, 64)
+        for i, image in enumerate(image for batch in batches for image in batch):
+            label = -1 if labels is None else int(labels[i])
+            yield SourceImage(str(i), image.permute(1, 2, 0).contiguous().numpy(), label)
 
     names = [] if labels is None else [str(i) for i in range(int(labels.max()) + 1)]
-    facts: dict[str, Any] = {"kind": "npz", "path": str(path), "crop": _crop_rule(options.size)}
-    num = count if chosen is None else len(chosen)
-    facts |= {"rounding": AS_STORED, "classes": "as they are", "requested": num}
-    return ImageStream(read(), names, facts, num)
+    return Source(read, names, count)
 
 
-def _source(text: str, options: ImageOptions, world: World) -> ImageStream:
-    source = open_source(text, SOURCES)
+def _decoded(
+    kind: str, path: str, source: Source, options: ImageOptions, world: World
+) -> ImageStream:
     known = source.num_images if source.num_images and source.num_images < MOST_HELD else None
     chosen = None if known is None and not options.only else _choose(known or 0, options)
     notes: list[str] = []
     if known is None and options.num:
-        notes.append(f"`{text}` does not say how many images it holds: the first are taken")
+        notes.append(f"`{path}` does not say how many images it holds: the first are taken")
     count = len(chosen) if chosen is not None else known
-    facts: dict[str, Any] = {"kind": "images", "path": text, "crop": _crop_rule(options.size)}
-    facts |= {"rounding": AS_STORED, "classes": "as they are", "requested": options.num or count}
-    batches = _decoded(source, text, options, world, chosen, notes)
+    facts = {
+        "kind": kind,
+        "path": path,
+        "crop": f"ADM's, to {options.size}" if options.size else "none",
+        "rounding": AS_STORED,
+        "classes": "as they are",
+        "requested": options.num or count,
+    }
+    batches = _decode(source, path, options, world, chosen, notes)
     return ImageStream(batches, source.class_names, facts, count, notes)
 
 
@@ -291,12 +277,12 @@ class _Row(NamedTuple):
     position: int
 
 
-def _decoded(
+def _decode(
     source: Source,
-    text: str,
+    path: str,
     options: ImageOptions,
     world: World,
-    chosen: torch.Tensor | None,
+    chosen: Tensor | None,
     notes: list[str],
 ) -> Iterator[LabeledBatch]:
     """Decode this rank's share; images that cannot be read are left out and counted."""
@@ -312,36 +298,32 @@ def _decoded(
         if position % world.size != world.rank:
             continue
         try:
-            rows.append(_Row(images.load(item.image, options.size or None), item.label, position))
+            rows.append(_Row(images.load(item.image, options.size), item.label, position))
         except images.NotSquare as error:
-            raise DataError(f"image `{item.key}` of `{text}` {error}", "--size 64 crops") from None
+            raise DataError(f"image `{item.key}` of `{path}` {error}", "--size 64 crops") from None
         except images.BadImage:
             num_bad += 1
         if len(rows) == options.batch_size:
-            yield _stack(rows, text)
+            yield _stack(rows, path)
             rows = []
     if rows:
-        yield _stack(rows, text)
+        yield _stack(rows, path)
     if num_bad or source.problems:
         left_out = num_bad + len(source.problems)
-        notes.append(f"{left_out:,} images or labels of `{text}` cannot be used and are left out")
+        notes.append(f"{left_out:,} images or labels of `{path}` cannot be used and are left out")
 
 
-def _stack(rows: list[_Row], text: str) -> LabeledBatch:
+def _stack(rows: list[_Row], path: str) -> LabeledBatch:
     sides = {row.image.shape[-1] for row in rows}
     if len(sides) > 1:
-        raise DataError(f"images of `{text}` are of sides {sorted(sides)}", "--size 64 crops")
-    labels = torch.tensor([row.label for row in rows])
-    positions = torch.tensor([row.position for row in rows])
-    return LabeledBatch(torch.from_numpy(np.stack([row.image for row in rows])), labels, positions)
+        raise DataError(f"images of `{path}` are of sides {sorted(sides)}", "--size 64 crops")
+    found, labels, positions = zip(*rows, strict=True)
+    stacked = torch.from_numpy(np.stack(found))
+    return LabeledBatch(stacked, torch.tensor(labels), torch.tensor(positions))
 
 
-def _choose(count: int, options: ImageOptions) -> torch.Tensor | None:
-    """Given places, or a random choice of `num`, in order; None: all.
-
-    Raises:
-        DataError: if there are not so many.
-    """
+def _choose(count: int, options: ImageOptions) -> Tensor | None:
+    """Given places, or a random choice of `num`, in order; None: all."""
     if options.only:
         return torch.tensor(sorted(options.only))
     if options.num > count:
@@ -354,28 +336,16 @@ def _choose(count: int, options: ImageOptions) -> torch.Tensor | None:
     return order[: options.num].sort().values
 
 
-def _cropped(batch: torch.Tensor, size: int) -> torch.Tensor:
-    if size in (0, batch.shape[-1]):
-        return batch
-    rows = [images.load(np.ascontiguousarray(i.permute(1, 2, 0).numpy()), size) for i in batch]
-    return torch.from_numpy(np.stack(rows))
-
-
-def _crop_rule(size: int) -> str:
-    return f"ADM's, to {size}" if size else "none"
-
-
-def is_unnamed(names: list[str]) -> bool:
-    """Whether classes are numbers alone, as archives have them."""
-    return names == [str(i) for i in range(len(names))]
-
-
 def translate(names: list[str], onto: list[str], what: str) -> Callable[[Labels], Labels]:
     """A function from labels of one list of classes to those of another.
 
     Raises:
         DataError: if a class has no counterpart.
     """
+
+    def is_unnamed(classes: list[str]) -> bool:  # numbers alone, as archives have them
+        return classes == [str(i) for i in range(len(classes))]
+
     if names == onto or (is_unnamed(names) and len(names) <= len(onto)) or is_unnamed(onto):
         return lambda labels: labels
     missing = [name for name in names if name not in onto]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 
@@ -99,14 +99,12 @@ def fields_of(
     Args:
         with_floor: halves of the real images are compared too, which needs every row of theirs.
     """
-    found: set[Field] = set()
-    for metric in metrics:
-        found |= {*(metric.real if side == "real" else metric.fake)}
-        if side == "real" and with_floor:
-            found |= {*metric.fake}
-    if side == "real" and with_floor and Field.MOMENTS in found:
-        found.add(Field.BANK)
-    return found
+    if side == "fake":
+        return {name for metric in metrics for name in metric.fake}
+    found = {
+        name for metric in metrics for name in metric.real + (metric.fake if with_floor else ())
+    }
+    return found | {Field.BANK} if with_floor and Field.MOMENTS in found else found
 
 
 HINTS = {
@@ -143,7 +141,7 @@ def measure(
         if metric.real and real is None:
             raise ConfigError(f"`{name}` needs a reference", "name one with --against")
         found: list[Number] = []
-        lack: _Lack | None = None
+        lack: tuple[str, Field] | None = None
         for key, network in networks.items():
             lack = _lack(metric, real.features[key] if real else None, fake.features[key])
             if lack is None:
@@ -151,28 +149,24 @@ def measure(
                 if not metric.uses_features:
                     break  # the same for every network
         if lack and not found:
-            what = f"{lack.field} of the {lack.side} images"
-            raise ConfigError(f"`{name}` needs {what}", HINTS.get(lack.field, ""))
+            side, missing = lack
+            raise ConfigError(
+                f"`{name}` needs {missing} of the {side} images", HINTS.get(missing, "")
+            )
         numbers += found
     if len(networks) > 1:
-        label = [label_of(number.protocol["features"]) for number in numbers]
         numbers = [
-            replace(n, name=f"{n.name} ({of})") for n, of in zip(numbers, label, strict=True)
+            replace(n, name=f"{n.name} ({label_of(n.protocol['features'])})") for n in numbers
         ]
     return numbers
 
 
-class _Lack(NamedTuple):
-    side: str
-    field: Field
-
-
-def _lack(metric: Metric, real: SetFeatures | None, fake: SetFeatures) -> _Lack | None:
-    """The first thing that a metric takes and the sets do not have."""
+def _lack(metric: Metric, real: SetFeatures | None, fake: SetFeatures) -> tuple[str, Field] | None:
+    """The first thing that a metric takes and a side, real or fake, does not have."""
     for side, features, taken in (("real", real, metric.real), ("fake", fake, metric.fake)):
         for name in taken:
             if getattr(features, name) is None:
-                return _Lack(side, name)
+                return side, name
     return None
 
 
@@ -201,7 +195,7 @@ def _numbers(
         halves = split(theirs, seed)
         if _lack(metric, *halves) is None:
             found = _rows(own, metric(*halves, num_classes, seed))
-            floors = {part: row.value for part, row in found.items()}
+            floors = {part: value for part, (value, *_) in found.items()}
     protocol: dict[str, Any] = {
         "metric": name,
         "definition": {"id": metric.id, **metric.parameters},
@@ -212,10 +206,10 @@ def _numbers(
         "samples": fake.about,
     }
     made = []
-    for part, row in rows.items():
-        is_finite = math.isfinite(row.value)
+    for part, (value, spread, details) in rows.items():
+        is_finite = math.isfinite(value)
         odd = marks(protocol, ours, metric.fake, is_finite)
-        if missing := row.details.get("missing"):
+        if missing := details.get("missing"):
             odd += (f"{len(missing):,} classes have too few images for `{name}`: {missing[:5]}",)
         base = metric.title if part == own else part.replace("_", " ")
         made.append(
@@ -224,35 +218,29 @@ def _numbers(
                 name=part,
                 title=title(base, metric.inception_title, protocol),
                 kind=metric.kind,
-                value=row.value if is_finite else None,
-                spread=row.spread,
+                value=value if is_finite else None,
+                spread=spread,
                 floor=floors.get(part),
                 num_real=protocol["num_real"],
                 num_fake=protocol["num_fake"],
                 protocol=protocol,
                 fingerprint=fingerprint(protocol),
                 marks=odd,
-                details=row.details,
+                details=details,
             )
         )
     return made
 
 
-class _Row(NamedTuple):
-    value: float
-    spread: dict[str, float]
-    details: dict[str, Any]
-
-
-def _rows(name: str, result: Any) -> dict[str, _Row]:
-    """Values by name, of what a metric's function returns (see `Metric`)."""
+def _rows(name: str, result: Any) -> dict[str, tuple[float, dict[str, float], dict[str, Any]]]:
+    """Values, their spread and details by name, of what a metric's function returns."""
     if hasattr(result, "_asdict"):
         result = result._asdict()
     if not isinstance(result, dict):
-        return {name: _Row(float(result), {}, {})}
+        return {name: (float(result), {}, {})}
     numbers = {k: float(v) for k, v in result.items() if isinstance(v, int | float)}
     details = {k: v for k, v in result.items() if k not in numbers}
     own = next((key for key in ("mean", "value") if key in numbers), None)
     if own is None:
-        return {k: _Row(v, {}, {}) for k, v in numbers.items()}
-    return {name: _Row(numbers.pop(own), numbers, details)}
+        return {k: (v, {}, {}) for k, v in numbers.items()}
+    return {name: (numbers.pop(own), numbers, details)}

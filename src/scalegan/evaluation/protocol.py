@@ -22,10 +22,10 @@ def title(base: str, inception_title: str, protocol: Mapping[str, Any]) -> str:
         base: its name in any features.
         inception_title: its name in the published Inception network's.
     """
-    features, label = protocol["features"], label_of(protocol["features"])
-    if inception_title and features.get("is_published"):
-        count = protocol["num_fake"]
-        return inception_title + ("" if count == STANDARD_COUNT else f"-{_short(count)}")
+    label, count = label_of(protocol["features"]), protocol["num_fake"]
+    if inception_title and protocol["features"].get("is_published"):
+        short = count if count % 1000 else f"{count // 1000}k"
+        return inception_title if count == STANDARD_COUNT else f"{inception_title}-{short}"
     return f"{base} ({label})" if label else base
 
 
@@ -34,10 +34,6 @@ def label_of(features: Mapping[str, Any]) -> str:
     digest = str(features.get("digest", features.get("weights", "")))
     short = f"{features['kind']} {digest.removeprefix('tensors-')[:4]}".strip()
     return str(features.get("label", short))
-
-
-def _short(count: int) -> str:
-    return f"{count // 1000}k" if count % 1000 == 0 else str(count)
 
 
 def comparable(protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,8 +64,7 @@ def marks(
     """What a reader should know before believing a number, in sentences.
 
     Args:
-        fake: the generated images.
-        taken: what the metric takes of them.
+        taken: what the metric takes of the generated images.
         is_finite: whether the value is.
     """
     found = [] if is_finite else ["the value is not finite"]

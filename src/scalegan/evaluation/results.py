@@ -15,6 +15,7 @@ from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.measure import Number
 from scalegan.evaluation.protocol import refuse_unlike
 from scalegan.runtime.files import atomic_file, read_json, write_json
+from scalegan.runtime.text import aligned
 
 FORMAT = 2
 SPREADS = (("standard_error", "se"), ("std", "std"))
@@ -83,7 +84,7 @@ def table(numbers: list[Number]) -> list[str]:
         )
     if all(number.floor is None for number in numbers):
         rows = [(*row[:3], *row[4:]) for row in rows]
-    lines = _aligned(rows)
+    lines = aligned(rows, ">")
     lines += [line for number in numbers for line in worst_classes(number)]
     marks = dict.fromkeys(f"notice: {m}" for number in numbers for m in number.marks)
     return [*lines, *marks]
@@ -121,19 +122,9 @@ def diff(first: Path, second: Path) -> list[str]:
         then, now = a[name].value, b[name].value
         gap = None if then is None or now is None else now - then
         rows.append((a[name].title, figure(then), figure(now), figure(gap)))
-    return _aligned(rows)
+    return aligned(rows, ">")
 
 
 def figure(value: float | None) -> str:
     """Four digits of a number, for people."""
     return "-" if value is None else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines with the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *cells in rows:
-        right = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *right]))
-    return lines

@@ -21,7 +21,6 @@ from scalegan.metrics.statistics import Moments
 from scalegan.runtime.files import atomic_file, digest
 
 FORMAT = 2
-SPATIAL = ("mu_s", "sigma_s")
 ROWS = ("bank", "labels", "hashes", "logits", "class_logits")
 
 
@@ -67,15 +66,14 @@ def load_statistics(path: Path, network: FeatureNetwork) -> tuple[SetFeatures, d
         What is known of the set in the network's features, and its protocol.
 
     Raises:
-        ConfigError: if they are of another feature network.
-        DataError: if the file is damaged.
+        ConfigError, DataError: if they are of another feature network, or the file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
             values = {name: archive[name] for name in archive.files if name != arrays.IMAGES}
         about = json.loads(str(values["protocol"])) if "protocol" in values else None
         first = _moments(values, "mu", "sigma")
-        spatial = _moments(values, *SPATIAL) if "mu_s" in values else None
+        spatial = _moments(values, "mu_s", "sigma_s") if "mu_s" in values else None
         rows = {name: torch.from_numpy(values[name]) for name in ROWS if name in values}
     except (ValueError, KeyError, OSError, EOFError) as error:
         raise DataError(f"`{path}` is no usable file of statistics: {error}") from None

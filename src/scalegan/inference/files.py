@@ -1,6 +1,6 @@
 """Samples and views of a trained generator, written to files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scalegan.inference.gan import GAN
@@ -8,9 +8,6 @@ from scalegan.inference.views import views
 from scalegan.interfaces import Images
 from scalegan.runtime.image_files import save_png, write_images
 from scalegan.runtime.progress import Bar
-
-MOST_COLUMNS = 16
-"""Of a grid whose number of columns is not given."""
 
 
 def write_samples(
@@ -38,34 +35,23 @@ def write_samples(
     """
     labels = gan.labels(seeds, classes)
     batches = gan.stream(seeds, labels, truncation, guidance, batch_size)
-    columns = columns or min(MOST_COLUMNS, len(classes or gan.card.class_names) or 8)
-    write_images(_counted(batches, len(seeds)), labels.tolist(), out, columns)
+    columns = columns or min(16, len(classes or gan.card.class_names) or 8)
+
+    def followed() -> Iterator[Images]:
+        with Bar(len(seeds), "images") as bar:
+            for batch in batches:
+                yield batch
+                bar.advance(len(batch))
+
+    write_images(followed(), labels.tolist(), out, columns)
     return f"{len(seeds):,} images of step {gan.card.step:,} in `{out}`"
 
 
 def write_views(
     gan: GAN, out: Path, count: int = 8, classes: Sequence[int | str] | None = None, seed: int = 0
 ) -> Iterator[str]:
-    """Write every view that the generator has into a folder, a PNG file each.
-
-    Args:
-        count, classes, seed: as of `views`.
-
-    Yields:
-        A line for people about each file.
-
-    Raises:
-        ConfigError: if a class is unknown.
-    """
+    """Write every view of `views` into a folder, a PNG file each, and yield a line about each."""
     for view in views(gan, count, classes, seed):
         path = out / f"{view.name}.png"
         save_png(view.image, path)
         yield f"{path}  {view.about}"
-
-
-def _counted(batches: Iterable[Images], total: int) -> Iterator[Images]:
-    """Pass batches of images on, showing how far they are."""
-    with Bar(total, "images") as bar:
-        for batch in batches:
-            yield batch
-            bar.advance(len(batch))

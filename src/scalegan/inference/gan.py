@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -12,13 +12,7 @@ from scalegan.autoencoders.tables import make_autoencoder, named
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.inference.sampling import calibrated, labels_for, paint, stream_images, styles_for
-from scalegan.inference.snapshot import (
-    Card,
-    build_generator,
-    image_side,
-    newest,
-    read_card,
-)
+from scalegan.inference.snapshot import Card, build_generator, image_side, newest, read_card
 from scalegan.interfaces import (
     Autoencoder,
     Generator,
@@ -50,16 +44,11 @@ def load(path: str | Path, device: str = "cpu", autoencoder: str | Path = "") ->
     generator = build_generator(card)
     load_weights(generator, folder / "generator.safetensors")
     config = named(str(autoencoder), card.autoencoder.store) if autoencoder else card.autoencoder
-    return GAN(generator.to(device).eval(), open_autoencoder(card, config), card)
+    return GAN(generator.to(device).eval(), _open_autoencoder(card, config), card)
 
 
-def open_autoencoder(card: Card, config: AutoencoderConfig) -> Autoencoder:
-    """The autoencoder that a card's samples are decoded with.
-
-    Raises:
-        CheckpointError: if it is not the one that they were trained in.
-        ConfigError: if its files are not on this machine and not on the hub.
-    """
+def _open_autoencoder(card: Card, config: AutoencoderConfig) -> Autoencoder:
+    """An autoencoder, if it is the one that a snapshot was trained with."""
     is_pixels = config.kind == "identity"
     channels = card.shape[0] if is_pixels else card.identity.get("image_channels", 1)
     side = card.shape[1] if is_pixels else image_side(card)
@@ -130,11 +119,7 @@ class GAN:
         return torch.cat(list(self.stream(seeds, labels, truncation, guidance, batch_size)))
 
     def labels(self, seeds: Sequence[int], classes: Sequence[int | str] | None = None) -> Labels:
-        """The class of each seed's image, as `sample` draws it.
-
-        Raises:
-            ConfigError: if a class is unknown.
-        """
+        """The class of each seed's image, as `sample` draws it; ConfigError if one is unknown."""
         return labels_for(seeds, self.indices(classes))
 
     def stream(
@@ -145,10 +130,7 @@ class GAN:
         guidance: float = 1.0,
         batch_size: int = 64,
     ) -> Iterator[Images]:
-        """Draw images of any seeds and labels in batches: memory does not grow with their number.
-
-        Args: as of `sample`.
-        """
+        """Draw images of any seeds and labels, a batch in memory at a time."""
         return stream_images(
             self.at(truncation), self.autoencoder, seeds, labels, truncation, guidance, batch_size
         )
@@ -271,32 +253,26 @@ class GAN:
         ]
 
     def indices(self, classes: Sequence[int | str] | None) -> list[int]:
-        """Class indices of indices or names; all of them for None.
-
-        Raises:
-            ConfigError: if one is unknown.
-        """
+        """Class indices of indices or names; all for None; ConfigError if one is unknown."""
         names = self.card.class_names
         if classes is None:
             return list(range(max(1, len(names))))  # an unconditional network looks at no label
-        found = [self._index(label) for label in classes]
-        for label in found:
+        if not classes:
+            raise ConfigError("the list of classes is empty", "leave it out to have all classes")
+        found = []
+        for label in classes:
+            if isinstance(label, str) and label in names:
+                label = names.index(label)
+            elif isinstance(label, str) and label.isdecimal():
+                label = int(label)
             if isinstance(label, str) or not 0 <= label < len(names):
                 some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
                 raise ConfigError(
                     f"there is no class `{label}`; the model knows {len(names)}: {some}",
                     "give class names or indices from 0",
                 )
-        if not found:
-            raise ConfigError("the list of classes is empty", "leave it out to have all classes")
-        return cast(list[int], found)
-
-    def _index(self, label: int | str) -> int | str:
-        """The index of a class name, or of an index in digits; what is neither as it is."""
-        names = self.card.class_names
-        if isinstance(label, str) and label in names:
-            return names.index(label)
-        return int(label) if isinstance(label, str) and label.isdecimal() else label
+            found.append(label)
+        return found
 
     def at(self, truncation: float | None) -> Generator:
         """The generator with batch statistics for a truncation; the last one is remembered."""

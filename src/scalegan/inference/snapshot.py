@@ -17,13 +17,7 @@ from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.interfaces import Discriminator, Generator
 from scalegan.models.tables import ARCHITECTURES
-from scalegan.runtime.files import (
-    atomic_folder,
-    damage,
-    read_json,
-    save_tensors,
-    write_json,
-)
+from scalegan.runtime.files import atomic_folder, damage, read_json, save_tensors, write_json
 
 FORMAT = 2
 UNRECORDED_FACTOR = 8
@@ -129,16 +123,12 @@ def build_discriminator(card: Card) -> Discriminator:
 def _readme(card: Card, generator: nn.Module) -> str:
     channels, side, _ = card.shape
     millions = sum(parameter.numel() for parameter in generator.parameters()) / 1e6
-    facts: dict[str, Any] = {
-        "architecture": f"{card.model.architecture}, {millions:.2f} M parameters (generator)",
-        "samples": f"{channels} x {side} x {side}, autoencoder `{card.autoencoder.kind}`",
-        "classes": f"{len(card.class_names)}: {', '.join(card.class_names[:20])}",
-        "trained for": f"{card.step:,} steps, {card.images_seen:,} images, seed {card.seed}",
-    }
-    lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
     return f"""# {card.name}
 
-{lines}
+- architecture: {card.model.architecture}, {millions:.2f} M parameters (generator)
+- samples: {channels} x {side} x {side}, autoencoder `{card.autoencoder.kind}`
+- classes: {len(card.class_names)}: {", ".join(card.class_names[:20])}
+- trained for: {card.step:,} steps, {card.images_seen:,} images, seed {card.seed}
 
 ```python
 import scalegan

@@ -62,11 +62,10 @@ def views(
         yield Visualization("classes", about, grid(torch.cat(walks), STEPS))
     if isinstance(generator, TruncatesStyle | TruncatesNoise):
         is_noise = isinstance(generator, TruncatesNoise)
-        strengths = THRESHOLDS if is_noise else PSIS
+        name, strengths = ("threshold", THRESHOLDS) if is_noise else ("psi", PSIS)
         rows = [gan.sample(count, classes, truncation=psi, seed=seed) for psi in strengths]
         rows.append(images)
-        listed = ", ".join(map(str, strengths))
-        about = f"rows: {'threshold' if is_noise else 'psi'} {listed}, none"
+        about = f"rows: {name} {', '.join(map(str, strengths))}, none"
         yield Visualization("truncation", about, grid(torch.cat(rows), count))
     if gan.num_levels > 1:
         levels = gan.levels(count, classes, seed=seed).flatten(0, 1)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from scalegan.errors import DataError
@@ -134,21 +134,13 @@ def _lower_bounds(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]
 
 def _distances(a: Tensor, i: Tensor, b: Tensor, j: Tensor) -> Float64[Tensor, " Q"]:
     """Distances of rows i of `a` to rows j of `b`, pair by pair, by explicit differences."""
-    parts = []
-    for mine, theirs in zip(i.split(_pairs(a)), j.split(_pairs(a)), strict=True):
+    parts, size = [], max(1, PAIRS // a.shape[1])
+    for mine, theirs in zip(i.split(size), j.split(size), strict=True):
         pair = a[mine].double()[:, None], b[theirs].double()[:, None]
         parts.append(torch.cdist(*pair, compute_mode="donot_use_mm_for_euclid_dist").flatten())
     return torch.cat(parts)
 
 
-def _pairs(rows: Tensor) -> int:
-    return max(1, PAIRS // rows.shape[1])
-
-
 def _check(a: Tensor, b: Tensor) -> None:
-    if not (_is_finite(a) and _is_finite(b)):
+    if not all(part.isfinite().all() for rows in (a, b) for part in rows.split(ROWS)):
         raise DataError("features hold a value that is not finite")
-
-
-def _is_finite(rows: Tensor) -> Bool[Tensor, ""]:
-    return torch.stack([part.isfinite().all() for part in rows.split(ROWS)]).all()

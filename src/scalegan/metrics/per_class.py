@@ -9,9 +9,6 @@ from torch import Tensor
 from scalegan.errors import DataError
 from scalegan.metrics.frechet import frechet_distance_of_features
 
-LEAST = 2
-"""Rows without which there is no covariance."""
-
 
 class PerClass(NamedTuple):
     """Distances by class, and which classes have none."""
@@ -45,7 +42,7 @@ def per_class_distances(
         counts.append(torch.bincount(labels, minlength=num_classes).tolist())
     distances, missing = {}, []
     for label in range(num_classes):
-        if min(counts[0][label], counts[1][label]) < LEAST:
+        if min(counts[0][label], counts[1][label]) < 2:  # one row has no covariance
             missing.append(label)
             continue
         distances[label] = frechet_distance_of_features(

@@ -96,34 +96,19 @@ class Operations(TorchDispatchMode):
         return result
 
 
-def networks(config: Config, task: Task) -> tuple[Any, Any]:
-    """Build both networks on the default device."""
-    architecture = ARCHITECTURES[config.model.architecture]
-    alignment = config.objective.alignment
-    generator = architecture.generator(config.model, task.shape, task.num_classes)
-    return generator, architecture.discriminator(
-        config.model, task.shape, task.num_classes, alignment.features
-    )
-
-
 @cache
 def count(config: Config, task: Task) -> Counts:
     """Count the parameters and operations of a step, on the meta device."""
     meta, alignment = torch.device("meta"), config.objective.alignment
-    teacher, of_teacher = None, 0
-    if alignment.is_used:
-        teacher = _stand_in(config, task)
-        if alignment.teacher:
-            args = (alignment.teacher, alignment.teacher_path, meta, alignment.side)
-            teacher = untrained_dinov2(*args)
-            of_teacher = _numbers(teacher.network)
+    teacher, of_teacher = _stand_in(config), 0
+    if alignment.is_used and alignment.teacher:
+        args = (alignment.teacher, alignment.teacher_path, meta, alignment.side)
+        teacher = untrained_dinov2(*args)
+        of_teacher = _numbers(teacher.network)
     with meta:
-        generator, discriminator = networks(config, task)
-        for network in (generator, discriminator):
-            recompute(network, config.train.recompute)
+        parts = _parts(config, task, 1, config.train.recompute, teacher)
+        generator, discriminator, objective, z, labels, real, batch = parts
         sizes = _numbers(generator), _numbers(discriminator)
-        objective = _objective(config, generator.num_levels, teacher)
-        z, labels, real, batch = _inputs(config, task, generator, 1)
         with Operations() as forward:
             fake = generator(z, labels)
         with Operations() as passed:
@@ -192,12 +177,8 @@ def _kept(config: Config, task: Task, keeps_fake: bool, images: int, mode: str) 
         )
 
     with FakeTensorMode(allow_non_fake_inputs=True):
-        generator, discriminator = networks(config, task)
-        teacher = _stand_in(config, task) if config.objective.alignment.is_used else None
-        objective = _objective(config, generator.num_levels, teacher)
-        z, labels, real, batch = _inputs(config, task, generator, images)
-        for network in (generator, discriminator):
-            recompute(network, mode)
+        parts = _parts(config, task, images, mode, _stand_in(config))
+        generator, discriminator, objective, z, labels, real, batch = parts
         with Alive(generator, discriminator) as alive:
             with autocast():
                 fake = generator(z, labels)
@@ -224,12 +205,9 @@ class Alive(TorchDispatchMode):
     def __init__(self, *networks: nn.Module) -> None:
         super().__init__()
         self.made: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.old = [
-            StorageWeakRef(tensor.untyped_storage())
-            for network in networks
-            for tensor in [*network.parameters(), *network.buffers()]
-        ]
-        self.is_old = {reference.cdata for reference in self.old}
+        tensors = [t for n in networks for t in (*n.parameters(), *n.buffers())]
+        references = [StorageWeakRef(tensor.untyped_storage()) for tensor in tensors]
+        self.old = {reference.cdata: reference for reference in references}
         self.largest, self.before = 0, 0
         for network in networks:
             for block in blocks_of(network):
@@ -244,7 +222,7 @@ class Alive(TorchDispatchMode):
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
                 reference = StorageWeakRef(storage)
-                if reference.cdata not in self.is_old and reference.cdata not in self.made:
+                if reference.cdata not in self.old and reference.cdata not in self.made:
                     self.made[reference.cdata] = reference, storage.nbytes()
         return result
 
@@ -260,24 +238,33 @@ class Alive(TorchDispatchMode):
         return sum(size for _, size in self.made.values())
 
 
-def _inputs(config: Config, task: Task, generator: Any, count: int) -> tuple[Any, ...]:
-    z = torch.empty(count, *generator.z_shape)
-    labels = torch.zeros(count, dtype=torch.int64)
-    real = torch.empty(count, 1, *task.shape)
-    side = task.image_side
-    images = torch.empty(count, 3, side, side, dtype=torch.uint8)
-    return z, labels, real, Batch(real[:, 0], labels, images)
-
-
-def _objective(config: Config, num_levels: int, teacher: Teacher | None) -> Objective:
+def _parts(
+    config: Config, task: Task, images: int, mode: str, teacher: Teacher | None
+) -> tuple[Any, ...]:
+    """Both networks, the objective, noise, labels, levels and a batch, on the default device."""
+    architecture = ARCHITECTURES[config.model.architecture]
+    sizes = config.model, task.shape, task.num_classes
+    generator: Any = architecture.generator(*sizes)
+    discriminator = architecture.discriminator(*sizes, config.objective.alignment.features)
+    for network in (generator, discriminator):
+        recompute(network, mode)
     adversarial = choose(ADVERSARIAL, config.objective.adversarial, "objective.adversarial")
-    return Objective(config.objective, adversarial, num_levels, teacher)
+    objective = Objective(config.objective, adversarial, generator.num_levels, teacher)
+    z = torch.empty(images, *generator.z_shape)
+    labels = torch.zeros(images, dtype=torch.int64)
+    real = torch.empty(images, 1, *task.shape)
+    pixels = torch.empty(images, 3, task.image_side, task.image_side, dtype=torch.uint8)
+    batch = Batch(real[:, 0], labels, pixels)
+    return generator, discriminator, objective, z, labels, real, batch
 
 
-def _stand_in(config: Config, task: Task) -> Teacher:
+def _stand_in(config: Config) -> Teacher | None:
     """A teacher of no cost: features of the right width, on DINOv2's grid."""
-    grid, width = config.objective.alignment.side // 14 or 1, config.objective.alignment.features
-    return lambda images: torch.empty(len(images), 1 + grid**2, width, device=images.device)
+    alignment = config.objective.alignment
+    if not alignment.is_used:
+        return None
+    num_tokens, width = 1 + (alignment.side // 14 or 1) ** 2, alignment.features
+    return lambda images: torch.empty(len(images), num_tokens, width, device=images.device)
 
 
 def _total(losses: dict[str, Tensor]) -> Tensor:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from scalegan.autoencoders.tables import kind_of, make_autoencoder
+from scalegan.autoencoders.tables import AUTOENCODERS, make_autoencoder
 from scalegan.config.durations import count_seconds, count_steps
-from scalegan.config.schema import AutoencoderConfig, Config
+from scalegan.config.reading import choose
+from scalegan.config.schema import AutoencoderConfig, Config, DataConfig
 from scalegan.data.memory import collect
 from scalegan.data.shards import read_manifest
 from scalegan.data.sources import open_source
@@ -28,8 +29,6 @@ USABLE = 0.9
 """Share of the memory that is planned with; the rest is for temporaries and fragments."""
 MODES = ("none", "selective", "full")  # of recomputation, by what they save
 CHECKPOINTS = 3  # on the disk at a time: two are kept, and a new one is verified before one goes
-
-
 PNG_BYTES = 1.75
 """Per pixel of a kept image: the mean of 200 photographs cropped to 256 pixels."""
 
@@ -66,34 +65,30 @@ def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) ->
         rows, classes, side: of the images, to be taken instead; the data is not read if all
             three are given.
     """
-    found, channels, note, data_bytes = (rows, classes, side), 3, "", 0
-    if not all(found):
+    given, channels, note, data_bytes = (rows, classes, side), 3, "", 0
+    if not all(given):
         try:
-            *known, channels = _from_shards(config) if config.data.shards else _from_source(config)
-            files = Path(config.data.shards).glob("*/*") if config.data.shards else []
-            data_bytes = sum(file.stat().st_size for file in files)
+            *known, channels, data_bytes = _read_sizes(config.data)
         except DataError:
             known = list(IMAGENET)
             note = " (assumed: the data is not here; --rows, --classes and --side say otherwise)"
-        rows, classes, side = (given or told for given, told in zip(found, known, strict=True))
+        rows, classes, side = (mine or found for mine, found in zip(given, known, strict=True))
     shape = sample_shape(config.autoencoder, channels, side)
     num_classes = classes if config.data.conditional else 0
     return Task(shape, num_classes, rows, side, note, data_bytes)
 
 
-def _from_shards(config: Config) -> tuple[int, int, int, int]:
-    """Rows, classes, side and channels of the images."""
-    about = read_manifest(Path(config.data.shards))
+def _read_sizes(data: DataConfig) -> tuple[int, int, int, int, int]:
+    """Rows, classes, side and channels of the images, and the bytes of prepared shards."""
+    if not data.shards:
+        images = collect(open_source(data.source, SOURCES), data.size)
+        channels, side = 1 if images.is_gray else 3, images.images.shape[-1]
+        return len(images.labels), len(images.class_names), side, channels, 0
+    about = read_manifest(Path(data.shards))
     if not about["complete"]:
-        raise DataError(f"`{config.data.shards}` is not complete")
-    return about["rows"], len(about["class_names"]), about["side"], about["channels"]
-
-
-def _from_source(config: Config) -> tuple[int, int, int, int]:
-    images = collect(open_source(config.data.source, SOURCES), config.data.size)
-    channels = 1 if images.is_gray else 3
-    side = images.images.shape[-1]
-    return len(images.labels), len(images.class_names), side, channels
+        raise DataError(f"`{data.shards}` is not complete")
+    size = sum(file.stat().st_size for file in Path(data.shards).glob("*/*"))
+    return about["rows"], len(about["class_names"]), about["side"], about["channels"], size
 
 
 def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[int, int, int]:
@@ -102,7 +97,7 @@ def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[i
     Raises:
         ConfigError: if the images do not fit the autoencoder.
     """
-    kind = kind_of(config)
+    kind = choose(AUTOENCODERS, config.kind, "autoencoder.kind")
     if config.path or not kind.channels:
         return make_autoencoder(config, channels, side).shape
     if side % kind.factor:  # its shape is known without its files
@@ -122,17 +117,29 @@ class Plan:
     states: dict[str, int]
     micro_batches: int
     """Proposed; 0 = not even one image fits."""
-    images: int
-    """Of one micro-batch."""
     activations: Activations
-    others: dict[str, Activations]
-    """With more recomputation, where the batch does not fit at once."""
-    steps: int
     rate: float
     """Images per second over all ranks."""
     origin: str
     """Of the rate: "measured ..." or "estimated ..."."""
-    disk: dict[str, int]
+
+    @property
+    def images(self) -> int:
+        """Of one micro-batch; 1 where not even one fits."""
+        per_rank = self.config.train.batch_size // self.ranks
+        return per_rank // (self.micro_batches or per_rank)
+
+    @property
+    def steps(self) -> int:
+        train, batch_size = self.config.train, self.config.train.batch_size
+        if seconds := count_seconds(train.duration):
+            return max(1, round(seconds * self.rate / batch_size))
+        images, rows = self.config.images_per_step, self.task.num_rows
+        return count_steps(train.duration, "train.duration", images, rows)
+
+    @property
+    def disk(self) -> dict[str, int]:
+        return disk_bytes(self.config, self.task, self.counts, self.steps)
 
     @property
     def memory(self) -> int:
@@ -149,7 +156,6 @@ def make_plan(
     """Plan a run.
 
     Args:
-        config: resolved.
         ranks: processes, one device each.
         measure: images per second of one rank for a micro-batch of so many images; called only
             if a step would fit and take seconds.
@@ -169,27 +175,14 @@ def make_plan(
     states = _states(counts, ranks, config.train.parallel == "shard")
     room = USABLE * device.memory - sum(states.values())
     micro_batches, kept = _cut(alone, task, batch_size // ranks, room)
-    step = counts.of_run(config, micro_batches)
     peak = device.bfloat16 if config.train.precision == "bfloat16" else device.float32
-    rate, origin = ranks * UTILISATION * peak / step, f"estimated: {UTILISATION:.0%} of the peak"
-    others: dict[str, Activations] = {}
-    if micro_batches != 1:
-        modes = MODES[MODES.index(config.train.recompute) + 1 :]
-        others = {mode: activations(alone, task, False, mode) for mode in modes}
-    images = batch_size // ranks // (micro_batches or batch_size // ranks)
-    if measure and micro_batches and images * ranks / rate < 20:
-        rate, origin = ranks * measure(images), "measured here by a few steps"
-        origin += f" of one rank, times {ranks}" if ranks > 1 else ""
-    if seconds := count_seconds(config.train.duration):
-        steps = max(1, round(seconds * rate / batch_size))
-    else:
-        images_per_step = config.images_per_step
-        steps = count_steps(config.train.duration, "train.duration", images_per_step, task.num_rows)
-    disk = disk_bytes(config, task, counts, steps)
-    return Plan(
-        config, task, device, ranks, counts, states, micro_batches, images, kept, others,
-        steps, rate, origin, disk,
-    )  # fmt: skip
+    rate = ranks * UTILISATION * peak / counts.of_run(config, micro_batches)
+    origin = f"estimated: {UTILISATION:.0%} of the peak"
+    plan = Plan(config, task, device, ranks, counts, states, micro_batches, kept, rate, origin)
+    if measure and micro_batches and plan.images * ranks / rate < 20:
+        origin = "measured here by a few steps" + (f" of one rank, times {ranks}" * (ranks > 1))
+        plan = replace(plan, rate=ranks * measure(plan.images), origin=origin)
+    return plan
 
 
 Measure = Callable[[Config, Task, torch.device, int], float]
@@ -229,22 +222,16 @@ def plan_lines(
 def _states(counts: Counts, ranks: int, is_sharded: bool) -> dict[str, int]:
     """What is there whatever the batch, in bytes; all of it is float32."""
     both, larger = counts.generator + counts.discriminator, max(counts[:2])
-    if is_sharded and ranks > 1:
-        return {
-            "weights": 4 * both // ranks,
-            "gathered": 4 * counts.gathered,
-            # Of the blocks at work as a whole, before they are shared out.
-            "gradients": 4 * (larger // ranks + counts.gathered),
-            "optimizer": 8 * both // ranks,
-            "average": 4 * counts.generator // ranks,
-            "teacher": 4 * counts.teacher,
-        }
+    parts, gathered = (ranks, 4 * counts.gathered) if is_sharded and ranks > 1 else (1, 0)
+    copies = 2 if ranks > parts else 1
     return {
-        "weights": 4 * both,
-        # One network's at a time; over ranks they are averaged in one joined copy.
-        "gradients": 4 * larger * (2 if ranks > 1 else 1),
-        "optimizer": 8 * both,
-        "average": 4 * counts.generator,
+        "weights": 4 * both // parts,
+        "gathered": gathered,
+        # One network's at a time. Replicated ones are averaged in one joined copy; sharded ones
+        # are whole for the blocks at work, before they are shared out.
+        "gradients": 4 * (larger // parts) * copies + gathered,
+        "optimizer": 8 * both // parts,
+        "average": 4 * counts.generator // parts,
         "teacher": 4 * counts.teacher,
     }
 
@@ -309,17 +296,15 @@ def this_machine(name: str, precision: str) -> Device:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         label, side = "this machine's CPU", 1024
     matrix = torch.randn(side, side, device=device, dtype=getattr(torch, precision))
-    seconds = min(_timed(lambda: matrix @ matrix, device) for _ in range(5))
-    peak = 2 * side**3 / seconds
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.mm(matrix, matrix)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    peak = 2 * side**3 / min(seconds)
     return Device(label, memory, peak, peak)
-
-
-def _timed(work: Callable[[], Any], device: torch.device) -> float:
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def describe(plan: Plan) -> list[str]:
@@ -329,6 +314,11 @@ def describe(plan: Plan) -> list[str]:
     teacher = f", teacher {counts.teacher / 1e6:.1f} M (frozen)" if counts.teacher else ""
     states = ", ".join(f"{name} {_gb(n)}" for name, n in plan.states.items() if n)
     disk = ", ".join(f"{name} {_gb(number)}" for name, number in plan.disk.items())
+    others = ""
+    if plan.micro_batches != 1:
+        for mode in MODES[MODES.index(config.train.recompute) + 1 :]:
+            more = activations(config, plan.task, False, mode)
+            others += f"; {mode}: {more.per_image / 1e6:,.0f} and {more.fixed / 1e6:,.0f} MB"
     lines = [
         f"{config.name} on {plan.ranks} x {plan.device.label} ({_gb(plan.device.memory)} each)",
         f"  data         {plan.task.num_rows:,} rows in {plan.task.num_classes:,} classes, samples "
@@ -341,14 +331,12 @@ def describe(plan: Plan) -> list[str]:
         f"  states       {_gb(sum(plan.states.values()))} per rank: {states}",
         f"  activations  {kept.per_image / 1e6:,.0f} MB per image in {config.train.precision} and "
         f"{kept.fixed / 1e6:,.0f} MB whatever the batch, recompute = {config.train.recompute}"
-        + "".join(
-            f"; {mode}: {other.per_image / 1e6:,.0f} and {other.fixed / 1e6:,.0f} MB"
-            for mode, other in plan.others.items()
-        ),
+        + others,
     ]
     if not plan.micro_batches:
-        more = "choose a smaller model.size or a device with more memory"
-        return [*lines, f"  batch        not even one image fits; {more}"]
+        hint = "choose a smaller model.size or a device with more memory"
+        return [*lines, f"  batch        not even one image fits; {hint}"]
+    rate = f"{plan.rate:,.0f}" if plan.rate >= 10 else f"{plan.rate:.2g}"
     per_rank = f"{plan.ranks} ranks x " if plan.ranks > 1 else ""
     hint = ""
     if plan.micro_batches != config.train.micro_batches:
@@ -358,7 +346,7 @@ def describe(plan: Plan) -> list[str]:
         f"  batch        {config.train.batch_size} = {per_rank}{plan.micro_batches} "
         f"micro-batches x {plan.images} images, {_gb(plan.memory)} of "
         f"{_gb(plan.device.memory)} per rank{hint}",
-        f"  speed        {_round(plan.rate)} images/s, {plan.origin}",
+        f"  speed        {rate} images/s, {plan.origin}",
         f"  time         {rough_duration(plan.steps * config.train.batch_size / plan.rate)} for "
         f"{plan.steps:,} steps ({config.train.duration})",
         f"  disk         {_gb(sum(plan.disk.values()))}: {disk}",
@@ -367,7 +355,3 @@ def describe(plan: Plan) -> list[str]:
 
 def _gb(number: float | int) -> str:
     return f"{number / 1e9:,.1f} GB" if number >= 1e8 else f"{number / 1e6:,.1f} MB"
-
-
-def _round(number: float) -> str:
-    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"

@@ -20,29 +20,20 @@ NETWORK = 50e9
 """Bytes per second and direction: one 400 Gb/s adapter per GPU (data sheet, DGX H100 and H200)."""
 REACHED = 0.7
 """Share of a link's rate that an estimate assumes; a guess until it is measured, and so marked."""
-
-
 Parallel = Literal["replicate", "shard"]
-
-
-class Messages(NamedTuple):
-    """How often each network's weights are gathered, per micro-batch."""
-
-    generator: int
-    discriminator: int
 
 
 # Where weights are sharded they are gathered for every forward and every backward pass. Generator:
 # one of each. Discriminator: in its own turn `passes` of each, in the generator's turn the fake
 # forward and backward, the real one forward. Gradients go around once per network.
-def gathers(passes: int, keeps_fake: bool) -> Messages:
-    """All-gathers of a whole network in one step.
+def gathers(passes: int, keeps_fake: bool) -> tuple[int, int]:
+    """All-gathers of the whole generator, and of the discriminator, per micro-batch.
 
     Args:
         passes: calls of the discriminator in its own turn; alignment adds one.
         keeps_fake: False where the generator runs in both turns.
     """
-    return Messages(2 if keeps_fake else 3, 2 * passes + 3)
+    return 2 if keeps_fake else 3, 2 * passes + 3
 
 
 class Row(NamedTuple):
@@ -63,12 +54,7 @@ class Row(NamedTuple):
 
 
 def estimate(config: Config, task: Task, device: Device, gpus: int, parallel: Parallel) -> Row:
-    """Estimate memory, communication and time per step for a number of GPUs.
-
-    Args:
-        config: resolved.
-        parallel: "replicate" or "shard".
-    """
+    """Estimate memory, communication and time per step for a number of GPUs."""
     train = replace(config.train, parallel=parallel)
     plan = make_plan(replace(config, train=train), task, device, gpus)
     share = (gpus - 1) / gpus

@@ -20,10 +20,15 @@ def rough_duration(seconds: float) -> str:
     return f"{hours} h {minutes % 60} min" if hours else f"{max(1, minutes)} min"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of equally many cells as lines, two spaces between the columns."""
+def aligned(rows: Sequence[Sequence[str]], side: str = "<") -> list[str]:
+    """Rows of equally many cells as lines, two spaces between the columns.
+
+    Args:
+        side: of all columns but the first that cells stand at: "<" is the left one, ">" the right.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    forms = [f"{side if i else '<'}{width}" for i, width in enumerate(widths)]
     return [
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(f"{cell:{form}}" for cell, form in zip(row, forms, strict=True)).rstrip()
         for row in rows
     ]

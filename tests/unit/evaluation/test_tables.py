@@ -28,10 +28,6 @@ def test_definitions_change_only_when_a_number_means_something_else() -> None:
     assert found == DEFINITIONS
 
 
-def test_every_metric_has_an_id_of_its_own() -> None:
-    assert len({metric.id for metric in METRICS.values()}) == len(METRICS)
-
-
 def test_groups_are_of_metrics() -> None:
     for group in METRIC_GROUPS.values():
         assert set(group) <= set(METRICS)

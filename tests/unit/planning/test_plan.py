@@ -42,6 +42,7 @@ def test_a_plan_by_hand() -> None:
     generator, discriminator, _ = plan.counts[:3]
     assert plan.states == {
         "weights": 4 * (generator + discriminator),
+        "gathered": 0,
         "gradients": 4 * max(generator, discriminator),
         "optimizer": 8 * (generator + discriminator),
         "average": 4 * generator,

@@ -64,10 +64,9 @@ def test_damaged_and_other_parts_are_refused(folder: Path, tmp_path: Path) -> No
 def test_messages_are_those_of_the_scaling_table(folder: Path) -> None:
     """Whole bytes that went around in one step; uneven parts are padded by some percent here."""
     found = json.loads((folder / "messages.json").read_text())
-    times = gathers(2, keeps_fake=True)
+    of_generator, of_discriminator = gathers(2, keeps_fake=True)
     expected = {
-        "gathered": times.generator * found["generator"]
-        + times.discriminator * found["discriminator"],
+        "gathered": of_generator * found["generator"] + of_discriminator * found["discriminator"],
         "reduced": found["generator"] + found["discriminator"],
     }
     for name, size in expected.items():

@@ -21,4 +21,5 @@ def test_a_rough_duration_has_two_units_at_most(seconds: float, text: str) -> No
 
 def test_columns_are_aligned_and_lines_end_without_spaces() -> None:
     assert aligned([("a", "long"), ("longer", "b")]) == ["a       long", "longer  b"]
+    assert aligned([("a", "long"), ("longer", "b")], ">") == ["a       long", "longer     b"]
     assert aligned([]) == []
