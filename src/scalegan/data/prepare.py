@@ -31,7 +31,7 @@ from scalegan.data.encoding import (
     measure_images,
 )
 from scalegan.data.manifest import FORMAT
-from scalegan.data.shards import Writer, shard_name
+from scalegan.data.shards import EncodedImage, shard_name, write_shard
 from scalegan.data.sources import Source, class_notices, open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import DataError
@@ -125,7 +125,9 @@ def prepare(
             if is_apart:
                 results = encode_on(device, settings, results)
             for shard, part in itertools.groupby(results, key=lambda result: result[0].shard):
-                write_shard(out / shard_name(shard), header, part, strict, progress.advance)
+                images = encoded_images(header, part, strict, progress.advance)
+                row, keep = header["row"], header["keep_images"]
+                write_shard(out / shard_name(shard), row["shape"], row["dtype"], keep, images)
                 num_made += 1
         return complete_manifest(out, opened, header, num_made, strict, tell)
 
@@ -266,35 +268,33 @@ def pending_batches(
             return
 
 
-def write_shard(
-    path: Path,
+def encoded_images(
     header: dict[str, Any],
     results: Iterator[tuple[ImageBatch, EncodedBatch]],
     strict: bool,
     advance: Callable[[int], None],
-) -> None:
-    """Write one shard of all batches that belong to it.
+) -> Iterator[EncodedImage]:
+    """Cut the batches of a shard into its images.
 
     Raises:
         DataError: under `strict`, for the first image that cannot be used.
     """
-    row, mirror, keep = header["row"], header["mirror"], header["keep_images"]
-    copies = 2 if mirror else 1
-    with Writer(path, row["shape"], row["dtype"], mirror, keep) as writer:
-        for batch, encoded in results:
-            place = 0
-            for image, reason in zip(batch.images, encoded.reasons, strict=True):
-                if reason and strict:
-                    raise DataError(
-                        f"image `{image.key}`: {reason}", "without --strict it would be left out"
-                    )
-                if reason:
-                    writer.leave_out(image.key, image.label, reason)
-                    continue
-                stored = encoded.stored[place * copies : (place + 1) * copies]
-                writer.append(image.key, image.label, stored, encoded.png[place] if keep else b"")
-                place += 1
-            advance(len(batch.images))
+    copies = 2 if header["mirror"] else 1
+    for batch, encoded in results:
+        place = 0
+        for image, reason in zip(batch.images, encoded.reasons, strict=True):
+            if reason and strict:
+                raise DataError(
+                    f"image `{image.key}`: {reason}", "without --strict it would be left out"
+                )
+            if reason:
+                yield EncodedImage(image.key, image.label, reason=reason)
+                continue
+            stored = encoded.stored[place * copies : (place + 1) * copies]
+            png = encoded.png[place] if header["keep_images"] else b""
+            yield EncodedImage(image.key, image.label, stored, png)
+            place += 1
+        advance(len(batch.images))
 
 
 def complete_manifest(

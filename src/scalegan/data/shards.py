@@ -24,10 +24,10 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,82 +53,63 @@ def shard_name(index: int) -> str:
     return f"shard-{index:05d}"
 
 
-class Writer:
-    """Writes one shard, image by image; use it in a `with` statement.
+class EncodedImage(NamedTuple):
+    """An image as a shard holds it, or why it is left out."""
+
+    key: str
+    label: int
+    stored: np.ndarray | None = None
+    """(1 or 2, ...): its row, or its row and that of its mirror image."""
+    png: bytes = b""
+    """Only if images are kept."""
+    reason: str = ""
+    """Why it is left out; empty if it is not."""
+
+
+def write_shard(
+    path: Path, shape: Sequence[int], dtype: str, keep_images: bool, images: Iterable[EncodedImage]
+) -> None:
+    """Write one shard, image by image; its folder appears only once all are written.
 
     Args:
-        path: the shard's folder, which appears when the statement ends without an error.
         shape: of one stored row.
         dtype: of the stored rows.
-        mirror: whether every image comes with its mirror image.
-        keep_images: whether every image comes encoded.
     """
+    labels: list[int] = []
+    keys: list[str] = []
+    left_out: list[dict[str, Any]] = []
+    offsets = [0]
+    with atomic_folder(path) as draft:
+        kept = (draft / "images.bin").open("wb") if keep_images else nullcontext()
+        with (draft / "stored.npy").open("wb") as rows, kept as file:
+            rows.write(_header(shape, dtype, 0))
+            for key, label, stored, png, reason in images:
+                if stored is None:
+                    left_out.append({"key": key, "label": label, "reason": reason})
+                    continue
+                assert stored.shape[1:] == tuple(shape) and stored.dtype == dtype
+                rows.write(np.ascontiguousarray(stored).data)
+                labels += [label] * len(stored)
+                keys += [key, key + MIRRORED][: len(stored)]
+                offsets.append(offsets[-1] + len(png))
+                if file:
+                    file.write(png)
+            rows.seek(0)
+            rows.write(_header(shape, dtype, len(labels)))
+        np.save(draft / "labels.npy", np.asarray(labels, dtype=np.int64))
+        text = "".join(f"{key}\n" for key in keys)
+        (draft / "keys.txt").write_text(text, encoding="utf-8", newline="\n")
+        if keep_images:
+            np.save(draft / "offsets.npy", np.asarray(offsets, dtype=np.int64))
+        (draft / QUARANTINE).write_text("".join(map(json_line, left_out)))
 
-    def __init__(
-        self, path: Path, shape: Sequence[int], dtype: str, mirror: bool, keep_images: bool
-    ) -> None:
-        self.path, self.shape, self.dtype = path, tuple(shape), np.dtype(dtype)
-        self.copies = 2 if mirror else 1
-        self.keep_images = keep_images
-        self.labels: list[int] = []
-        self.keys: list[str] = []
-        self.offsets = [0]
-        self.left_out: list[dict[str, Any]] = []
 
-    def __enter__(self) -> "Writer":
-        with ExitStack() as stack:
-            self.draft = stack.enter_context(atomic_folder(self.path))
-            self.stored: BinaryIO = stack.enter_context((self.draft / "stored.npy").open("wb"))
-            self.stored.write(self._header(0))
-            if self.keep_images:
-                self.images = stack.enter_context((self.draft / "images.bin").open("wb"))
-            self.stack = stack.pop_all()
-        return self
-
-    def append(self, key: str, label: int, stored: np.ndarray, image: bytes = b"") -> None:
-        """Add an image: its row, or its row and that of its mirror image.
-
-        Args:
-            stored: (1 or 2, ...).
-            image: as PNG, if images are kept.
-        """
-        assert stored.shape == (self.copies, *self.shape) and stored.dtype == self.dtype
-        self.stored.write(np.ascontiguousarray(stored).data)
-        self.labels += [label] * self.copies
-        self.keys += [key, key + MIRRORED][: self.copies]
-        if self.keep_images:
-            self.images.write(image)
-            self.offsets.append(self.offsets[-1] + len(image))
-
-    def leave_out(self, key: str, label: int, reason: str) -> None:
-        """Note an image that cannot be used."""
-        self.left_out.append({"key": key, "label": label, "reason": reason})
-
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is not None:
-            self.stack.__exit__(*error)  # the draft goes away
-            return
-        with self.stack:
-            self._finish()
-
-    def _finish(self) -> None:
-        self.stored.seek(0)
-        self.stored.write(self._header(len(self.labels)))
-        self.stored.flush()
-        np.save(self.draft / "labels.npy", np.asarray(self.labels, dtype=np.int64))
-        text = "".join(f"{key}\n" for key in self.keys)
-        (self.draft / "keys.txt").write_text(text, encoding="utf-8", newline="\n")
-        if self.keep_images:
-            self.images.flush()
-            np.save(self.draft / "offsets.npy", np.asarray(self.offsets, dtype=np.int64))
-        (self.draft / QUARANTINE).write_text("".join(map(json_line, self.left_out)))
-
-    def _header(self, num_rows: int) -> bytes:
-        """The header of an .npy file; NumPy pads it, so that it may be replaced in place."""
-        buffer = io.BytesIO()
-        about = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
-        np.lib.format.write_array_header_1_0(buffer, about | {"shape": (num_rows, *self.shape)})
-        return buffer.getvalue()
+def _header(shape: Sequence[int], dtype: str, num_rows: int) -> bytes:
+    """The header of an .npy file; NumPy pads it, so that it may be replaced in place."""
+    buffer = io.BytesIO()
+    about = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(buffer, about | {"shape": (num_rows, *shape)})
+    return buffer.getvalue()
 
 
 def json_line(value: Any) -> str:
@@ -237,6 +218,7 @@ class Shards:
         manifest: of the folder.
         labels: of all rows; they are few bytes and stay in memory.
         copies: rows per image: 2 where its mirror image follows it.
+        fingerprint: a digest of all rows, by the digests of their files.
 
     Args:
         path: what `scalegan prepare` wrote.
@@ -263,6 +245,8 @@ class Shards:
                 f"`{path}` holds no images, which a teacher or a classifier looks at",
                 "prepare with --keep-images",
             )
+        digests = [shard["digests"] for shard in self.manifest["shards"]]
+        self.fingerprint = hashlib.sha256(json_line(digests).encode()).hexdigest()
         self.with_images = with_images
         self.copies = 2 if self.manifest["mirror"] else 1
         self.shape, self.dtype = tuple(self.manifest["row"]["shape"]), self.manifest["row"]["dtype"]
@@ -298,12 +282,6 @@ class Shards:
     def to(self, device: torch.device) -> "Shards":
         """The same rows: they stay on the disk, and the loader moves what it has read."""
         return self
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest of all rows, by the digests of their files."""
-        digests = [shard["digests"] for shard in self.manifest["shards"]]
-        return hashlib.sha256(json_line(digests).encode()).hexdigest()
 
     def verify(self, part: int = 0, parts: int = 1, num_threads: int = 4) -> None:
         """Compare the files that are read with their digests, which finds a flipped bit.
