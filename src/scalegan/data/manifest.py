@@ -23,18 +23,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         DataError: if there is none, or it cannot be read.
     """
+    hint = "`scalegan prepare SOURCE OUT` makes shards"
     if not path.is_dir():
-        raise DataError(
-            f"there is no folder `{path}`", "`scalegan prepare SOURCE OUT` makes shards"
-        )
+        raise DataError(f"there is no folder `{path}`", hint)
     try:
         manifest = read_json(path / MANIFEST)
         found = manifest["format"]
     except FileNotFoundError:
-        raise DataError(
-            f"`{path}` holds no shards: there is no `{MANIFEST}`",
-            "`scalegan prepare SOURCE OUT` makes shards",
-        ) from None
+        raise DataError(f"`{path}` holds no shards: there is no `{MANIFEST}`", hint) from None
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"`{path / MANIFEST}` cannot be read: {error}", AGAIN) from None
     if found != FORMAT:
