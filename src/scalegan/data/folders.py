@@ -48,21 +48,15 @@ def folder(where: str) -> Source:
     root = Path(where)
     if not root.is_dir():
         raise DataError(f"there is no folder `{where}`")
-    problems: list[Problem] = []
-    notes: list[str] = []
+    problems, notes = list[Problem](), list[str]()
     walk = Walk(root, problems)
     top = list(walk.entries(str(root)))
     classes = [entry for entry in top if entry.is_dir]
     loose = [entry for entry in top if not entry.is_dir]
-    files: list[File] = []
     if classes:
-        for label, entry in enumerate(classes):
-            files += [File(f.name, f.path, label) for f in walk.files(entry)]
-        for entry in loose:
-            if is_named_image(entry.name):
-                problems.append(
-                    Problem(escape(entry.name), "lies in no class folder", "no usable label")
-                )
+        files = [File(f.name, f.path, i) for i, d in enumerate(classes) for f in walk.files(d)]
+        lost = [escape(entry.name) for entry in loose if is_named_image(entry.name)]
+        problems += [Problem(key, "lies in no class folder", "no usable label") for key in lost]
     else:
         files = [File(entry.name, entry.path, 0) for entry in loose]
         notes.append(f"`{root}` has no class folders: all images are one class")
@@ -89,9 +83,8 @@ def flat(where: str) -> Source:
     if path.is_dir():
         found = [path / name for name in DEFAULT_LABELS if (path / name).is_file()]
         if not found:
-            raise DataError(
-                f"`{path}` holds no file of labels", f"expected one of {', '.join(DEFAULT_LABELS)}"
-            )
+            hint = f"expected one of {', '.join(DEFAULT_LABELS)}"
+            raise DataError(f"`{path}` holds no file of labels", hint)
         path = found[0]
     labels, names = read_label_file(path)
     root, problems, notes = path.parent, list[Problem](), list[str]()
@@ -189,8 +182,8 @@ class Walk:
 
     def _is_new(self, path: str, is_link: bool) -> bool:
         real = os.path.realpath(path)
-        is_inside = os.path.commonpath([real, self.inside]) in (real, self.inside)
-        if is_inside:  # or above the root, which comes to the same
+        # Inside the root, or above it, which comes to the same.
+        if os.path.commonpath([real, self.inside]) in (real, self.inside):
             return not is_link
         is_new = real not in self.outside
         self.outside.add(real)

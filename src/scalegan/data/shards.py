@@ -127,11 +127,7 @@ def read_left_out(shard: Path) -> list[dict[str, Any]]:
 
 
 def refuse_other_preparation(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on in a folder whose manifest differs in what decides its rows.
-
-    Raises:
-        DataError: if they differ.
-    """
+    """Refuse to go on in a folder whose manifest differs in what decides its rows."""
     for name in HEADER:
         then, asked = _comparable(before[name]), _comparable(now[name])
         if then != asked:
@@ -162,11 +158,7 @@ def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
 
 
 def refuse_changed_source(shard: Path, images: Iterable[SourceImage], mirror: bool) -> int:
-    """Check by keys and labels that a shard was made of these images; return their number.
-
-    Raises:
-        DataError: if it was made of others.
-    """
+    """Refuse a shard that was made of other images, by keys and labels; return their number."""
     copies = 2 if mirror else 1
     labels = np.load(shard / "labels.npy")[::copies].tolist()
     rows = deque(zip(read_keys(shard)[::copies], labels, strict=True))
@@ -251,12 +243,11 @@ class Shards:
         self.copies = 2 if self.manifest["mirror"] else 1
         self.shape, self.dtype = tuple(self.manifest["row"]["shape"]), self.manifest["row"]["dtype"]
         opened = [self._open(about) for about in self.manifest["shards"]]
-        self.maps = [shard[0] for shard in opened]
-        self.stored = [shard.rows for shard in self.maps]
+        self.stored = [shard[0] for shard in opened]
         self.images = [shard[2] for shard in opened]
         self.offsets = [shard[3] for shard in opened]
         self.labels: Labels = torch.from_numpy(np.concatenate([shard[1] for shard in opened]))
-        self.ends = np.cumsum([len(stored) for stored in self.stored])
+        self.ends = np.cumsum([len(stored.rows) for stored in self.stored])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -268,14 +259,14 @@ class Shards:
             DataError: if a kept image cannot be decoded.
         """
         shards = np.searchsorted(self.ends, indices.numpy(), side="right")
-        starts = self.ends[shards] - [len(self.stored[shard]) for shard in shards]
+        starts = self.ends[shards] - [len(self.stored[shard].rows) for shard in shards]
         places = list(zip(shards.tolist(), (indices.numpy() - starts).tolist(), strict=True))
         stored = np.empty((len(places), *self.shape), self.dtype)
         for shard, row in places:
-            self.maps[shard].announce(row)
+            self.stored[shard].announce(row)
         # Row by row is as fast as grouping by shard: a row is far larger than a turn of this loop.
         for i, (shard, row) in enumerate(places):
-            stored[i] = self.stored[shard][row]
+            stored[i] = self.stored[shard].rows[row]
         images = self._decode(places) if self.with_images else None
         return Batch(torch.from_numpy(stored), self.labels[indices], images)
 
@@ -306,11 +297,8 @@ class Shards:
                 files, pool.map(lambda pair: _digest(pair[0]), files), strict=True
             ):
                 if found != expected:
-                    raise DataError(
-                        f"`{file.name}` of shard `{file.parent.name}` in `{self.path}` does not "
-                        "match its digest",
-                        AGAIN,
-                    )
+                    what = f"`{file.name}` of shard `{file.parent.name}` in `{self.path}`"
+                    raise DataError(f"{what} does not match its digest", AGAIN)
 
     def _decode(self, places: list[tuple[int, int]]) -> Images:
         side = self.manifest["side"]
@@ -322,40 +310,31 @@ class Shards:
                 image = decode_png(self.images[shard][start:end].tobytes(), side)
                 decoded[i] = image[..., ::-1] if is_mirrored else image
             except DataError as error:
-                name = self.manifest["shards"][shard]["name"]
-                raise DataError(
-                    f"the image of row {row} of shard `{name}` in `{self.path}` cannot be read: "
-                    f"{error}",
-                    AGAIN,
-                ) from None
+                where = f"shard `{self.manifest['shards'][shard]['name']}` in `{self.path}`"
+                message = f"the image of row {row} of {where} cannot be read: {error}"
+                raise DataError(message, AGAIN) from None
         return torch.from_numpy(decoded)
 
     def _open(self, about: dict[str, Any]) -> tuple[_Rows, np.ndarray, np.ndarray, np.ndarray]:
         """Map one shard: stored, labels, images, offsets; the last two may be empty."""
         name, num_rows = about["name"], about["rows"]
         folder = self.path / name
-        nothing = np.empty(0, np.uint8)
         try:
             mapped, labels = _Rows(folder / "stored.npy"), np.array(_map(folder / "labels.npy"))
             stored = mapped.rows
-            images = offsets = nothing
+            images = offsets = np.empty(0, np.uint8)
             if self.with_images:
                 offsets = np.array(_map(folder / "offsets.npy"))
-                has_bytes = (folder / "images.bin").stat().st_size > 0
-                images = (
-                    np.asarray(np.memmap(folder / "images.bin", mode="r")) if has_bytes else nothing
-                )
+                if (folder / "images.bin").stat().st_size:
+                    images = np.asarray(np.memmap(folder / "images.bin", mode="r"))
         except FileNotFoundError as error:
             raise self._defect(name, f"`{Path(error.filename).name}` is missing") from None
         except (ValueError, EOFError, TokenError, RecursionError, OverflowError) as error:
             what = short(str(error))[1:-1]
             raise self._defect(name, f"a file is cut short or damaged ({what})") from None
         if len(stored) != num_rows:
-            raise DataError(
-                f"shard `{name}` in `{self.path}` holds {len(stored):,} rows but the manifest says "
-                f"{num_rows:,}",
-                AGAIN,
-            )
+            found = f"{len(stored):,} rows but the manifest says {num_rows:,}"
+            raise DataError(f"shard `{name}` in `{self.path}` holds {found}", AGAIN)
         if stored.shape[1:] != self.shape or stored.dtype != self.dtype:
             found = f"{stored.dtype} {stored.shape[1:]}"
             raise self._defect(name, f"rows are {found}; expected {self.dtype} {self.shape}")

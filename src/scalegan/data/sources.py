@@ -153,9 +153,9 @@ def unique(images: Iterable[SourceImage], problems: list[Problem]) -> Iterator[S
         if image.key in seen:
             reason = "the key is used twice; the first one is kept"
             problems.append(Problem(image.key, reason, "used twice"))
-            continue
-        seen.add(image.key)
-        yield image
+        else:
+            seen.add(image.key)
+            yield image
 
 
 def class_notices(class_names: Sequence[str], labels: Iterable[int]) -> list[str]:
