@@ -9,7 +9,7 @@ from os.path import splitext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from scalegan.data.folders import is_named_image
+from scalegan.data.folders import is_named_image, problem_of
 from scalegan.data.images import BadImage, Problem, check_bytes
 from scalegan.data.labels import LABEL_COLUMNS, Classes, parse_json_labels
 from scalegan.data.sources import Source, SourceImage, escape, unique
@@ -54,17 +54,14 @@ def zipped(where: str) -> Source:
 
     def read() -> Iterator[SourceImage]:
         for member in members:
-            key = escape(member.filename)
             try:
                 label = classes.index(labels.get(member.filename))
                 check_bytes(member.file_size)
                 data = archive.read(member)
-            except BadImage as error:
-                problems.append(error.problem(key))
-            except DAMAGE as error:
-                problems.append(Problem(key, f"cannot be read: {error}", "cannot be read"))
+            except (BadImage, *DAMAGE) as error:
+                problems.append(problem_of(member.filename, error))
             else:
-                yield SourceImage(key, data, label)
+                yield SourceImage(escape(member.filename), data, label)
 
     return Source(lambda: unique(read(), problems), classes.names, len(members), problems, notes)
 
