@@ -79,9 +79,6 @@ def check_source(
         side: what images are to be cropped to; 0: any size is accepted.
         workers: processes that decode; 0 or 1: this one.
         is_shown: whether a long wait shows its progress.
-
-    Raises:
-        DataError: if a worker dies, which no image within the limits should cause.
     """
     report = SourceReport(source.class_names, side)
     seen: dict[bytes, str] = {}

@@ -112,15 +112,12 @@ class Decoded(NamedTuple):
 def load(
     image: bytes | np.ndarray, side: int | None = None, allow_upscaling: bool = False
 ) -> UInt8[np.ndarray, "3 P P"]:
-    """Decode an image and crop its center.
+    """Decode an image and crop its center; one that cannot be used raises `BadImage`.
 
     Args:
         image: an encoded file, or uint8 (H, W) or (H, W, 3).
         side: P; None or 0: the image must be square and is left as it is.
         allow_upscaling: whether an image whose short side is below `side` is enlarged.
-
-    Raises:
-        BadImage: if it cannot be decoded, exceeds the limits, or is too small or not square.
     """
     decoded = decode(image)
     check_size(decoded.image.size, side, allow_upscaling)

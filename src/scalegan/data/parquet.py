@@ -170,9 +170,8 @@ def _classes(
     """The class table; without names in the schema the label column is read once for it."""
     if columns.label is None:
         notes.append("there is no column of labels: all images are one class")
-        return Classes(names=["all"])
-    if columns.class_names:
-        return Classes(names=columns.class_names)
+    if columns.label is None or columns.class_names:
+        return Classes(names=columns.class_names or ["all"])
     arrow = _pyarrow()
     labels: list[Any] = []
     for path, file in files:

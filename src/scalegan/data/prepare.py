@@ -261,19 +261,16 @@ def encoded_images(
     """Cut the batches of a shard into its images; refuse bad ones under `strict`."""
     copies = 2 if header["mirror"] else 1
     for batch, encoded in results:
-        place = 0
+        stored = iter(encoded.stored.reshape(-1, copies, *encoded.stored.shape[1:]))
+        png = iter(encoded.png)
         for image, reason in zip(batch.images, encoded.reasons, strict=True):
             if reason and strict:
-                raise DataError(
-                    f"image `{image.key}`: {reason}", "without --strict it would be left out"
-                )
+                hint = "without --strict it would be left out"
+                raise DataError(f"image `{image.key}`: {reason}", hint)
             if reason:
                 yield EncodedImage(image.key, image.label, reason=reason)
-                continue
-            stored = encoded.stored[place * copies : (place + 1) * copies]
-            png = encoded.png[place] if header["keep_images"] else b""
-            yield EncodedImage(image.key, image.label, stored, png)
-            place += 1
+            else:
+                yield EncodedImage(image.key, image.label, next(stored), next(png, b""))
         advance(len(batch.images))
 
 

@@ -279,7 +279,6 @@ class Shards:
 
         Args:
             part: every `parts`-th shard is looked at, from this one on: ranks share the work.
-            parts: as above.
             num_threads: files hashed at a time.
 
         Raises:

@@ -76,9 +76,6 @@ def open_source(text: str, table: Mapping[str, Callable[[str], Source]]) -> Sour
 
     Args:
         table: sources by name.
-
-    Raises:
-        DataError: if there is none of that name and no such path, or the source refuses it.
     """
     kind, colon, where = text.partition(":")
     if kind in table and (colon or not Path(text).exists()):
