@@ -7,9 +7,9 @@ import zlib
 from collections.abc import Iterator
 from os.path import splitext
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any
 
-from scalegan.data.folders import is_named_image
+from scalegan.data.folders import is_named_image, problem_of
 from scalegan.data.images import BadImage, Problem, check_bytes
 from scalegan.data.labels import LABEL_COLUMNS, Classes, parse_json_labels
 from scalegan.data.sources import Source, SourceImage, escape, unique
@@ -19,7 +19,6 @@ from scalegan.errors import DataError
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError,
           NotImplementedError, ValueError)  # fmt: skip
 MAX_LABEL_BYTES = 2**20
-NAME_FILES = ("class_names.txt", "classnames.txt")
 
 
 def zipped(where: str) -> Source:
@@ -43,8 +42,8 @@ def zipped(where: str) -> Source:
     problems: list[Problem] = []
     notes: list[str] = []
     labels, names = _zip_labels(archive, path, [member.filename for member in members])
-    if any(label is not None for label in labels.values()):
-        classes = Classes([label for label in labels.values() if label is not None], names)
+    if written := [label for label in labels.values() if label is not None]:
+        classes = Classes(written, names)
     else:
         notes.append(f"`{path}` has no labels: all images are one class")
         classes = Classes(names=["all"])
@@ -55,17 +54,14 @@ def zipped(where: str) -> Source:
 
     def read() -> Iterator[SourceImage]:
         for member in members:
-            key = escape(member.filename)
             try:
                 label = classes.index(labels.get(member.filename))
                 check_bytes(member.file_size)
                 data = archive.read(member)
-            except BadImage as error:
-                problems.append(error.problem(key))
-            except DAMAGE as error:
-                problems.append(Problem(key, f"cannot be read: {error}", "cannot be read"))
+            except (BadImage, *DAMAGE) as error:
+                problems.append(problem_of(member.filename, error))
             else:
-                yield SourceImage(key, data, label)
+                yield SourceImage(escape(member.filename), data, label)
 
     return Source(lambda: unique(read(), problems), classes.names, len(members), problems, notes)
 
@@ -83,7 +79,7 @@ def _zip_labels(
         return dict(written.labels), written.class_names
     tops = {PurePosixPath(name).parts[0] for name in members}
     is_wrapped = len(tops) == 1 and all(len(PurePosixPath(name).parts) > 2 for name in members)
-    depth = 1 if is_wrapped else 0  # one folder around the class folders
+    depth = int(is_wrapped)  # one folder around the class folders
     folders = {name: PurePosixPath(name).parts[depth:-1] for name in members}
     classes = sorted({parts[0] for parts in folders.values() if parts})
     labels = {name: classes.index(parts[0]) if parts else None for name, parts in folders.items()}
@@ -106,23 +102,22 @@ def webdataset(where: str) -> Source:
     """
     path = Path(where)
     folder = path if path.is_dir() else path.parent
-    shards = sorted([*path.glob("*.tar"), *path.glob("*.tar.gz"), *path.glob("*.tgz")])
-    shards = shards if path.is_dir() else [path]
+    shards = [path]
+    if path.is_dir():
+        shards = sorted([*path.glob("*.tar"), *path.glob("*.tar.gz"), *path.glob("*.tgz")])
     if not shards or not shards[0].is_file():
         raise DataError(
             f"there are no tar files at `{path}`", "expected NAME.tar or a folder of them"
         )
     names = None
-    for file in (folder / name for name in NAME_FILES):
+    for file in (folder / "class_names.txt", folder / "classnames.txt"):
         if file.is_file():
             names = [escape(n) for n in file.read_text(encoding="utf-8").splitlines() if n.strip()]
     problems: list[Problem] = []
     found: list[Problem] = []  # of the first reading: the second meets them again
-    labels = (
-        []
-        if names
-        else [s.label for shard in shards for s in _samples(shard, found, with_images=False)]
-    )
+    labels: list[Any] = []
+    for shard in [] if names else shards:
+        labels += [label for _, _, label in _samples(shard, found, with_images=False)]
     if not labels and found:
         raise DataError(f"`{path}` cannot be read: {found[0].reason}")
     notes = []
@@ -134,28 +129,22 @@ def webdataset(where: str) -> Source:
 
     def read() -> Iterator[SourceImage]:
         for shard in shards:
-            for sample in _samples(shard, problems, with_images=True):
+            for key, image, written in _samples(shard, problems, with_images=True):
                 try:
-                    label = classes.index(sample.label if has_labels else 0)
+                    label = classes.index(written if has_labels else 0)
                 except BadImage as error:
-                    problems.append(error.problem(sample.key))
+                    problems.append(error.problem(key))
                 else:
-                    yield SourceImage(sample.key, sample.image, label)
+                    yield SourceImage(key, image, label)
 
     count = len(labels) or None
     return Source(lambda: unique(read(), problems), classes.names, count, problems, notes)
 
 
-class Sample(NamedTuple):
-    """One sample of a WebDataset shard: an encoded image and its label as written."""
-
-    key: str
-    image: bytes
-    label: Any
-
-
-def _samples(shard: Path, problems: list[Problem], with_images: bool) -> Iterator[Sample]:
-    """Samples of a shard that have an image; damage in its middle ends this shard alone."""
+def _samples(
+    shard: Path, problems: list[Problem], with_images: bool
+) -> Iterator[tuple[str, bytes, Any]]:
+    """(key, image, label as written) of samples with an image; damage ends this shard alone."""
     key, image, label = "", None, None
     try:
         with tarfile.open(shard, "r:*") as archive:
@@ -163,7 +152,7 @@ def _samples(shard: Path, problems: list[Problem], with_images: bool) -> Iterato
                 name, suffix = _split(member.name)
                 if f"{shard.stem}/{escape(name)}" != key:
                     if image is not None:
-                        yield Sample(key, image, label)
+                        yield key, image, label
                     key, image, label = f"{shard.stem}/{escape(name)}", None, None
                 if member.isdir() or not _is_wanted(member.name, (".cls", ".json")):
                     continue
@@ -177,10 +166,11 @@ def _samples(shard: Path, problems: list[Problem], with_images: bool) -> Iterato
                     except BadImage as error:
                         problems.append(error.problem(key))
                 elif member.size <= MAX_LABEL_BYTES:
-                    label = _label(_read(archive, member), suffix, label)
+                    found = _label(_read(archive, member), suffix)
+                    label = found if label is None else label  # of several, the first
             end = archive.offset
         if image is not None:
-            yield Sample(key, image, label)
+            yield key, image, label
         if not _has_end_mark(shard, end):
             raise EOFError("no end mark follows; it may be cut short")
     except DAMAGE as error:
@@ -198,17 +188,15 @@ def _has_end_mark(shard: Path, end: int) -> bool:
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file: IO[bytes] | None = archive.extractfile(member)
+    file = archive.extractfile(member)
     data = file.read() if file else b""
     if len(data) != member.size:
         raise EOFError("it ends in the middle of a file")
     return data
 
 
-def _label(data: bytes, suffix: str, before: Any) -> Any:
-    """The label in a member; of several, the first."""
-    if before is not None:
-        return before
+def _label(data: bytes, suffix: str) -> Any:
+    """The label in a member; None if there is none."""
     text = data.decode("utf-8", "replace")
     if suffix.endswith(".cls"):
         return text
@@ -216,9 +204,8 @@ def _label(data: bytes, suffix: str, before: Any) -> Any:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
-    return next((value[name] for name in LABEL_COLUMNS if value.get(name) is not None), None)
+    values = [value.get(name) for name in LABEL_COLUMNS] if isinstance(value, dict) else []
+    return next((found for found in values if found is not None), None)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -27,11 +27,7 @@ class Header(NamedTuple):
 
 
 def headers(path: Path) -> dict[str, Header]:
-    """Read the shapes and types of the arrays in an .npz file, by name.
-
-    Raises:
-        DataError: if it is not an archive of plain arrays.
-    """
+    """Read the shapes and types of the arrays in an .npz file, by name."""
     if not path.is_file():
         raise DataError(f"there is no file `{path}`")
     try:
@@ -94,13 +90,7 @@ def read_labels(path: Path, count: int) -> Labels | None:
 
 
 class ArrayWriter:
-    """Writes images to an .npz file as they come (`arr_0`), then their labels (`arr_1`).
-
-    Args:
-        path: of the archive.
-        count: images that will come; the file says it first.
-        side: of an image.
-    """
+    """Writes `count` images to an .npz file as they come (`arr_0`), then their labels (`arr_1`)."""
 
     def __init__(self, path: Path, count: int, side: int) -> None:
         self.archive = zipfile.ZipFile(path, "w")

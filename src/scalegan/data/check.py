@@ -5,14 +5,11 @@ import io
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-
-from PIL import Image
 
 from scalegan.data.images import SUFFIXES, Decoded, Problem, crop
 from scalegan.data.sources import Source, SourceImage, class_notices, decode_each
@@ -23,7 +20,6 @@ BATCH_SIZE = 16
 """Images that a worker is handed at a time."""
 NUM_MEASURED = 200
 """About so many images are encoded to estimate how large all will be."""
-MANIFEST_BYTES = 2**20
 
 
 class ImageFacts(NamedTuple):
@@ -83,17 +79,16 @@ def check_source(
         side: what images are to be cropped to; 0: any size is accepted.
         workers: processes that decode; 0 or 1: this one.
         is_shown: whether a long wait shows its progress.
-
-    Raises:
-        DataError: if a worker dies, which no image within the limits should cause.
     """
     report = SourceReport(source.class_names, side)
     seen: dict[bytes, str] = {}
     copies: list[tuple[str, str]] = []
     measured: list[int] = []
     every = max(1, (source.num_images or 0) // NUM_MEASURED)
-    with Workers(partial(Examiner, side, allow_upscaling, every), max(1, workers)) as pool:
-        results = pool.map(_batches(iter(source)))
+    images = iter(source)
+    batches = iter(lambda: list(islice(images, BATCH_SIZE)), [])
+    with Workers(partial(partial, examine, side, allow_upscaling, every), max(1, workers)) as pool:
+        results = pool.map(batches)
         found = (about for _, batch in results for about in batch)
         for about in follow(found, source.num_images, "images", is_shown):
             if isinstance(about, Problem):
@@ -126,56 +121,37 @@ def workers_for(source: Source) -> int:
     return (os.cpu_count() or 1) if is_long else 1
 
 
-class Examiner:
-    """Decodes images and finds out what they are.
-
-    Args:
-        side: what images are to be cropped to; 0: any size is accepted.
-        allow_upscaling: whether smaller ones are enlarged.
-        measure_every: one of so many images is also encoded as the shards would hold it.
-    """
-
-    def __init__(self, side: int, allow_upscaling: bool, measure_every: int) -> None:
-        self.side, self.allow_upscaling = side, allow_upscaling
-        self.measure_every = measure_every
-
-    def __call__(self, images: list[SourceImage]) -> list[ImageFacts | Problem]:
-        found = decode_each(images, self.side, self.allow_upscaling, must_be_square=False)
-        return [
-            decoded if isinstance(decoded, Problem) else self._facts(image, decoded)
-            for image, decoded in found
-        ]
-
-    def _facts(self, image: SourceImage, decoded: Decoded) -> ImageFacts:
-        notes, data = list(decoded.notes), image.image
-        suffix = os.path.splitext(image.key)[1].lower()
-        if isinstance(data, bytes) and SUFFIXES.get(suffix, decoded.format) != decoded.format:
-            notes.append(f"is {decoded.format}, whatever its name says")
-        data = data if isinstance(data, bytes) else data.tobytes()
-        digest = hashlib.blake2b(data, digest_size=16).digest()
-        is_measured = int.from_bytes(digest) % self.measure_every == 0  # as good as a draw
-        return ImageFacts(
-            key=image.key,
-            label=image.label,
-            notes=notes,
-            format=decoded.format,
-            mode=decoded.mode,
-            size=decoded.image.size,
-            num_bytes=len(data),
-            digest=digest,
-            png_bytes=_png_bytes(decoded.image, self.side) if is_measured else 0,
-        )
+def examine(
+    side: int, allow_upscaling: bool, measure_every: int, images: list[SourceImage]
+) -> list[ImageFacts | Problem]:
+    """Decode images and find out what they are; one of `measure_every` is encoded as in shards."""
+    return [
+        decoded if isinstance(decoded, Problem) else _facts(image, decoded, side, measure_every)
+        for image, decoded in decode_each(images, side, allow_upscaling, must_be_square=False)
+    ]
 
 
-def _batches(images: Iterator[SourceImage]) -> Iterator[list[SourceImage]]:
-    while batch := list(islice(images, BATCH_SIZE)):
-        yield batch
-
-
-def _png_bytes(image: Image.Image, side: int) -> int:
-    out = io.BytesIO()
-    (crop(image, side) if side else image).save(out, format="PNG")
-    return out.tell()
+def _facts(image: SourceImage, decoded: Decoded, side: int, measure_every: int) -> ImageFacts:
+    notes, data = list(decoded.notes), image.image
+    suffix = os.path.splitext(image.key)[1].lower()
+    if isinstance(data, bytes) and SUFFIXES.get(suffix, decoded.format) != decoded.format:
+        notes.append(f"is {decoded.format}, whatever its name says")
+    data = data if isinstance(data, bytes) else data.tobytes()
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    png = io.BytesIO()
+    if int.from_bytes(digest) % measure_every == 0:  # as good as a draw
+        (crop(decoded.image, side) if side else decoded.image).save(png, format="PNG")
+    return ImageFacts(
+        key=image.key,
+        label=image.label,
+        notes=notes,
+        format=decoded.format,
+        mode=decoded.mode,
+        size=decoded.image.size,
+        num_bytes=len(data),
+        digest=digest,
+        png_bytes=png.tell(),
+    )
 
 
 def _notices(report: SourceReport) -> list[str]:
@@ -212,8 +188,15 @@ def report_lines(report: SourceReport, out: Path) -> list[str]:
     if report.num_good:
         lines.append(f"{len(counts):,} classes of {min(counts):,} to {max(counts):,} images")
         lines += [f"  {bar}" for bar in _histogram(report.class_names, counts)]
-        lines += [_sizes(report), "modes: " + _shares(report.modes)]
-        lines += ["formats: " + _shares(report.formats), _disk(report, out)]
+        sides = sorted(min(size) for size in report.sizes.elements())
+        sizes = Counter({f"{w}x{h}": count for (w, h), count in report.sizes.items()})
+        lines += [
+            f"short sides of {sides[0]:,} to {sides[-1]:,} px, half of them up to "
+            f"{sides[len(sides) // 2]:,}: {_shares(sizes)}",
+            "modes: " + _shares(report.modes),
+            "formats: " + _shares(report.formats),
+            _disk(report, out),
+        ]
     if len(report.bad) > 1:
         lines += ["reasons: " + _shares(Counter[str](p.kind for p in report.bad))]
     return [*lines, *(f"notice: {notice}" for notice in report.notices)]
@@ -233,15 +216,6 @@ def _histogram(names: list[str], counts: list[int], most: int = 20) -> list[str]
     return [*bars[: most // 2], "...", *bars[most // 2 :]] if len(names) > most else bars
 
 
-def _sizes(report: SourceReport) -> str:
-    sides = sorted(min(size) for size in report.sizes.elements())
-    common = {f"{w}x{h}": count for (w, h), count in report.sizes.items()}
-    return (
-        f"short sides of {sides[0]:,} to {sides[-1]:,} px, half of them up to "
-        f"{sides[len(sides) // 2]:,}: {_shares(Counter(common))}"
-    )
-
-
 def _shares(counter: Counter[str], most: int = 6) -> str:
     some = [f"{name} ({count:,})" for name, count in counter.most_common(most)]
     more = len(counter) - most
@@ -256,7 +230,7 @@ def _disk(report: SourceReport, out: Path) -> str:
     side = report.side or max(max(size) for size in report.sizes)
     # Mean and deviation of four channels, 16 bits each, an eighth of the side: Stable Diffusion's.
     latents = report.num_good * 2 * 8 * (side // 8) ** 2
-    needed = images + latents + MANIFEST_BYTES
+    needed = images + latents + 2**20  # and a manifest
     verdict = "" if needed < free else ", WHICH IS TOO LITTLE"
     return (
         f"as shards about {needed / 1e6:,.0f} MB (images {images / 1e6:,.0f} MB, latents of a "

@@ -72,9 +72,6 @@ def measure_images(source: Source, settings: RowSettings) -> tuple[RowSettings, 
 
     Returns:
         The settings with channels and side; the mean size of a PNG in bytes, if images are kept.
-
-    Raises:
-        DataError: if a side is needed and no image can be used.
     """
     channels, side = settings.channels, settings.side or settings.size
     num_measured = BATCH_SIZE if settings.keep_images else 0

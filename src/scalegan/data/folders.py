@@ -11,7 +11,6 @@ from scalegan.data.images import (
     SUFFIXES,
     BadImage,
     Problem,
-    ProblemKind,
     check_bytes,
     is_image,
 )
@@ -48,21 +47,15 @@ def folder(where: str) -> Source:
     root = Path(where)
     if not root.is_dir():
         raise DataError(f"there is no folder `{where}`")
-    problems: list[Problem] = []
-    notes: list[str] = []
+    problems, notes = list[Problem](), list[str]()
     walk = Walk(root, problems)
     top = list(walk.entries(str(root)))
     classes = [entry for entry in top if entry.is_dir]
     loose = [entry for entry in top if not entry.is_dir]
-    files: list[File] = []
     if classes:
-        for label, entry in enumerate(classes):
-            files += [File(f.name, f.path, label) for f in walk.files(entry)]
-        for entry in loose:
-            if is_named_image(entry.name):
-                problems.append(
-                    Problem(escape(entry.name), "lies in no class folder", "no usable label")
-                )
+        files = [File(f.name, f.path, i) for i, d in enumerate(classes) for f in walk.files(d)]
+        lost = [escape(entry.name) for entry in loose if is_named_image(entry.name)]
+        problems += [Problem(key, "lies in no class folder", "no usable label") for key in lost]
     else:
         files = [File(entry.name, entry.path, 0) for entry in loose]
         notes.append(f"`{root}` has no class folders: all images are one class")
@@ -89,9 +82,8 @@ def flat(where: str) -> Source:
     if path.is_dir():
         found = [path / name for name in DEFAULT_LABELS if (path / name).is_file()]
         if not found:
-            raise DataError(
-                f"`{path}` holds no file of labels", f"expected one of {', '.join(DEFAULT_LABELS)}"
-            )
+            hint = f"expected one of {', '.join(DEFAULT_LABELS)}"
+            raise DataError(f"`{path}` holds no file of labels", hint)
         path = found[0]
     labels, names = read_label_file(path)
     root, problems, notes = path.parent, list[Problem](), list[str]()
@@ -126,6 +118,14 @@ def is_named_image(name: str) -> bool:
     """Whether a name ends like that of an image, also of a kind that is not read."""
     suffix = os.path.splitext(name)[1].lower()
     return suffix in SUFFIXES or suffix in UNREAD
+
+
+def problem_of(name: str, error: Exception) -> Problem:
+    """Tell by an error of reading why the file of this name cannot be used."""
+    if isinstance(error, BadImage):
+        return error.problem(escape(name))
+    reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return Problem(escape(name), reason, "cannot be read")
 
 
 class Entry(NamedTuple):
@@ -163,38 +163,35 @@ class Walk:
         try:
             found = sorted(os.scandir(path), key=lambda entry: entry.name)
         except OSError as error:
-            self._leave_out(prefix or path, _reason(error), "cannot be read")
+            self.problems.append(problem_of(prefix or path, error))
             return
         for entry in found:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
             name = prefix + entry.name
             try:
-                mode = entry.stat().st_mode
-            except OSError as error:
-                self._leave_out(name, _reason(error), "cannot be read")
-                continue
-            if stat.S_ISREG(mode):
-                yield Entry(name, entry.path, False)
-            elif not stat.S_ISDIR(mode):
-                self._leave_out(name, "is not a regular file", "not a file")
-            elif self._is_new(entry.path, entry.is_symlink()):
-                yield Entry(name, entry.path, True)
+                is_dir = self._is_folder(entry)
+            except (BadImage, OSError) as error:
+                self.problems.append(problem_of(name, error))
             else:
-                reason = "a link to a folder that is part of the source already"
-                self._leave_out(name, reason, "not a file")
+                yield Entry(name, entry.path, is_dir)
 
-    def _leave_out(self, name: str, reason: str, kind: ProblemKind) -> None:
-        self.problems.append(Problem(escape(name), reason, kind))
-
-    def _is_new(self, path: str, is_link: bool) -> bool:
-        real = os.path.realpath(path)
-        is_inside = os.path.commonpath([real, self.inside]) in (real, self.inside)
-        if is_inside:  # or above the root, which comes to the same
-            return not is_link
-        is_new = real not in self.outside
-        self.outside.add(real)
-        return is_new
+    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
+        mode = entry.stat().st_mode
+        if stat.S_ISREG(mode):
+            return False
+        if not stat.S_ISDIR(mode):
+            raise BadImage("is not a regular file", "not a file")
+        real = os.path.realpath(entry.path)
+        # Inside the root, or above it, which comes to the same.
+        if os.path.commonpath([real, self.inside]) in (real, self.inside):
+            is_new = not entry.is_symlink()
+        else:
+            is_new = real not in self.outside
+            self.outside.add(real)
+        if not is_new:
+            raise BadImage("a link to a folder that is part of the source already", "not a file")
+        return True
 
 
 def _read(files: list[File], problems: list[Problem], notes: list[str]) -> Iterator[SourceImage]:
@@ -203,10 +200,8 @@ def _read(files: list[File], problems: list[Problem], notes: list[str]) -> Itera
     for name, path, label in files:
         try:
             data = _read_file(path)
-        except BadImage as error:
-            problems.append(error.problem(escape(name)))
-        except (OSError, ValueError) as error:
-            problems.append(Problem(escape(name), _reason(error), "cannot be read"))
+        except (BadImage, OSError, ValueError) as error:
+            problems.append(problem_of(name, error))
         else:
             if data is None:
                 passed_over.append(name)
@@ -233,7 +228,3 @@ def _read_file(path: str) -> bytes | None:
             return None
         file.seek(0)
         return file.read()
-
-
-def _reason(error: Exception) -> str:
-    return f"cannot be read: {getattr(error, 'strerror', None) or error}"

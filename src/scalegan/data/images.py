@@ -112,15 +112,12 @@ class Decoded(NamedTuple):
 def load(
     image: bytes | np.ndarray, side: int | None = None, allow_upscaling: bool = False
 ) -> UInt8[np.ndarray, "3 P P"]:
-    """Decode an image and crop its center.
+    """Decode an image and crop its center; one that cannot be used raises `BadImage`.
 
     Args:
         image: an encoded file, or uint8 (H, W) or (H, W, 3).
         side: P; None or 0: the image must be square and is left as it is.
         allow_upscaling: whether an image whose short side is below `side` is enlarged.
-
-    Raises:
-        BadImage: if it cannot be decoded, exceeds the limits, or is too small or not square.
     """
     decoded = decode(image)
     check_size(decoded.image.size, side, allow_upscaling)
@@ -173,11 +170,7 @@ def crop(image: Image.Image, side: int) -> Image.Image:
 
 
 def check_size(size: tuple[int, int], side: int | None, allow_upscaling: bool = False) -> None:
-    """Refuse an image of a (width, height) that cannot be cropped to a side.
-
-    Raises:
-        BadImage: if it is too small, or without a side, not square.
-    """
+    """Refuse an image of a (width, height) that is too small or, without a side, not square."""
     shape = f"is {size[0]}x{size[1]}"
     if not side:
         if size[0] != size[1]:
@@ -207,21 +200,16 @@ def decode_png(data: bytes, side: int) -> UInt8[np.ndarray, "3 P P"]:
     with _reasons(data):
         image = _open(data, ("PNG",))
         if image.size != (side, side):
-            size = f"{image.width}x{image.height}"
-            raise BadImage(f"is {size}; expected {side}x{side}", "wrong size")
+            found = f"is {image.width}x{image.height}; expected {side}x{side}"
+            raise BadImage(found, "wrong size")
         image.load()
         return Decoded(_to_rgb(image), "PNG", image.mode, []).pixels()
 
 
 def check_bytes(num_bytes: int) -> None:
-    """Refuse a file that is too large to be read.
-
-    Raises:
-        BadImage: if it is.
-    """
+    """Refuse a file that is too large to be read, by `BadImage`."""
     if num_bytes > MAX_BYTES:
-        reason = f"has {num_bytes:,} bytes; at most {MAX_BYTES:,} are read"
-        raise BadImage(reason, "too large")
+        raise BadImage(f"has {num_bytes:,} bytes; at most {MAX_BYTES:,} are read", "too large")
 
 
 def is_image(start: bytes) -> bool:
@@ -250,8 +238,9 @@ def _reasons(data: bytes) -> Iterator[None]:
     except Image.UnidentifiedImageError:
         if is_image(data[:16]):
             raise BadImage("cannot be decoded: its header is damaged") from None
-        start = f"it begins with {bytes(data[:8])!r}"
-        raise BadImage(f"not an image: {start}", "not an image") from None
+        raise BadImage(
+            f"not an image: it begins with {bytes(data[:8])!r}", "not an image"
+        ) from None
     except Image.DecompressionBombError:
         raise BadImage(f"more than {MAX_PIXELS:,} pixels", "too large") from None
     except Exception as error:  # Pillow's readers raise many kinds
@@ -319,7 +308,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             raise BadImage("has 32-bit values beyond 0..65535, which have no agreed range")
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")

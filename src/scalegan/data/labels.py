@@ -36,19 +36,17 @@ class Classes:
     """
 
     def __init__(self, labels: Iterable[Any] = (), names: list[str] | None = None) -> None:
+        self.are_given = names is not None
         if names is None:
             written = [text for label in labels if (text := _text(label))]
             numbers = [int(float(t)) for t in written if WHOLE_NUMBER.fullmatch(t)]
+            names = sorted(set(written))
             if 2 * len(numbers) > len(written):
                 largest = max((n for n in numbers if n < MAX_CLASSES), default=-1)
-                self.names = [str(i) for i in range(largest + 1)]
-            else:
-                self.names = sorted(set(written))
-            if not self.names:
+                names = [str(i) for i in range(largest + 1)]
+            if not names:
                 raise DataError("no label can be read", "expected class numbers from 0, or names")
-        else:
-            self.names = names
-        self.are_given = names is not None
+        self.names = names
         self.indices = {name: i for i, name in enumerate(self.names)}
 
     def index(self, label: Any) -> int:
@@ -156,8 +154,7 @@ def _read_csv(text: str, path: Path) -> list[tuple[str, str]]:
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     file, label = _column(FILE_COLUMNS, header), _column(LABEL_COLUMNS, header)
     if file and label:
-        places = header.index(file), header.index(label)
-        rows = rows[1:]
+        places, rows = (header.index(file), header.index(label)), rows[1:]
     elif len(header) == 2:
         places = 0, 1
     else:

@@ -80,8 +80,7 @@ class Loader(AbstractContextManager["Loader"]):
         num_threads: int,
     ) -> None:
         self.rows, self.seed, self.batch_size, self.parts = rows, seed, batch_size, parts
-        self.device = device
-        self.num_ahead = num_threads + 1
+        self.device, self.num_ahead = device, num_threads + 1
         self.pool = ThreadPoolExecutor(num_threads, "loader") if num_threads else None
         self.pending: dict[tuple[int, int], Future[list[Batch]]] = {}
 
@@ -98,10 +97,7 @@ class Loader(AbstractContextManager["Loader"]):
         if self.pool is None:
             batches = self._read(attempt, first)
         else:
-            positions = range(
-                first, first + self.batch_size * (self.num_ahead + 1), self.batch_size
-            )
-            wanted = [(attempt, position) for position in positions]
+            wanted = [(attempt, first + i * self.batch_size) for i in range(self.num_ahead + 1)]
             # After a rollback nothing that was read ahead fits.
             for key in self.pending.keys() - set(wanted):
                 self.pending.pop(key).cancel()
@@ -109,21 +105,14 @@ class Loader(AbstractContextManager["Loader"]):
                 if key not in self.pending:
                     self.pending[key] = self.pool.submit(self._read, *key)
             batches = self.pending.pop(wanted[0]).result()
-        return [_move(batch, self.device) for batch in batches]
+        return [_each(batch, lambda t: t.to(self.device, non_blocking=True)) for batch in batches]
 
     def _read(self, attempt: int, first: int) -> list[Batch]:
         batches = share(self.rows, self.seed, attempt, first, self.batch_size, self.parts)
-        is_gpu = self.device.type == "cuda"
-        return [_pin(batch) if is_gpu else batch for batch in batches]
-
-
-def _pin(batch: Batch) -> Batch:
-    """Memory that a GPU can fetch from while the CPU goes on; what is on a GPU stays there."""
-    return _each(batch, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
-
-
-def _move(batch: Batch, device: torch.device) -> Batch:
-    return _each(batch, lambda tensor: tensor.to(device, non_blocking=True))
+        if self.device.type != "cuda":
+            return batches
+        # Memory that a GPU can fetch from while the CPU goes on; what is on a GPU stays there.
+        return [_each(batch, lambda t: t if t.is_cuda else t.pin_memory()) for batch in batches]
 
 
 def _each(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:

@@ -18,23 +18,15 @@ def short(value: Any) -> str:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read the manifest of a folder of shards, unchecked but for its format.
-
-    Raises:
-        DataError: if there is none, or it cannot be read.
-    """
+    """Read the manifest of a folder of shards, unchecked but for its format."""
+    hint = "`scalegan prepare SOURCE OUT` makes shards"
     if not path.is_dir():
-        raise DataError(
-            f"there is no folder `{path}`", "`scalegan prepare SOURCE OUT` makes shards"
-        )
+        raise DataError(f"there is no folder `{path}`", hint)
     try:
         manifest = read_json(path / MANIFEST)
         found = manifest["format"]
     except FileNotFoundError:
-        raise DataError(
-            f"`{path}` holds no shards: there is no `{MANIFEST}`",
-            "`scalegan prepare SOURCE OUT` makes shards",
-        ) from None
+        raise DataError(f"`{path}` holds no shards: there is no `{MANIFEST}`", hint) from None
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"`{path / MANIFEST}` cannot be read: {error}", AGAIN) from None
     if found != FORMAT:
@@ -43,11 +35,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    """Check the parts of a manifest that decide what is read.
-
-    Raises:
-        DataError: if one is missing, of another kind, or names a file elsewhere.
-    """
+    """Refuse a manifest where what decides the reading is missing or names a file elsewhere."""
 
     def is_name(value: Any) -> bool:
         return isinstance(value, str) and Path(value).name == value and "\0" not in value

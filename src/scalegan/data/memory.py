@@ -31,25 +31,14 @@ class ReadsRows(Protocol):
 class Dataset(ReadsRows, Protocol):
     """Encoded images with their labels, wherever they lie: what a run trains on."""
 
-    @property
-    def labels(self) -> Labels:
-        """Of all rows, without reading them."""
-        ...
-
-    @property
-    def copies(self) -> int:
-        """Rows per image: 2 where its mirror image follows it."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest of the images and labels that it was made of."""
-        ...
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether reading needs no threads, because nothing is read from the disk."""
-        ...
+    labels: Labels
+    """Of all rows, without reading them."""
+    copies: int
+    """Rows per image: 2 where its mirror image follows it."""
+    fingerprint: str
+    """A digest of the images and labels that it was made of."""
+    is_in_memory: bool
+    """Whether reading needs no threads, because nothing is read from the disk."""
 
     def to(self, device: torch.device) -> "Dataset":
         """The same rows; on the device if they are in memory, where they lie if not."""
@@ -127,7 +116,7 @@ def collect(
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rows:
     """Encoded images in memory, one a row."""
 
@@ -162,35 +151,17 @@ def encode_rows(images: LabeledImages, autoencoder: Autoencoder, keep_images: bo
     return Rows(stored, images.labels, kept, images.fingerprint)
 
 
-@dataclass(frozen=True)
 class Subset:
     """Some rows of another data set, which are read from there."""
 
-    whole: Dataset
-    indices: Tensor
+    def __init__(self, whole: Dataset, indices: Tensor) -> None:
+        self.whole, self.indices = whole, indices
+        self.labels = whole.labels[indices]
+        self.copies, self.fingerprint = whole.copies, whole.fingerprint
+        self.is_in_memory = whole.is_in_memory
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    @property
-    def labels(self) -> Labels:
-        """Of the rows of the subset."""
-        return self.whole.labels[self.indices]
-
-    @property
-    def copies(self) -> int:
-        """Rows per image of the whole."""
-        return self.whole.copies
-
-    @property
-    def fingerprint(self) -> str:
-        """The digest of the whole."""
-        return self.whole.fingerprint
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether the whole is in memory."""
-        return self.whole.is_in_memory
 
     def read(self, indices: Tensor) -> Batch:
         """Read the rows of these indices into the subset, in this order."""

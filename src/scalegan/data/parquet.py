@@ -39,8 +39,7 @@ def parquet(where: str) -> Source:
     """
     arrow = _pyarrow()
     where, _, wanted = where.partition("?label=")
-    notes: list[str] = []
-    problems: list[Problem] = []
+    notes, problems = list[str](), list[Problem]()
     paths = _find(where, notes)
     files: list[tuple[Path, Any]] = []
     for path in paths:
@@ -171,9 +170,8 @@ def _classes(
     """The class table; without names in the schema the label column is read once for it."""
     if columns.label is None:
         notes.append("there is no column of labels: all images are one class")
-        return Classes(names=["all"])
-    if columns.class_names:
-        return Classes(names=columns.class_names)
+    if columns.label is None or columns.class_names:
+        return Classes(names=columns.class_names or ["all"])
     arrow = _pyarrow()
     labels: list[Any] = []
     for path, file in files:
@@ -198,7 +196,8 @@ def _image(value: Any) -> bytes:
     """The bytes of one cell."""
     buffer = value.as_buffer() if value.is_valid else None
     if buffer is None:
-        reason = "has no bytes; an image outside the file is not looked for"
-        raise BadImage(reason, "cannot be read")
+        raise BadImage(
+            "has no bytes; an image outside the file is not looked for", "cannot be read"
+        )
     check_bytes(buffer.size)
     return bytes(buffer)

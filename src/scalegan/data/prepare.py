@@ -31,7 +31,7 @@ from scalegan.data.encoding import (
     measure_images,
 )
 from scalegan.data.manifest import FORMAT
-from scalegan.data.shards import Writer, shard_name
+from scalegan.data.shards import EncodedImage, shard_name, write_shard
 from scalegan.data.sources import Source, class_notices, open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import DataError
@@ -116,6 +116,7 @@ def prepare(
         estimate_disk(out, header, png_bytes, opened.num_images, tell)
         is_apart = device != "cpu"
         workers = workers or len(os.sched_getaffinity(0))
+        row, keep = header["row"], header["keep_images"]
         num_made = 0
         with (
             Workers(partial(Worker, settings, encodes=not is_apart), workers) as pool,
@@ -125,7 +126,8 @@ def prepare(
             if is_apart:
                 results = encode_on(device, settings, results)
             for shard, part in itertools.groupby(results, key=lambda result: result[0].shard):
-                write_shard(out / shard_name(shard), header, part, strict, progress.advance)
+                images = encoded_images(header, part, strict, progress.advance)
+                write_shard(out / shard_name(shard), row["shape"], row["dtype"], keep, images)
                 num_made += 1
         return complete_manifest(out, opened, header, num_made, strict, tell)
 
@@ -143,9 +145,6 @@ def begin(
     Returns:
         The settings with channels and side; the manifest; the mean size of a PNG in bytes, if
         images are kept.
-
-    Raises:
-        DataError: if `out` holds something else.
     """
     before = shards.read_manifest(out) if (out / MANIFEST).is_file() else None
     if before is None and any(out.iterdir()):
@@ -157,7 +156,15 @@ def begin(
     settings, png_bytes = measure_images(opened, settings)
     autoencoder = settings.make_autoencoder()
     blank = torch.zeros(1, 3, settings.side, settings.side, dtype=torch.uint8)
-    stored = autoencoder.encode(blank)
+    stored = autoencoder.encode(blank).cpu().numpy()
+    # What may decide the last bit of a row.
+    versions = {
+        "scalegan": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "machine": platform.machine(),
+    }
     header = {
         "format": FORMAT,
         "complete": False,
@@ -175,29 +182,18 @@ def begin(
             "identity": autoencoder.identity(),
             "shape": list(autoencoder.shape),
         },
-        "row": {"shape": list(stored.shape[1:]), "dtype": str(stored.cpu().numpy().dtype)},
+        "row": {"shape": list(stored.shape[1:]), "dtype": str(stored.dtype)},
         "class_names": opened.class_names,
-        "versions": versions(),
+        "versions": versions,
     }
     if before is None:
         write_manifest(out, header)
         return settings, header, png_bytes
     shards.refuse_other_preparation(out, before, header)
-    for name, now in versions().items():
+    for name, now in versions.items():
         if now != before["versions"].get(name):
             tell(f"notice: begun with {name} {before['versions'].get(name)}, going on with {now}")
     return settings, before, png_bytes
-
-
-def versions() -> dict[str, str]:
-    """The versions and the machine that may decide the last bit of a row."""
-    return {
-        "scalegan": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "machine": platform.machine(),
-    }
 
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
@@ -213,11 +209,7 @@ def estimate_disk(
     count: int | None,
     tell: Callable[[str], None],
 ) -> None:
-    """Say how much will be written, and refuse it where the disk is too small.
-
-    Raises:
-        DataError: if it is.
-    """
+    """Say how much will be written, and refuse it where the disk is too small."""
     row, copies = header["row"], 2 if header["mirror"] else 1
     per_image = copies * int(np.prod(row["shape"])) * np.dtype(row["dtype"]).itemsize + png_bytes
     free = shutil.disk_usage(out).free
@@ -244,13 +236,7 @@ def pending_batches(
     complete: Collection[int],
     skip: Callable[[int], None],
 ) -> Iterator[ImageBatch]:
-    """Yield the batches that are still to be encoded, in order.
-
-    Images of shards that are complete are only compared with them.
-
-    Raises:
-        DataError: if the source is not what the complete shards were made of.
-    """
+    """Yield the batches to encode, in order; images of complete shards are compared with them."""
     images = iter(opened)
     for shard in itertools.count():
         part = itertools.islice(images, header["shard_images"])
@@ -266,35 +252,26 @@ def pending_batches(
             return
 
 
-def write_shard(
-    path: Path,
+def encoded_images(
     header: dict[str, Any],
     results: Iterator[tuple[ImageBatch, EncodedBatch]],
     strict: bool,
     advance: Callable[[int], None],
-) -> None:
-    """Write one shard of all batches that belong to it.
-
-    Raises:
-        DataError: under `strict`, for the first image that cannot be used.
-    """
-    row, mirror, keep = header["row"], header["mirror"], header["keep_images"]
-    copies = 2 if mirror else 1
-    with Writer(path, row["shape"], row["dtype"], mirror, keep) as writer:
-        for batch, encoded in results:
-            place = 0
-            for image, reason in zip(batch.images, encoded.reasons, strict=True):
-                if reason and strict:
-                    raise DataError(
-                        f"image `{image.key}`: {reason}", "without --strict it would be left out"
-                    )
-                if reason:
-                    writer.leave_out(image.key, image.label, reason)
-                    continue
-                stored = encoded.stored[place * copies : (place + 1) * copies]
-                writer.append(image.key, image.label, stored, encoded.png[place] if keep else b"")
-                place += 1
-            advance(len(batch.images))
+) -> Iterator[EncodedImage]:
+    """Cut the batches of a shard into its images; refuse bad ones under `strict`."""
+    copies = 2 if header["mirror"] else 1
+    for batch, encoded in results:
+        stored = iter(encoded.stored.reshape(-1, copies, *encoded.stored.shape[1:]))
+        png = iter(encoded.png)
+        for image, reason in zip(batch.images, encoded.reasons, strict=True):
+            if reason and strict:
+                hint = "without --strict it would be left out"
+                raise DataError(f"image `{image.key}`: {reason}", hint)
+            if reason:
+                yield EncodedImage(image.key, image.label, reason=reason)
+            else:
+                yield EncodedImage(image.key, image.label, next(stored), next(png, b""))
+        advance(len(batch.images))
 
 
 def complete_manifest(
@@ -305,11 +282,7 @@ def complete_manifest(
     strict: bool,
     tell: Callable[[str], None],
 ) -> Summary:
-    """Write the manifest and the list of what was left out, and say what is remarkable.
-
-    Raises:
-        DataError: if there is no row, or under `strict`, one was left out.
-    """
+    """Write the manifest and the list of what was left out, and say what is remarkable."""
     # What the source itself could not read comes first: it has no place in the order.
     left_out: list[dict[str, Any]] = [{"key": p.key, "reason": p.reason} for p in opened.problems]
     about: list[dict[str, Any]] = []
@@ -318,8 +291,8 @@ def complete_manifest(
         found, missing = np.load(path / "labels.npy").tolist(), shards.read_left_out(path)
         labels += found
         left_out += missing
-        about.append({"name": path.name, "rows": len(found), "left_out": len(missing),
-                      "digests": read_json(path / MANIFEST)})  # fmt: skip
+        counts = {"rows": len(found), "left_out": len(missing)}
+        about.append({"name": path.name, **counts, "digests": read_json(path / MANIFEST)})
     with atomic_file(out / shards.QUARANTINE) as draft:
         draft.write_text("".join(map(shards.json_line, left_out)), encoding="utf-8")
     if left_out:

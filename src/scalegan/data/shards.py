@@ -24,10 +24,10 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,82 +53,63 @@ def shard_name(index: int) -> str:
     return f"shard-{index:05d}"
 
 
-class Writer:
-    """Writes one shard, image by image; use it in a `with` statement.
+class EncodedImage(NamedTuple):
+    """An image as a shard holds it, or why it is left out."""
+
+    key: str
+    label: int
+    stored: np.ndarray | None = None
+    """(1 or 2, ...): its row, or its row and that of its mirror image."""
+    png: bytes = b""
+    """Only if images are kept."""
+    reason: str = ""
+    """Why it is left out; empty if it is not."""
+
+
+def write_shard(
+    path: Path, shape: Sequence[int], dtype: str, keep_images: bool, images: Iterable[EncodedImage]
+) -> None:
+    """Write one shard, image by image; its folder appears only once all are written.
 
     Args:
-        path: the shard's folder, which appears when the statement ends without an error.
         shape: of one stored row.
         dtype: of the stored rows.
-        mirror: whether every image comes with its mirror image.
-        keep_images: whether every image comes encoded.
     """
+    labels: list[int] = []
+    keys: list[str] = []
+    left_out: list[dict[str, Any]] = []
+    offsets = [0]
+    with atomic_folder(path) as draft:
+        kept = (draft / "images.bin").open("wb") if keep_images else nullcontext()
+        with (draft / "stored.npy").open("wb") as rows, kept as file:
+            rows.write(_header(shape, dtype, 0))
+            for key, label, stored, png, reason in images:
+                if stored is None:
+                    left_out.append({"key": key, "label": label, "reason": reason})
+                    continue
+                assert stored.shape[1:] == tuple(shape) and stored.dtype == dtype
+                rows.write(np.ascontiguousarray(stored).data)
+                labels += [label] * len(stored)
+                keys += [key, key + MIRRORED][: len(stored)]
+                offsets.append(offsets[-1] + len(png))
+                if file:
+                    file.write(png)
+            rows.seek(0)
+            rows.write(_header(shape, dtype, len(labels)))
+        np.save(draft / "labels.npy", np.asarray(labels, dtype=np.int64))
+        text = "".join(f"{key}\n" for key in keys)
+        (draft / "keys.txt").write_text(text, encoding="utf-8", newline="\n")
+        if keep_images:
+            np.save(draft / "offsets.npy", np.asarray(offsets, dtype=np.int64))
+        (draft / QUARANTINE).write_text("".join(map(json_line, left_out)))
 
-    def __init__(
-        self, path: Path, shape: Sequence[int], dtype: str, mirror: bool, keep_images: bool
-    ) -> None:
-        self.path, self.shape, self.dtype = path, tuple(shape), np.dtype(dtype)
-        self.copies = 2 if mirror else 1
-        self.keep_images = keep_images
-        self.labels: list[int] = []
-        self.keys: list[str] = []
-        self.offsets = [0]
-        self.left_out: list[dict[str, Any]] = []
 
-    def __enter__(self) -> "Writer":
-        with ExitStack() as stack:
-            self.draft = stack.enter_context(atomic_folder(self.path))
-            self.stored: BinaryIO = stack.enter_context((self.draft / "stored.npy").open("wb"))
-            self.stored.write(self._header(0))
-            if self.keep_images:
-                self.images = stack.enter_context((self.draft / "images.bin").open("wb"))
-            self.stack = stack.pop_all()
-        return self
-
-    def append(self, key: str, label: int, stored: np.ndarray, image: bytes = b"") -> None:
-        """Add an image: its row, or its row and that of its mirror image.
-
-        Args:
-            stored: (1 or 2, ...).
-            image: as PNG, if images are kept.
-        """
-        assert stored.shape == (self.copies, *self.shape) and stored.dtype == self.dtype
-        self.stored.write(np.ascontiguousarray(stored).data)
-        self.labels += [label] * self.copies
-        self.keys += [key, key + MIRRORED][: self.copies]
-        if self.keep_images:
-            self.images.write(image)
-            self.offsets.append(self.offsets[-1] + len(image))
-
-    def leave_out(self, key: str, label: int, reason: str) -> None:
-        """Note an image that cannot be used."""
-        self.left_out.append({"key": key, "label": label, "reason": reason})
-
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is not None:
-            self.stack.__exit__(*error)  # the draft goes away
-            return
-        with self.stack:
-            self._finish()
-
-    def _finish(self) -> None:
-        self.stored.seek(0)
-        self.stored.write(self._header(len(self.labels)))
-        self.stored.flush()
-        np.save(self.draft / "labels.npy", np.asarray(self.labels, dtype=np.int64))
-        text = "".join(f"{key}\n" for key in self.keys)
-        (self.draft / "keys.txt").write_text(text, encoding="utf-8", newline="\n")
-        if self.keep_images:
-            self.images.flush()
-            np.save(self.draft / "offsets.npy", np.asarray(self.offsets, dtype=np.int64))
-        (self.draft / QUARANTINE).write_text("".join(map(json_line, self.left_out)))
-
-    def _header(self, num_rows: int) -> bytes:
-        """The header of an .npy file; NumPy pads it, so that it may be replaced in place."""
-        buffer = io.BytesIO()
-        about = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
-        np.lib.format.write_array_header_1_0(buffer, about | {"shape": (num_rows, *self.shape)})
-        return buffer.getvalue()
+def _header(shape: Sequence[int], dtype: str, num_rows: int) -> bytes:
+    """The header of an .npy file; NumPy pads it, so that it may be replaced in place."""
+    buffer = io.BytesIO()
+    about = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(buffer, about | {"shape": (num_rows, *shape)})
+    return buffer.getvalue()
 
 
 def json_line(value: Any) -> str:
@@ -146,11 +127,7 @@ def read_left_out(shard: Path) -> list[dict[str, Any]]:
 
 
 def refuse_other_preparation(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on in a folder whose manifest differs in what decides its rows.
-
-    Raises:
-        DataError: if they differ.
-    """
+    """Refuse to go on in a folder whose manifest differs in what decides its rows."""
     for name in HEADER:
         then, asked = _comparable(before[name]), _comparable(now[name])
         if then != asked:
@@ -181,11 +158,7 @@ def find_sound(out: Path, tell: Callable[[str], None]) -> list[int]:
 
 
 def refuse_changed_source(shard: Path, images: Iterable[SourceImage], mirror: bool) -> int:
-    """Check by keys and labels that a shard was made of these images; return their number.
-
-    Raises:
-        DataError: if it was made of others.
-    """
+    """Refuse a shard that was made of other images, by keys and labels; return their number."""
     copies = 2 if mirror else 1
     labels = np.load(shard / "labels.npy")[::copies].tolist()
     rows = deque(zip(read_keys(shard)[::copies], labels, strict=True))
@@ -237,6 +210,7 @@ class Shards:
         manifest: of the folder.
         labels: of all rows; they are few bytes and stay in memory.
         copies: rows per image: 2 where its mirror image follows it.
+        fingerprint: a digest of all rows, by the digests of their files.
 
     Args:
         path: what `scalegan prepare` wrote.
@@ -263,16 +237,17 @@ class Shards:
                 f"`{path}` holds no images, which a teacher or a classifier looks at",
                 "prepare with --keep-images",
             )
+        digests = [shard["digests"] for shard in self.manifest["shards"]]
+        self.fingerprint = hashlib.sha256(json_line(digests).encode()).hexdigest()
         self.with_images = with_images
         self.copies = 2 if self.manifest["mirror"] else 1
         self.shape, self.dtype = tuple(self.manifest["row"]["shape"]), self.manifest["row"]["dtype"]
         opened = [self._open(about) for about in self.manifest["shards"]]
-        self.maps = [shard[0] for shard in opened]
-        self.stored = [shard.rows for shard in self.maps]
+        self.stored = [shard[0] for shard in opened]
         self.images = [shard[2] for shard in opened]
         self.offsets = [shard[3] for shard in opened]
         self.labels: Labels = torch.from_numpy(np.concatenate([shard[1] for shard in opened]))
-        self.ends = np.cumsum([len(stored) for stored in self.stored])
+        self.ends = np.cumsum([len(stored.rows) for stored in self.stored])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -284,14 +259,14 @@ class Shards:
             DataError: if a kept image cannot be decoded.
         """
         shards = np.searchsorted(self.ends, indices.numpy(), side="right")
-        starts = self.ends[shards] - [len(self.stored[shard]) for shard in shards]
+        starts = self.ends[shards] - [len(self.stored[shard].rows) for shard in shards]
         places = list(zip(shards.tolist(), (indices.numpy() - starts).tolist(), strict=True))
         stored = np.empty((len(places), *self.shape), self.dtype)
         for shard, row in places:
-            self.maps[shard].announce(row)
+            self.stored[shard].announce(row)
         # Row by row is as fast as grouping by shard: a row is far larger than a turn of this loop.
         for i, (shard, row) in enumerate(places):
-            stored[i] = self.stored[shard][row]
+            stored[i] = self.stored[shard].rows[row]
         images = self._decode(places) if self.with_images else None
         return Batch(torch.from_numpy(stored), self.labels[indices], images)
 
@@ -299,18 +274,11 @@ class Shards:
         """The same rows: they stay on the disk, and the loader moves what it has read."""
         return self
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of all rows, by the digests of their files."""
-        digests = [shard["digests"] for shard in self.manifest["shards"]]
-        return hashlib.sha256(json_line(digests).encode()).hexdigest()
-
     def verify(self, part: int = 0, parts: int = 1, num_threads: int = 4) -> None:
         """Compare the files that are read with their digests, which finds a flipped bit.
 
         Args:
             part: every `parts`-th shard is looked at, from this one on: ranks share the work.
-            parts: as above.
             num_threads: files hashed at a time.
 
         Raises:
@@ -328,11 +296,8 @@ class Shards:
                 files, pool.map(lambda pair: _digest(pair[0]), files), strict=True
             ):
                 if found != expected:
-                    raise DataError(
-                        f"`{file.name}` of shard `{file.parent.name}` in `{self.path}` does not "
-                        "match its digest",
-                        AGAIN,
-                    )
+                    what = f"`{file.name}` of shard `{file.parent.name}` in `{self.path}`"
+                    raise DataError(f"{what} does not match its digest", AGAIN)
 
     def _decode(self, places: list[tuple[int, int]]) -> Images:
         side = self.manifest["side"]
@@ -344,40 +309,31 @@ class Shards:
                 image = decode_png(self.images[shard][start:end].tobytes(), side)
                 decoded[i] = image[..., ::-1] if is_mirrored else image
             except DataError as error:
-                name = self.manifest["shards"][shard]["name"]
-                raise DataError(
-                    f"the image of row {row} of shard `{name}` in `{self.path}` cannot be read: "
-                    f"{error}",
-                    AGAIN,
-                ) from None
+                where = f"shard `{self.manifest['shards'][shard]['name']}` in `{self.path}`"
+                message = f"the image of row {row} of {where} cannot be read: {error}"
+                raise DataError(message, AGAIN) from None
         return torch.from_numpy(decoded)
 
     def _open(self, about: dict[str, Any]) -> tuple[_Rows, np.ndarray, np.ndarray, np.ndarray]:
         """Map one shard: stored, labels, images, offsets; the last two may be empty."""
         name, num_rows = about["name"], about["rows"]
         folder = self.path / name
-        nothing = np.empty(0, np.uint8)
         try:
             mapped, labels = _Rows(folder / "stored.npy"), np.array(_map(folder / "labels.npy"))
             stored = mapped.rows
-            images = offsets = nothing
+            images = offsets = np.empty(0, np.uint8)
             if self.with_images:
                 offsets = np.array(_map(folder / "offsets.npy"))
-                has_bytes = (folder / "images.bin").stat().st_size > 0
-                images = (
-                    np.asarray(np.memmap(folder / "images.bin", mode="r")) if has_bytes else nothing
-                )
+                if (folder / "images.bin").stat().st_size:
+                    images = np.asarray(np.memmap(folder / "images.bin", mode="r"))
         except FileNotFoundError as error:
             raise self._defect(name, f"`{Path(error.filename).name}` is missing") from None
         except (ValueError, EOFError, TokenError, RecursionError, OverflowError) as error:
             what = short(str(error))[1:-1]
             raise self._defect(name, f"a file is cut short or damaged ({what})") from None
         if len(stored) != num_rows:
-            raise DataError(
-                f"shard `{name}` in `{self.path}` holds {len(stored):,} rows but the manifest says "
-                f"{num_rows:,}",
-                AGAIN,
-            )
+            found = f"{len(stored):,} rows but the manifest says {num_rows:,}"
+            raise DataError(f"shard `{name}` in `{self.path}` holds {found}", AGAIN)
         if stored.shape[1:] != self.shape or stored.dtype != self.dtype:
             found = f"{stored.dtype} {stored.shape[1:]}"
             raise self._defect(name, f"rows are {found}; expected {self.dtype} {self.shape}")

@@ -76,9 +76,6 @@ def open_source(text: str, table: Mapping[str, Callable[[str], Source]]) -> Sour
 
     Args:
         table: sources by name.
-
-    Raises:
-        DataError: if there is none of that name and no such path, or the source refuses it.
     """
     kind, colon, where = text.partition(":")
     if kind in table and (colon or not Path(text).exists()):
@@ -153,9 +150,9 @@ def unique(images: Iterable[SourceImage], problems: list[Problem]) -> Iterator[S
         if image.key in seen:
             reason = "the key is used twice; the first one is kept"
             problems.append(Problem(image.key, reason, "used twice"))
-            continue
-        seen.add(image.key)
-        yield image
+        else:
+            seen.add(image.key)
+            yield image
 
 
 def class_notices(class_names: Sequence[str], labels: Iterable[int]) -> list[str]:

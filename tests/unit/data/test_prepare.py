@@ -59,7 +59,7 @@ def test_images_become_rows(folder: Path, tmp_path: Path) -> None:
     shards = Shards(tmp_path / "out", with_images=True)
     shards.verify()
     assert len(shards) == 42
-    assert [len(stored) for stored in shards.stored] == [19, 19, 4]  # 20 images each but the bad
+    assert [len(stored.rows) for stored in shards.stored] == [19, 19, 4]  # 20 but the bad
     batch = shards.read(torch.arange(42))
     assert torch.equal(batch.stored, batch.images)
     assert batch.labels.bincount().tolist() == [10, 11, 10, 11]
@@ -249,5 +249,5 @@ def test_a_class_of_damaged_images_alone_leaves_an_empty_shard(tmp_path: Path) -
     out = tmp_path / "out"
     run(tmp_path / "images", out, shard_rows=10)
     shards = Shards(out)
-    assert [len(stored) for stored in shards.stored] == [10, 0, 5]
+    assert [len(stored.rows) for stored in shards.stored] == [10, 0, 5]
     assert shards.read(torch.tensor([9, 10])).labels.tolist() == [0, 2]

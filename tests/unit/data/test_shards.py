@@ -1,7 +1,7 @@
 """Shards: what is written is read, and every kind of damage has its sentence."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import torch
 from scalegan.data.images import encode_png
 from scalegan.data.shards import (
     AGAIN,
+    EncodedImage,
     Shards,
-    Writer,
     read_keys,
     read_left_out,
     refuse_changed_source,
     shard_name,
+    write_shard,
 )
 from scalegan.data.sources import SourceImage
 from scalegan.errors import DataError
@@ -33,14 +34,15 @@ def write(out: Path, mirror: bool = False, keep_images: bool = False) -> Path:
     about, number = [], 0
     for shard, count in enumerate(COUNTS):
         path = out / shard_name(shard)
-        with Writer(path, (3, SIDE, SIDE), "uint8", mirror, keep_images) as writer:
-            for _ in range(count):
-                tile = IMAGES[number]
-                rows = np.stack([tile, tile[..., ::-1]][: 1 + mirror])
-                image = encode_png(tile) if keep_images else b""
-                writer.append(f"key-{number}", number % 3, rows, image)
-                number += 1
-            writer.leave_out(f"bad-{shard}", 1, "is bad")
+        images = []
+        for _ in range(count):
+            tile = IMAGES[number]
+            rows = np.stack([tile, tile[..., ::-1]][: 1 + mirror])
+            png = encode_png(tile) if keep_images else b""
+            images.append(EncodedImage(f"key-{number}", number % 3, rows, png))
+            number += 1
+        images.append(EncodedImage(f"bad-{shard}", 1, reason="is bad"))
+        write_shard(path, (3, SIDE, SIDE), "uint8", keep_images, images)
         digests = read_json(path / "manifest.json")
         about.append({"name": path.name, "rows": count * (1 + mirror), "digests": digests})
     manifest = {
@@ -97,12 +99,12 @@ def test_left_out_images_are_listed_in_their_shard(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
-    with (
-        pytest.raises(RuntimeError, match="stop"),
-        Writer(tmp_path / "shard-00000", (1,), "uint8", False, True) as writer,
-    ):
-        writer.append("a", 0, np.zeros((1, 1), np.uint8), b"")
+    def images() -> Iterator[EncodedImage]:
+        yield EncodedImage("a", 0, np.zeros((1, 1), np.uint8))
         raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_shard(tmp_path / "shard-00000", (1,), "uint8", True, images())
     assert list(tmp_path.iterdir()) == []
 
 
