@@ -221,7 +221,6 @@ def sizes_of(parts: dict[str, Named]) -> Sizes:
             "shared_width": shared,
             "is_hierarchical": part > 0,
             "generator_attention": [8 * 2 ** (block // depth) for block in attended],
-            "blocks_per_stage": depth,
             "has_spectral_norm": "linear.u0" in weights,
             "num_singular_values": len(indices(weights, r"linear\.u(\d+)$")) or 1,
         }
