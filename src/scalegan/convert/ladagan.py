@@ -1,6 +1,7 @@
 """Weights of LadaGAN's later code: their names in ours, and networks of ours from them."""
 
 import math
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -65,11 +66,10 @@ def network(role: str, model: LadaGANConfig, sizes: Sizes, weights: Weights) -> 
     Raises:
         CheckpointError: if a tensor is missing, unknown or of the wrong shape.
     """
-    if role == "generator":
-        make, names = LadaGANGenerator, GENERATOR
-    else:
-        make, names = LadaGANDiscriminator, discriminator_names(len(model.encoder_widths) - 1)
-    return fill(lambda: make(model, sizes.shape, 0), names, weights, f"ladagan {role}")
+    is_generator = role == "generator"
+    kind = LadaGANGenerator if is_generator else LadaGANDiscriminator
+    names = GENERATOR if is_generator else discriminator_names(len(model.encoder_widths) - 1)
+    return fill(partial(kind, model, sizes.shape, 0), names, weights, f"ladagan {role}")
 
 
 def sizes_of(parts: dict[str, Weights]) -> Sizes:
