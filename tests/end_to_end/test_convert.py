@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import scalegan as package
-from scalegan.convert.convert import load_reference
 from scalegan.inference.gan import GAN
 from tests.conftest import PARITY
+from tests.support.reference_settings import load_reference
 from tests.support.runs import scalegan
 from tests.unit.convert import test_biggan as of_biggan
 from tests.unit.convert import test_gansformer as of_gansformer
@@ -109,7 +109,7 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     assert done.returncode == 2 and "have the names of no system we know" in done.stderr
     assert "hint: --system gat|ladagan|biggan|gansformer|biggan-hub" in done.stderr
     done = scalegan(*command, "--system", "gat", check=False)
-    assert done.returncode == 2 and "are not those of a GAT" in done.stderr
+    assert done.returncode == 2 and "are not those of GAT's official code" in done.stderr
 
 
 def converted(
@@ -198,6 +198,17 @@ def test_an_official_gansformer_needs_what_no_tensor_shows(tmp_path: Path) -> No
     (tmp_path / "model.json").write_text(json.dumps(stated | {"norms": "layer"}))
     done = scalegan(*command, *options, check=False)
     assert "unknown key `model.norms`" in done.stderr
+
+
+def test_fields_that_have_their_defaults_are_named(tmp_path: Path) -> None:
+    torch.save(of_biggan.port_weights(of_biggan.PORT), tmp_path / "G.pth")
+    command = ["convert", str(tmp_path / "G.pth")]
+    text = scalegan(*command, str(tmp_path / "first")).stdout
+    assert "notice: the tensors do not show `norm_eps` 1e-05, `spectral_eps` 1e-06; state" in text
+    (tmp_path / "model.json").write_text('{"norm_eps": 0.001}')
+    options = ["--model", str(tmp_path / "model.json")]
+    text = scalegan(*command, str(tmp_path / "second"), *options).stdout
+    assert "notice: the tensors do not show `spectral_eps` 1e-06; state" in text
 
 
 @pytest.mark.parametrize("suffix", ["bin", "safetensors"])

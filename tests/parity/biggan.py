@@ -11,14 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.config.models import BigGANConfig
-from scalegan.convert import biggan as weights_of
-from scalegan.convert.biggan import (
-    generator,
-    hub_generator,
-    model_config,
-    rename,
-    renamed,
-)
+from scalegan.convert.biggan import hub_generator, rename, renamed
 from scalegan.layers.attention import PooledAttention
 from scalegan.layers.batch_norm import standing_statistics
 from scalegan.layers.spectral import Conv, Embedding, Linear, SpectralNorm
@@ -26,6 +19,7 @@ from scalegan.losses.penalties import orthogonality
 from scalegan.losses.tables import ADVERSARIAL
 from scalegan.models import biggan
 from scalegan.train.optim import update_average
+from tests.support.reference_settings import biggan_config, load_reference
 
 from .cases import Case, under
 from .compare import Outputs
@@ -148,7 +142,7 @@ def discriminator_block(case: Case) -> Outputs:
 
 @torch.no_grad()
 def whole_generator(case: Case) -> Outputs:
-    network = generator(settings(case), case.weights)
+    network = load_reference("biggan", "generator", settings(case), case.weights)
     z, labels = case.inputs["z"], case.inputs["y"]
     ours = {"img_eval": network(z, labels)[:, -1]}
     # Without a shared embedding the reference hands on the labels themselves.
@@ -158,7 +152,7 @@ def whole_generator(case: Case) -> Outputs:
 
 
 def whole_discriminator(case: Case) -> Outputs:
-    network = weights_of.discriminator(settings(case), case.weights)
+    network = load_reference("biggan", "discriminator", settings(case), case.weights)
     x, labels = case.inputs["x"].requires_grad_(), case.inputs["y"]
     features: list[Tensor] = []
     network.head.register_forward_pre_hook(lambda _, given: features.append(given[0].detach()))
@@ -167,7 +161,7 @@ def whole_discriminator(case: Case) -> Outputs:
     ours = {"logits_eval": logits.detach(), "features_eval": features[0], "grad_x_eval": x.grad}
     with torch.no_grad():
         ours["logits_train"] = network.train()(x[:, None], labels).logits
-    model = model_config(settings(case), "discriminator")
+    model = biggan_config("discriminator", settings(case))
     return ours | states(network, case.outputs, "after_train.", "discriminator", model)
 
 
@@ -246,8 +240,10 @@ def training_step(case: Case) -> Outputs:
     ours, inputs, pair = {}, case.inputs, ADVERSARIAL["hinge"]
     config = {"model": case.config["model"]}
     configs = {"G": config | case.config["generator"], "D": config | case.config["discriminator"]}
-    maker = generator(configs["G"], under(case.weights, "G.")).train()
-    discriminator = weights_of.discriminator(configs["D"], under(case.weights, "D.")).train()
+    maker = load_reference("biggan", "generator", configs["G"], under(case.weights, "G.")).train()
+    discriminator = load_reference(
+        "biggan", "discriminator", configs["D"], under(case.weights, "D.")
+    ).train()
 
     with torch.no_grad():  # still in training mode: batch statistics and u move
         fake = maker(inputs["z_d"], inputs["y_d"])

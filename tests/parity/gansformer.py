@@ -21,6 +21,7 @@ from scalegan.models.gansformer import (
     SynthesisLayer,
     make_mapping,
 )
+from tests.support.reference_settings import gansformer_config, load_reference
 
 from .cases import Case, under
 from .compare import Outputs
@@ -47,7 +48,7 @@ class Masked(BipartiteAttention):
 def attention_layer(
     ctor: dict[str, Any], weights: Outputs, num_pixels: int, has_positions: bool, is_first: bool
 ) -> Masked:
-    config = reference.config_of(ctor)
+    config = gansformer_config(ctor)
 
     def build() -> Masked:
         return Masked(
@@ -142,7 +143,7 @@ def positional_encoding(case: Case) -> Outputs:
 @torch.no_grad()
 def mapping(case: Case) -> Outputs:
     ctor, given = case.config["ctor"], case.inputs
-    config, num_classes = reference.config_of(ctor), ctor.get("c_dim", 0)
+    config, num_classes = gansformer_config(ctor), ctor.get("c_dim", 0)
     updates = {"updates": torch.tensor(reference.MANY_UPDATES)}
     network = reference.load(
         lambda: make_mapping(config, num_classes),
@@ -188,7 +189,7 @@ def modulated_conv(case: Case) -> Outputs:
 
 def attending(ctor: dict[str, Any]) -> GANsformerConfig:
     """The settings of a part of a generator, which has attention where its arguments say so."""
-    return reference.config_of(ctor if ctor.get("transformer") else ctor | {"k": 1})
+    return gansformer_config(ctor if ctor.get("transformer") else ctor | {"k": 1})
 
 
 def noise_of(layer: SynthesisLayer, mode: str) -> Tensor:
@@ -239,7 +240,7 @@ def synthesis_block(case: Case) -> Outputs:
 
 @torch.no_grad()
 def generator(case: Case) -> Outputs:
-    network = reference.generator(case.config["ctor"], case.weights)
+    network = load_reference("gansformer", "generator", case.config["ctor"], case.weights)
     assert isinstance(network, GANsformerGenerator)
     labels = labels_of(case.inputs)
     w = network.map(case.inputs["z"], labels)
@@ -259,7 +260,7 @@ def generator(case: Case) -> Outputs:
 
 
 def discriminator(case: Case) -> Outputs:
-    network = reference.discriminator(case.config["ctor"], case.weights)
+    network = load_reference("gansformer", "discriminator", case.config["ctor"], case.weights)
     x = case.inputs["x"].requires_grad_()
     logits = network(x[:, None], labels_of(case.inputs)).logits
     slope = exact(logits, x)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.config.schema import AugmentConfig
-from scalegan.convert.convert import load_reference
 from scalegan.layers import attention
 from scalegan.layers import transformer as layers
 from scalegan.losses import alignment, augment, mng, view
+from tests.support.reference_settings import load_reference
 
 from .cases import Case, coarse_to_fine, draws_of, under
 from .compare import Outputs

@@ -14,6 +14,7 @@ from scalegan.losses import augment
 from scalegan.losses.adversarial import logistic_discriminator, logistic_generator
 from scalegan.losses.penalties import exact
 from scalegan.models import ladagan as models
+from tests.support.reference_settings import load_reference
 
 from .cases import Case, under
 from .compare import Outputs
@@ -99,7 +100,7 @@ def down_block(case: Case) -> Outputs:
 
 @torch.no_grad()
 def discriminator(case: Case) -> Outputs:
-    network = reference.discriminator(sizes(case), case.weights)
+    network = load_reference("ladagan", "discriminator", sizes(case), case.weights)
     x = case.inputs["x"]
     logits = lambda: network(x[:, None], no_labels(x)).logits  # noqa: E731
     return both_modes(network, discriminator_names(network), case, logits, "logits")
@@ -119,7 +120,7 @@ def both_modes(
 
 @torch.no_grad()
 def generator(case: Case) -> Outputs:
-    network = reference.generator(sizes(case), case.weights)
+    network = load_reference("ladagan", "generator", sizes(case), case.weights)
     names = [f"block_{tokens}" for tokens in reference.STAGES]
     with recorded(dict(zip(names, network.blocks, strict=True))) as ours:
         ours["y"] = network(case.inputs["z"], no_labels(case.inputs["z"]))[:, 0]
@@ -129,9 +130,9 @@ def generator(case: Case) -> Outputs:
 def losses(case: Case) -> Outputs:
     """One iteration in training mode; the forward passes in the order of the reference."""
     given = {side: under(case.weights, f"{side}.") for side in ("G", "D")}
-    g = reference.generator(sizes(case, "generator"), given["G"]).train()
+    g = load_reference("ladagan", "generator", sizes(case, "generator"), given["G"]).train()
     d_sizes = {"img_size": case.inputs["real"].shape[-1]} | sizes(case, "discriminator")
-    d = reference.discriminator(d_sizes, given["D"]).train()
+    d = load_reference("ladagan", "discriminator", d_sizes, given["D"]).train()
     real = case.inputs["real"][:, None].requires_grad_()
     labels = no_labels(real)
     fake = g(case.inputs["z_d"], labels).detach()

@@ -22,7 +22,6 @@ from scalegan.config.schema import (
     TrainConfig,
 )
 from scalegan.convert import gat
-from scalegan.convert.convert import load_reference
 from scalegan.convert.renaming import rename
 from scalegan.interfaces import Batch, Terms
 from scalegan.losses import alignment, objective, view
@@ -32,6 +31,7 @@ from scalegan.runtime.world import World
 from scalegan.train import step
 from scalegan.train.optim import build_optimizer
 from scalegan.train.state import Report, TrainState
+from tests.support.reference_settings import load_reference
 
 from .cases import Case, coarse_to_fine, draws_of, under
 from .compare import Outputs

@@ -2,17 +2,16 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from scalegan.convert import gat
-from scalegan.convert.convert import load_reference
 from scalegan.convert.renaming import rename
-from scalegan.errors import CheckpointError, ConfigError
+from scalegan.errors import CheckpointError
 from scalegan.models.gat import GATDiscriminator, GATGenerator
+from tests.support.reference_settings import load_reference
 
 CONFIG = {
     "hidden_size": 16, "depth": 4, "num_heads": 2, "patch_size": 2, "input_size": 4,
@@ -112,16 +111,6 @@ def test_without_a_teacher_there_is_no_projector() -> None:
     assert network.projector is None
 
 
-def test_absent_sizes_are_those_of_the_published_network() -> None:
-    with pytest.raises(CheckpointError, match=r"^the gat generator has no tensor for `blocks"):
-        load_reference("gat", "generator", {}, {})
-    weights = {"pos_embed": torch.zeros(1, 4, 16)}
-    with pytest.raises(
-        CheckpointError, match=r"\(1, 4, 16\) for `pos_embed`; expected \(1, 256, 768\)$"
-    ):
-        load_reference("gat", "generator", {}, weights)
-
-
 def change(key: str, value: Tensor | None) -> dict[str, Tensor]:
     weights = generator_weights() | ({} if value is None else {key: value})
     return weights if value is not None else {k: v for k, v in weights.items() if k != key}
@@ -165,55 +154,9 @@ def test_wrong_tensors_are_named(key: str, value: Tensor | None, message: str) -
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (
-            {"qk_norm": False},
-            "`qk_norm` is off but only networks with normalized queries can be read",
-        ),
-        ({"depth": "4"}, "`depth` is '4' but must be a whole number of at least 1"),
-        ({"num_classes": True}, "`num_classes` is True but must be a whole number of at least 1"),
-        ({"patch_size": 0}, "`patch_size` is 0 but must be a whole number of at least 1"),
-        ({"z_dim": -1}, "`z_dim` is -1 but must be a whole number of at least 0"),
-        (
-            {"mlp_ratio": float("nan")},
-            "`mlp_ratio` is nan but must be a finite number of at least 1",
-        ),
-        ({"depth": 6}, "`model.depth` 6 is not a multiple of `model.num_levels` 4"),
-    ],
-)
-def test_wrong_sizes_are_named(config: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        load_reference("gat", "generator", CONFIG | config, generator_weights())
-    assert str(error.value) == message
-
-
 def test_a_config_that_does_not_fit_its_weights_allocates_nothing() -> None:
     huge = CONFIG | {"hidden_size": 2**24, "num_classes": 2**30}
     with pytest.raises(
         CheckpointError, match=r"has \(48,\) for `blocks\.0\.attn\.qkv\.bias`; expected"
     ):
         load_reference("gat", "generator", huge, generator_weights())
-
-
-@pytest.mark.parametrize(
-    ("system", "role", "message"),
-    [
-        (
-            "dit",
-            "generator",
-            "weights of `dit` cannot be read; known are `gat`, `ladagan`, `biggan`, "
-            "`biggan-hub`, `gansformer`",
-        ),
-        (
-            "gat",
-            "critic",
-            "`critic` is not a network of gat; expected `generator` or `discriminator`",
-        ),
-    ],
-)
-def test_unknown_networks_are_named(system: str, role: str, message: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        load_reference(system, role, CONFIG, generator_weights())
-    assert str(error.value) == message

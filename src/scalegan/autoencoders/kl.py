@@ -17,17 +17,9 @@ from scalegan.errors import CheckpointError
 
 
 def kl(config: AutoencoderConfig, channels: int, side: int, hub: str = "") -> Latents:
-    """A KL autoencoder from a local folder or the hub.
+    """A KL autoencoder from a local folder, else from a repository of the hub.
 
-    Args:
-        config: where it is, and whether moments or means are stored.
-        channels: 1 if the images are gray, else 3.
-        side: of the images.
-        hub: the repository that has it, where the config names no path.
-
-    Raises:
-        ConfigError: if there is none, or the images do not fit it.
-        CheckpointError: if its files are not usable.
+    Other arguments and errors are those of `tables.make_autoencoder`.
     """
     folder = find(config, hub)
     network = load_network(folder, "AutoencoderKL")

@@ -21,17 +21,10 @@ WIDTH = 64
 
 
 def tiny(config: AutoencoderConfig, channels: int, side: int, hub: str = "") -> Latents:
-    """An AutoencoderTiny from a local folder or the hub.
+    """An AutoencoderTiny from a local folder, else from a repository of the hub.
 
-    Args:
-        config: where it is; `store` has no meaning, there is only a mean.
-        channels: 1 if the images are gray, else 3.
-        side: of the images.
-        hub: the repository that has it, where the config names no path.
-
-    Raises:
-        ConfigError: if there is none, or the images do not fit it.
-        CheckpointError: if its files are not usable.
+    There is only a mean to store. Other arguments and errors are those of
+    `tables.make_autoencoder`.
     """
     folder = find(config, hub)
     network: Any = load_network(folder, "AutoencoderTiny")
@@ -61,16 +54,8 @@ def tiny(config: AutoencoderConfig, channels: int, side: int, hub: str = "") -> 
 def taef2(config: AutoencoderConfig, channels: int, side: int) -> Latents:
     """TAEF2 from a folder with `encoder.safetensors` and `decoder.safetensors`.
 
-    Its latents are standardized by `latent_stats.json`, where that lies beside them.
-
-    Args:
-        config: where it is; `store` has no meaning, there is only a mean.
-        channels: 1 if the images are gray, else 3.
-        side: of the images.
-
-    Raises:
-        ConfigError: if there is none, or the images do not fit it.
-        CheckpointError: if its files are not usable.
+    Its latents are standardized by `latent_stats.json`, where that lies beside them; there is only
+    a mean to store. Arguments and errors are those of `tables.make_autoencoder`.
     """
     folder = find(config)
     network = TAEF2()

@@ -6,7 +6,7 @@ Sources: keys, sizes and defaults of the port of arXiv 1809.11096; the hub's Big
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.config.models import BigGANConfig
-from scalegan.convert.renaming import Sizes, indices
+from scalegan.convert.renaming import Sizes, Weights, indices
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.biggan import (
     DISCRIMINATOR_WIDTHS,
@@ -25,143 +25,33 @@ from scalegan.models.biggan import (
 )
 from scalegan.runtime.weights import build_exactly
 
-# The port's names of its settings and their values where a config is silent.
-DEFAULTS: dict[str, Any] = {
-    "model": "BigGAN",
-    "resolution": 128,
-    "n_classes": 1000,
-    "G_ch": 64,
-    "D_ch": 64,
-    "G_depth": 2,
-    "D_depth": 2,
-    "G_attn": "64",
-    "D_attn": "64",
-    "D_wide": True,
-    "dim_z": 128,
-    "G_shared": True,
-    "shared_dim": 0,
-    "hier": False,
-    "SN_eps": 1e-12,
-    "BN_eps": 1e-5,
-    "num_G_SVs": 1,
-    "num_D_SVs": 1,
-    "num_G_SV_itrs": 1,
-    "num_D_SV_itrs": 1,
-}
-ROLES = {"generator": "G", "discriminator": "D"}
-
 # Parts of a dotted name, theirs and ours; what is not here has the same name.
 PARTS = {
-    "theta": "query", "phi": "key", "g": "value", "o": "out", "conv_sc": "shortcut",
-    "bn1": "norm1", "bn2": "norm2", "bn3": "norm3", "bn4": "norm4",
-    "stored_mean": "mean", "stored_var": "variance",
-}  # fmt: skip
+    "theta": "query",
+    "phi": "key",
+    "g": "value",
+    "o": "out",
+    "conv_sc": "shortcut",
+    "stored_mean": "mean",
+    "stored_var": "variance",
+} | {f"bn{i}": f"norm{i}" for i in range(1, 5)}
 FIRST = {
     "generator": {"linear": "stem", "output_layer.0": "norm", "output_layer.2": "head"},
     "discriminator": {"linear": "head", "embed": "classes", "input_conv": "stem"},
 }
 HUB_FIRST = {"generator.gen_z": "stem", "generator.bn": "norm", "generator.conv_to_rgb": "head"}
 HUB_PARTS = {
-    "scale": "gain", "offset": "bias", "running_means": "mean", "running_vars": "variance",
-    "snconv1x1_theta": "query", "snconv1x1_phi": "key", "snconv1x1_g": "value",
+    "scale": "gain",
+    "offset": "bias",
+    "running_means": "mean",
+    "running_vars": "variance",
+    "snconv1x1_theta": "query",
+    "snconv1x1_phi": "key",
+    "snconv1x1_g": "value",
     "snconv1x1_o_conv": "out",
-}  # fmt: skip
+}
 HUB_PARTS |= {f"bn_{i}": f"norm{i + 1}" for i in range(4)}
 HUB_PARTS |= {f"conv_{i}": f"conv{i + 1}" for i in range(4)}
-
-Named = dict[str, Tensor]
-
-
-def generator(config: Mapping[str, Any], weights: Named) -> nn.Module:
-    """The port's generator, or the hub's where the config lists `layers`, in evaluation mode.
-
-    Args:
-        config: settings under the reference's names; `model` is "BigGAN" or "BigGAN-deep".
-        weights: every tensor of the network, under the reference's keys.
-
-    Raises:
-        ConfigError: if a setting is not one we can build.
-        CheckpointError: if a tensor is missing, unknown or of the wrong shape.
-    """
-    if "layers" in config:
-        return hub_generator(config, weights)
-    model = model_config(config, "generator")
-    shape, num_classes = _task(config)
-    return _filled("generator", model, weights, lambda: BigGANGenerator(model, shape, num_classes))
-
-
-def discriminator(config: Mapping[str, Any], weights: Named) -> nn.Module:
-    """The port's discriminator in evaluation mode; arguments and errors as for `generator`."""
-    model = model_config(config, "discriminator")
-    shape, num_classes = _task(config)
-    return _filled(
-        "discriminator", model, weights, lambda: BigGANDiscriminator(model, shape, num_classes)
-    )
-
-
-def _filled(
-    role: str, model: BigGANConfig, weights: Named, make: Callable[[], nn.Module]
-) -> nn.Module:
-    keys = {rename(role, key, model)[0]: key for key in weights}
-    return build_exactly(make, renamed(role, model, weights), f"the biggan {role}", keys)
-
-
-def model_config(config: Mapping[str, Any], role: str) -> BigGANConfig:
-    """The port's settings as ours; one config fits both networks where G and D agree in width.
-
-    Raises:
-        ConfigError: if a setting is of the wrong kind.
-    """
-    sizes = DEFAULTS | {key: config[key] for key in DEFAULTS if key in config}
-    for key, default in DEFAULTS.items():
-        value, kind = sizes[key], (int, float) if isinstance(default, float) else type(default)
-        is_number = isinstance(default, int | float) and not isinstance(default, bool)
-        least = 0 if key in ("shared_dim", "SN_eps", "BN_eps") else 1
-        if (is_number and isinstance(value, bool)) or not isinstance(value, kind):
-            raise ConfigError(f"`{key}` is {value!r} but the port has, for example, {default!r}")
-        if is_number and not least <= value < math.inf:
-            raise ConfigError(f"`{key}` is {value!r} but must be at least {least}")
-    letter, side, is_deep = ROLES[role], sizes["resolution"], sizes["model"] == "BigGAN-deep"
-    if sizes["model"] not in ("BigGAN", "BigGAN-deep"):
-        raise ConfigError(f"`model` is {sizes['model']!r} but must be BigGAN or BigGAN-deep")
-    z_width = sizes["dim_z"]
-    if sizes["hier"] and not is_deep:  # rounded down without a word
-        z_width -= z_width % len(GENERATOR_WIDTHS.get(side, (1,)))
-    return BigGANConfig(
-        is_deep=is_deep,
-        channels=sizes[f"{letter}_ch"],
-        z_width=z_width,
-        shared_width=(sizes["shared_dim"] or sizes["dim_z"]) if sizes["G_shared"] else 0,
-        is_hierarchical=sizes["hier"] or is_deep,
-        generator_attention=_attended(
-            sizes["G_attn"], [8 << i for i in range(8) if 8 << i <= side]
-        ),
-        discriminator_attention=_attended(
-            sizes["D_attn"],
-            [side >> i for i in range(1, 8) if side >> i >= 4],
-            is_discriminator=True,
-        ),
-        blocks_per_stage=sizes[f"{letter}_depth"] if is_deep else 2,
-        is_wide=sizes["D_wide"],
-        norm_eps=float(sizes["BN_eps"]),
-        spectral_eps=float(sizes["SN_eps"]),
-        power_iterations=sizes[f"num_{letter}_SV_itrs"],
-        num_singular_values=sizes[f"num_{letter}_SVs"],
-    )
-
-
-def _attended(text: str, sides: list[int], is_discriminator: bool = False) -> tuple[int, ...]:
-    """The port's list of sides, "32_64", without those that no block has ("0" is none)."""
-    asked = {int(number) for number in re.findall(r"\d+", text)}
-    if is_discriminator and sides[:1] == [16]:
-        # Its table for 32 pixels says 16 of every block, whose sides are 16, 8, 8 and 8.
-        return (16, 8) if 16 in asked else ()
-    return tuple(side for side in sides if side in asked)
-
-
-def _task(config: Mapping[str, Any]) -> tuple[tuple[int, int, int], int]:
-    side = config.get("resolution", DEFAULTS["resolution"])
-    return (3, side, side), config.get("n_classes", DEFAULTS["n_classes"])
 
 
 def rename(role: str, key: str, model: BigGANConfig) -> tuple[str, int | None]:
@@ -179,74 +69,69 @@ def rename(role: str, key: str, model: BigGANConfig) -> tuple[str, int | None]:
     return ".".join(PARTS.get(part, part) for part in key.split(".")), row
 
 
-def renamed(role: str, model: BigGANConfig, weights: Named) -> Named:
+def renamed(role: str, model: BigGANConfig, weights: Weights) -> Weights:
     """The port's tensors under our names."""
-    found: Named = {}
+    found: Weights = {}
     for key in sorted(weights):  # rows of spectral norm's buffers come in order
         name, row = rename(role, key, model)
         found[name] = torch.cat([found[name], weights[key]]) if row else weights[key]
     return found
 
 
-def network(role: str, model: BigGANConfig, sizes: Sizes, weights: Named) -> nn.Module:
-    """A network of our config from the port's weights; errors as of `generator`."""
-    make = BigGANGenerator if role == "generator" else BigGANDiscriminator
-    return _filled(role, model, weights, partial(make, model, sizes.shape, sizes.num_classes))
-
-
-def sizes_of(parts: dict[str, Named]) -> Sizes:
-    """All sizes of the networks but the epsilons, which are those of the authors' scripts.
+def network(role: str, model: BigGANConfig, sizes: Sizes, weights: Weights) -> nn.Module:
+    """A network in evaluation mode, of our config and the port's weights.
 
     Raises:
-        CheckpointError: if the tensors are not those of a BigGAN.
+        CheckpointError: if a tensor is missing, unknown or of the wrong shape.
     """
+    kind = BigGANGenerator if role == "generator" else BigGANDiscriminator
+    make = partial(kind, model, sizes.shape, sizes.num_classes)
+    keys = {rename(role, key, model)[0]: key for key in weights}
+    return build_exactly(make, renamed(role, model, weights), f"the biggan {role}", keys)
+
+
+def sizes_of(parts: dict[str, Weights]) -> Sizes:
+    """All sizes of the networks but the epsilons, which are those of the authors' scripts."""
     weights = parts["generator"]
-    try:
-        rows, first = weights["linear.weight"].shape
-        num_blocks = len(indices(weights, r"blocks\.(\d+)\."))
-        is_deep = "blocks.0.0.conv3.weight" in weights
-        depth = DEFAULTS["G_depth"] if is_deep else 1
-        side = 4 * 2 ** (num_blocks // depth)
-        gain = weights["blocks.0.0.bn1.gain.weight"]
-        if "shared.weight" in weights:
-            num_classes, shared = weights["shared.weight"].shape
-        else:  # a table of gains per class
-            num_classes, shared = len(gain), 0
-        part = gain.shape[1] - shared if shared else 0
-        attended = indices(weights, r"blocks\.(\d+)\.1\.theta")
-        model: dict[str, Any] = {
-            "is_deep": is_deep,
-            "channels": rows // 16 // GENERATOR_WIDTHS[side][0],
-            "z_width": part if is_deep else first * (num_blocks + 1 if part else 1),
-            "shared_width": shared,
-            "is_hierarchical": part > 0,
-            "generator_attention": [8 * 2 ** (block // depth) for block in attended],
-            "blocks_per_stage": depth,
-            "has_spectral_norm": "linear.u0" in weights,
-            "num_singular_values": len(indices(weights, r"linear\.u(\d+)$")) or 1,
-        }
-        channels = len(weights["output_layer.2.weight"])
-        if "discriminator" in parts:
-            model |= _discriminator_sizes(parts["discriminator"], is_deep, side)
-    except (KeyError, ValueError, IndexError) as error:
-        raise CheckpointError(f"the tensors are not those of a BigGAN: {error}") from None
-    return Sizes(model, (channels, side, side), num_classes)
-
-
-def _discriminator_sizes(weights: Named, is_deep: bool, side: int) -> dict[str, Any]:
-    """Fields that a discriminator alone shows."""
-    num_halvings = DISCRIMINATOR_WIDTHS[side][1]
-    attended = indices(weights, r"blocks\.(\d+)\.\d+\.theta")
-    sides = [side >> min(stage + 1, num_halvings) for stage in attended]
-    hidden, outputs = weights["blocks.1.0.conv1.weight"], weights["blocks.1.0.conv2.weight"]
-    return {
-        "discriminator_attention": list(dict.fromkeys(sides)),
-        "is_wide": is_deep or len(hidden) == len(outputs),
+    rows, first = weights["linear.weight"].shape
+    num_blocks = len(indices(weights, r"blocks\.(\d+)\."))
+    is_deep = "blocks.0.0.conv3.weight" in weights
+    depth = 2 if is_deep else 1
+    side = 4 * 2 ** (num_blocks // depth)
+    gain = weights["blocks.0.0.bn1.gain.weight"]
+    if "shared.weight" in weights:
+        num_classes, shared = weights["shared.weight"].shape
+    else:  # a table of gains per class
+        num_classes, shared = len(gain), 0
+    part = gain.shape[1] - shared if shared else 0
+    attended = indices(weights, r"blocks\.(\d+)\.1\.theta")
+    model: dict[str, Any] = {
+        "is_deep": is_deep,
+        "channels": rows // 16 // GENERATOR_WIDTHS[side][0],
+        "z_width": part if is_deep else first * (num_blocks + 1 if part else 1),
+        "shared_width": shared,
+        "is_hierarchical": part > 0,
+        "generator_attention": [8 * 2 ** (block // depth) for block in attended],
+        "has_spectral_norm": "linear.u0" in weights,
+        "num_singular_values": len(indices(weights, r"linear\.u(\d+)$")) or 1,
     }
+    channels = len(weights["output_layer.2.weight"])
+    if "discriminator" in parts:
+        weights = parts["discriminator"]
+        num_halvings = DISCRIMINATOR_WIDTHS[side][1]
+        attended = indices(weights, r"blocks\.(\d+)\.\d+\.theta")
+        sides = [side >> min(stage + 1, num_halvings) for stage in attended]
+        hidden, outputs = weights["blocks.1.0.conv1.weight"], weights["blocks.1.0.conv2.weight"]
+        model |= {
+            "discriminator_attention": list(dict.fromkeys(sides)),
+            "is_wide": is_deep or len(hidden) == len(outputs),
+        }
+    assumed = ("norm_eps", "spectral_eps", *(["blocks_per_stage"] if is_deep else []))
+    return Sizes(model, (channels, side, side), num_classes, assumed=assumed)
 
 
 def hub_generator(
-    config: Mapping[str, Any], weights: Named, truncation: float = 1.0, official: bool = False
+    config: Mapping[str, Any], weights: Weights, truncation: float = 1.0, official: bool = False
 ) -> nn.Module:
     """The hub's BigGAN-deep generator with the batch statistics of one truncation.
 

@@ -1,6 +1,6 @@
 """Weights of other implementations become networks of ours, and snapshots.
 
-Parity tests and conversion use the same tables of names, one file per system.
+Each system has a file with its table of names and what its shapes tell.
 """
 
 from collections.abc import Callable
@@ -70,9 +70,14 @@ SYSTEMS = {
 HUB, HUB_SIGN = "biggan-hub", "embeddings.weight"
 """BigGAN-deep of the hub, whose config.json lists its layers."""
 ROLES = {
-    "generator": "generator", "G": "generator", "discriminator": "discriminator",
-    "D": "discriminator", "ema": "average", "G_ema": "average", "generator_ema": "average",
-}  # fmt: skip
+    "generator": "generator",
+    "G": "generator",
+    "discriminator": "discriminator",
+    "D": "discriminator",
+    "ema": "average",
+    "G_ema": "average",
+    "generator_ema": "average",
+}
 """What networks are called in files that hold several."""
 
 
@@ -117,6 +122,9 @@ def convert(
     config, sizes, networks = (of_hub if is_hub else of_system)(system, parts, given)
     lines = [f"system: {HUB if is_hub else f'{system} ({SYSTEMS[system].title})'}"]
     lines += [f"{role}: {len(parts[role])} tensors of `{source}`" for role in networks]
+    if assumed := [name for name in sizes.assumed if name not in given]:
+        values = ", ".join(f"`{name}` {getattr(config, name)}" for name in assumed)
+        lines.append(f"notice: the tensors do not show {values}; state others by --model FILE")
     card = Card(
         name=source.stem,
         model=config,
@@ -141,7 +149,11 @@ def of_system(
     """
     if "generator" not in parts:
         raise CheckpointError(f"the file holds no generator in the names of {system}")
-    sizes = SYSTEMS[system].sizes_of(parts)
+    try:
+        sizes = SYSTEMS[system].sizes_of(parts)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        title = SYSTEMS[system].title
+        raise CheckpointError(f"the tensors are not those of {title}: {error!r}") from None
     missing = [name for name in sizes.missing if name not in given]
     if missing:
         raise ConfigError(
@@ -237,40 +249,3 @@ def _class_names(path: Path | None, count: int) -> list[str]:
     if len(names) != count:
         raise CheckpointError(f"`{path}` has {len(names)} lines; the model has {count} classes")
     return names
-
-
-READERS: dict[str, dict[str, Callable[[dict[str, Any], Weights], nn.Module]]] = {
-    "gat": {"generator": gat.generator, "discriminator": gat.discriminator},
-    "ladagan": {"generator": ladagan.generator, "discriminator": ladagan.discriminator},
-    "biggan": {"generator": biggan.generator, "discriminator": biggan.discriminator},
-    "biggan-hub": {"generator": biggan.hub_generator},
-    "gansformer": {"generator": gansformer.generator, "discriminator": gansformer.discriminator},
-}
-"""By whose weights and which network: what builds it by (the system's own config, weights)."""
-
-
-def load_reference(
-    system: str, role: str, config: dict[str, Any], weights: dict[str, Tensor]
-) -> nn.Module:
-    """Build one of our networks from the weights of a reference implementation.
-
-    Args:
-        system: whose weights; one of `READERS`.
-        role: "generator" or "discriminator".
-        config: sizes under the reference's names; see the system's file in this folder.
-        weights: every tensor of the network, under the reference's keys.
-
-    Returns:
-        The network, in evaluation mode.
-
-    Raises:
-        ConfigError: if the system, the role or a size is not one we can build.
-        CheckpointError: if a tensor is missing, unknown or of the wrong shape.
-    """
-    if system not in READERS:
-        known = ", ".join(f"`{name}`" for name in READERS)
-        raise ConfigError(f"weights of `{system}` cannot be read; known are {known}")
-    if role not in READERS[system]:
-        known = " or ".join(f"`{name}`" for name in READERS[system])
-        raise ConfigError(f"`{role}` is not a network of {system}; expected {known}")
-    return READERS[system][role](config, weights)

@@ -1,8 +1,4 @@
-"""Weights of GANsformer's authors: their names in ours, and networks of ours from them.
-
-Sizes are the arguments of their PyTorch classes by name: `z_dim`, `w_dim`, `k`, `c_dim`,
-`img_resolution`, `img_channels`, with `mapping_kwargs` and `synthesis_kwargs` of the generator.
-"""
+"""Weights of GANsformer's authors: their names in ours, and networks of ours from them."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +10,7 @@ from torch import Tensor, nn
 
 from scalegan.config.models import GANsformerConfig
 from scalegan.convert.renaming import Sizes, Weights, indices
-from scalegan.errors import CheckpointError, ConfigError
+from scalegan.errors import CheckpointError
 from scalegan.layers.bipartite import direction_table
 from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
 from scalegan.runtime.weights import build_exactly
@@ -60,103 +56,6 @@ LAYER: Rules = [
 DEAD = re.compile(r".*\b(keys|grid_map|position_map|first_centroids|affine|positions)\b.*")
 
 
-def generator(config: dict[str, Any], weights: Weights) -> nn.Module:
-    """A generator in evaluation mode.
-
-    Raises:
-        ConfigError: if the sizes are none that we can build.
-        CheckpointError: if a tensor is missing, unknown or of the wrong shape.
-    """
-    for name in ("k", "w_dim", "img_channels", "img_resolution"):
-        check_size(name, config.get(name))
-    ours = config_of(config)
-    shape = (config["img_channels"], config["img_resolution"], config["img_resolution"])
-
-    def build() -> nn.Module:
-        return GANsformerGenerator(ours, shape, config.get("c_dim", 0))
-
-    weights = weights | {"mapping.updates": torch.tensor(MANY_UPDATES)}
-    return load(build, weights, rename_generator, ours, "the gansformer generator")
-
-
-def discriminator(config: dict[str, Any], weights: Weights) -> nn.Module:
-    """A discriminator in evaluation mode. Raises as `generator` does."""
-    for name in ("img_channels", "img_resolution"):
-        check_size(name, config.get(name))
-    side = config["img_resolution"]
-    ours = GANsformerConfig(
-        channel_base=config.get("channel_base", 32768),
-        channel_max=config.get("channel_max", 512),
-        discriminator=named("architecture", config.get("architecture", "resnet")),
-        deviation_group=config.get("epilogue_kwargs", {}).get("mbstd_group_size", 4),
-    )
-
-    def build() -> nn.Module:
-        shape = (config["img_channels"], side, side)
-        return GANsformerDiscriminator(ours, shape, config.get("c_dim", 0))
-
-    what = "the gansformer discriminator"
-    return load(build, weights, lambda key: rename_discriminator(key, side), ours, what)
-
-
-NAMES: dict[str, dict[Any, str]] = {
-    "architecture": {"resnet": "residual", "skip": "skip", "orig": "plain"},
-    "integration": {"mul": "multiply", "add": "add", "both": "both"},
-    # "batch" behaves as "layer" in the reference.
-    "norm": {None: "none", "layer": "layer", "instance": "instance", "batch": "layer"},
-}
-
-
-def named(setting: str, value: Any) -> Any:
-    """Our word for a value of the reference.
-
-    Raises:
-        ConfigError: if it is not one that we know.
-    """
-    known = NAMES[setting]
-    if value not in known:
-        raise ConfigError(f"`{setting}` is {value!r}; expected one of {', '.join(map(str, known))}")
-    return known[value]
-
-
-def check_size(name: str, value: Any) -> None:
-    """Raise ConfigError where a size is missing or none."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"`{name}` is {value!r} but must be a whole number of at least 1")
-
-
-def config_of(ctor: dict[str, Any]) -> GANsformerConfig:
-    """The settings that the arguments of a generator, or of a part of it, amount to."""
-    mapping = ctor | ctor.get("mapping_kwargs", {})
-    synthesis = ctor | ctor.get("synthesis_kwargs", {})
-    latent = ctor.get("w_dim") or ctor.get("y_dim") or ctor.get("to_dim", 32)
-    z_width = ctor.get("z_dim", latent)
-    return GANsformerConfig(
-        num_components=ctor.get("k", 1) - 1,
-        latent_width=latent,
-        z_width=0 if z_width == latent else z_width,
-        channel_base=synthesis.get("channel_base", 32768),
-        channel_max=synthesis.get("channel_max", 512),
-        attention="duplex" if synthesis.get("kmeans") else "simplex",
-        num_heads=synthesis.get("num_heads", 1),
-        min_attention_side=2 ** max(2, synthesis.get("start_res", 0)),
-        max_attention_side=2 ** (synthesis.get("end_res", 8) - 1),
-        integration=named("integration", synthesis.get("integration", "add")),
-        norm=named("norm", synthesis.get("norm")),
-        component_gate=synthesis.get("to_gate", False),
-        pixel_gate=synthesis.get("from_gate", False),
-        clusterings=synthesis.get("kmeans_iters", 1),
-        carries_assignments=synthesis.get("iterative", False),
-        component_positions=bool(mapping.get("use_pos") or synthesis.get("use_pos")),
-        component_attention=mapping.get("ltnt2ltnt", False),
-        mapping="residual" if mapping.get("resnet") else "plain",
-        mapping_depth=mapping.get("num_layers", 8),
-        mapping_heads=mapping.get("num_heads", 1),
-        synthesis=named("architecture", synthesis.get("architecture", "skip")),
-        is_styled=synthesis.get("style", True),
-    )
-
-
 def load(
     build: Callable[[], nn.Module],
     weights: Weights,
@@ -165,10 +64,6 @@ def load(
     what: str = "the gansformer network",
 ) -> nn.Module:
     """Build a network from a reference's weights, without those that have no effect there.
-
-    Args:
-        rename: our name of a reference's key.
-        what: whose weights they are, for messages.
 
     Raises:
         CheckpointError: if a tensor is missing, unknown or of the wrong shape, or a constant of
@@ -187,7 +82,7 @@ def load(
 
 
 def network(role: str, model: GANsformerConfig, sizes: Sizes, weights: Weights) -> nn.Module:
-    """A network of our config from the authors' weights; errors as of `generator`."""
+    """A network in evaluation mode, of our config and the authors' weights; errors as of `load`."""
     what, shape, num_classes = f"the gansformer {role}", sizes.shape, sizes.num_classes
     if role == "generator":
         weights = weights | {"mapping.updates": torch.tensor(MANY_UPDATES)}
@@ -198,17 +93,18 @@ def network(role: str, model: GANsformerConfig, sizes: Sizes, weights: Weights) 
 
 
 HIDDEN = (
-    "integration", "norm", "is_styled", "clusterings", "carries_assignments", "component_positions",
-)  # fmt: skip
-"""Fields that no tensor shows."""
+    "integration",
+    "norm",
+    "is_styled",
+    "clusterings",
+    "carries_assignments",
+    "component_positions",
+)
+"""Fields that no tensor shows and that differ between the published models."""
 
 
 def sizes_of(parts: dict[str, Weights]) -> Sizes:
-    """The sizes of the networks that tensors show.
-
-    Raises:
-        CheckpointError: if the tensors are not those of a GANsformer.
-    """
+    """The sizes of the networks that tensors show."""
     weights = parts["generator"]
     synthesis = indices(weights, r"synthesis\.b(\d+)\.")
     attended = indices(weights, r"synthesis\.b(\d+)\.\w+\.transformer\.")
@@ -217,44 +113,48 @@ def sizes_of(parts: dict[str, Weights]) -> Sizes:
     branch = "mapping.mlp" if has_components else "mapping.global_mlp"
     depth = len(indices(weights, re.escape(branch) + r"\.l(\d+)\."))
     is_residual = f"{branch}.l0.fc0.weight" in weights
-    layer = f"synthesis.b{attended[0]}.conv1.transformer" if attended else ""
-    try:
-        side = synthesis[-1]
-        latent = len(weights["mapping.w_avg"])
-        z_width = weights[f"{branch}.l0{'.fc0' if is_residual else ''}.weight"].shape[1]
-        num_classes = 0
-        if "mapping.embed.weight" in weights:
-            z_width, num_classes = weights["mapping.embed.weight"].shape
-        widths = {at: len(weights[f"synthesis.b{at}.conv1.weight"]) for at in synthesis}
-        model: dict[str, Any] = {
-            "num_components": len(weights["pos"]) if has_components else 0,
-            "latent_width": latent,
-            "z_width": 0 if z_width == latent else z_width,
-            "channel_base": widths[side] * side,
-            "channel_max": max(widths.values()),
-            "mapping": "residual" if is_residual else "plain",
-            "mapping_depth": depth * 2 if is_residual else depth,
-            "component_attention": any(f"{branch}.sa" in key for key in weights),
-            "synthesis": _architecture(weights, r".*\.skip\.", len(to_images)),
+    side = synthesis[-1]
+    latent = len(weights["mapping.w_avg"])
+    z_width = weights[f"{branch}.l0{'.fc0' if is_residual else ''}.weight"].shape[1]
+    num_classes = 0
+    if "mapping.embed.weight" in weights:
+        z_width, num_classes = weights["mapping.embed.weight"].shape
+    widths = {at: len(weights[f"synthesis.b{at}.conv1.weight"]) for at in synthesis}
+    model: dict[str, Any] = {
+        "num_components": len(weights["pos"]) if has_components else 0,
+        "latent_width": latent,
+        "z_width": 0 if z_width == latent else z_width,
+        # Any pair that gives these widths gives the same network.
+        "channel_base": widths[side] * side,
+        "channel_max": max(widths.values()),
+        "mapping": "residual" if is_residual else "plain",
+        "mapping_depth": depth * 2 if is_residual else depth,
+        "component_attention": any(f"{branch}.sa" in key for key in weights),
+        "synthesis": _architecture(weights, r".*\.skip\.", len(to_images)),
+    }
+    assumed = ["mapping_heads"] if model["component_attention"] else []
+    if attended:
+        element_weight = weights.get(f"synthesis.b{attended[0]}.conv1.transformer.att_weight")
+        model |= {
+            "attention": "simplex" if element_weight is None else "duplex",
+            "min_attention_side": attended[0],
+            "max_attention_side": attended[-1],
+            "component_gate": any("to_gate_attention" in key for key in weights),
+            "pixel_gate": any("from_gate_attention" in key for key in weights),
         }
-        if attended:
-            model |= {
-                "attention": "duplex" if f"{layer}.att_weight" in weights else "simplex",
-                "min_attention_side": attended[0],
-                "max_attention_side": attended[-1],
-                "component_gate": any("to_gate_attention" in key for key in weights),
-                "pixel_gate": any("from_gate_attention" in key for key in weights),
-            }
-            if f"{layer}.att_weight" in weights:
-                model["num_heads"] = len(weights[f"{layer}.att_weight"])
-        channels = len(weights[f"synthesis.b{side}.torgb.weight"])
-        if "discriminator" in parts:
-            weights = parts["discriminator"]
-            number = len(indices(weights, r"b(\d+)\.fromrgb\."))
-            model["discriminator"] = _architecture(weights, r"b\d+\.skip\.", number)
-    except (KeyError, ValueError, IndexError) as error:
-        raise CheckpointError(f"the tensors are not those of a GANsformer: {error}") from None
-    return Sizes(model, (channels, side, side), num_classes, missing=HIDDEN)
+        assumed.append("grid_directions")
+        if element_weight is None:
+            assumed.append("num_heads")
+        else:
+            model["num_heads"] = len(element_weight)
+    channels = len(weights[f"synthesis.b{side}.torgb.weight"])
+    if "discriminator" in parts:
+        weights = parts["discriminator"]
+        number = len(indices(weights, r"b(\d+)\.fromrgb\."))
+        model["discriminator"] = _architecture(weights, r"b\d+\.skip\.", number)
+        assumed.append("deviation_group")
+    shape = (channels, side, side)
+    return Sizes(model, shape, num_classes, missing=HIDDEN, assumed=tuple(assumed))
 
 
 def _architecture(weights: Weights, skip: str, num_images: int) -> str:

@@ -25,7 +25,9 @@ class Sizes(NamedTuple):
     features: int = 0
     """Feature width of the discriminator's projector; 0 = none."""
     missing: tuple[str, ...] = ()
-    """Fields that decide outputs and cannot be seen in tensors."""
+    """Fields that decide outputs, cannot be seen in tensors and must be stated."""
+    assumed: tuple[str, ...] = ()
+    """Fields that cannot be seen in tensors and have their defaults where they are not stated."""
 
 
 def indices(weights: Mapping[str, Any], pattern: str) -> list[int]:

@@ -103,7 +103,7 @@ def test_an_entry_from_outside_is_trained_in_planned_and_decoded(
     state, *_ = build(of, ALONE)
     assert state.autoencoder.shape == (1, 4, 4)
     card = Card("toy", of.model, config, (1, 4, 4), ["a"])
-    assert image_side(card, config) == 8
+    assert image_side(card) == 8
     make = ARCHITECTURES["gat"].generator
     save(tmp_path / "snapshot", card, make(card.model, card.shape, 1), None)
     assert load(tmp_path / "snapshot").sample(2).shape == (2, 3, 8, 8)

@@ -7,16 +7,10 @@ import torch
 from torch import Tensor
 
 from scalegan.config.models import BigGANConfig
-from scalegan.convert.biggan import (
-    discriminator,
-    generator,
-    hub_config,
-    hub_generator,
-    model_config,
-    rename,
-)
+from scalegan.convert.biggan import hub_config, hub_generator, rename
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.models.biggan import BigGANDiscriminator, BigGANGenerator, generator_layers
+from tests.support.reference_settings import biggan_config, load_reference
 
 PORT = {
     "model": "BigGAN", "resolution": 32, "n_classes": 5, "G_ch": 2, "D_ch": 2, "dim_z": 18,
@@ -40,7 +34,7 @@ def port_weights(config: dict[str, Any]) -> dict[str, Tensor]:
         ".mean": ".stored_mean", ".variance": ".stored_var",
     }  # fmt: skip
     torch.manual_seed(0)
-    network = BigGANGenerator(model_config(config, "generator"), (3, 32, 32), 5)
+    network = BigGANGenerator(biggan_config("generator", config), (3, 32, 32), 5)
     weights = {}
     for key, value in network.state_dict().items():
         if key.startswith("blocks."):
@@ -58,7 +52,7 @@ def port_weights(config: dict[str, Any]) -> dict[str, Tensor]:
 def discriminator_weights(config: dict[str, Any]) -> dict[str, Tensor]:
     """Random weights under the port's names, of a discriminator without attention."""
     torch.manual_seed(1)
-    network = BigGANDiscriminator(model_config(config, "discriminator"), (3, 32, 32), 5)
+    network = BigGANDiscriminator(biggan_config("discriminator", config), (3, 32, 32), 5)
     weights = {}
     for key, value in network.state_dict().items():
         key = re.sub(r"^(blocks\.\d+)\.", r"\1.0.", key).replace("shortcut", "conv_sc")
@@ -115,7 +109,7 @@ def hub_weights(hub: dict[str, Any] = HUB) -> dict[str, Tensor]:
 
 def test_a_ports_generator_is_loaded() -> None:
     weights = port_weights(PORT)
-    network = generator(PORT, weights)
+    network = load_reference("biggan", "generator", PORT, weights)
     assert isinstance(network, BigGANGenerator) and not network.training
     assert torch.equal(network.stem.weight, weights["linear.weight"])
     assert torch.equal(network.blocks[1].attention.key.normal.u, weights["blocks.1.1.phi.u0"])
@@ -123,7 +117,7 @@ def test_a_ports_generator_is_loaded() -> None:
 
 
 def test_names_of_both_networks() -> None:
-    plain, deep = model_config(PORT, "generator"), model_config(DEEP, "discriminator")
+    plain, deep = biggan_config("generator", PORT), biggan_config("discriminator", DEEP)
     assert rename("generator", "linear.u0", plain) == ("stem.normal.u", 0)
     assert rename("discriminator", "linear.sv1", plain) == ("head.normal.sigma", 1)
     assert rename("discriminator", "embed.weight", plain) == ("classes.weight", None)
@@ -134,38 +128,20 @@ def test_names_of_both_networks() -> None:
 
 
 def test_settings_of_the_port() -> None:
-    found = model_config(PORT, "generator")
+    found = biggan_config("generator", PORT)
     assert found.z_width == 16  # rounded down to a multiple of four parts
     assert found == BigGANConfig(
         channels=2, z_width=16, shared_width=6, generator_attention=(16,), spectral_eps=1e-6
     )
-    assert model_config(DEEP, "generator").z_width == 18
+    assert biggan_config("generator", DEEP).z_width == 18
     # Its discriminators of 32 pixels attend everywhere or nowhere; unknown sides are passed over.
     for text, sides in (("16", (16, 8)), ("8_64", ()), ("0", ())):
-        found = model_config(PORT | {"D_attn": text}, "discriminator")
+        found = biggan_config("discriminator", PORT | {"D_attn": text})
         assert found.discriminator_attention == sides
-    large = model_config({"resolution": 128, "D_attn": "64_256"}, "discriminator")
+    large = biggan_config("discriminator", {"resolution": 128, "D_attn": "64_256"})
     assert large.discriminator_attention == (64,)
-    assert model_config({"G_shared": False}, "generator").shared_width == 0
-    assert model_config({}, "generator").shared_width == 128  # as wide as z where it is 0
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"G_ch": 0}, "`G_ch` is 0 but must be at least 1"),
-        ({"dim_z": True}, "`dim_z` is True but the port has, for example, 128"),
-        ({"G_attn": 64}, "`G_attn` is 64 but the port has, for example, '64'"),
-        ({"SN_eps": float("nan")}, "`SN_eps` is nan but must be at least 0"),
-        ({"model": "SNGAN"}, "`model` is 'SNGAN' but must be BigGAN or BigGAN-deep"),
-        ({"resolution": 48}, "BigGAN makes no samples of 48x48"),
-    ],
-)
-def test_wrong_settings_are_named(wrong: dict[str, Any], message: str) -> None:
-    for build in (generator, discriminator):
-        with pytest.raises(ConfigError) as error:
-            build(PORT | {"D_ch": 2} | wrong, {})
-        assert str(error.value) == message
+    assert biggan_config("generator", {"G_shared": False}).shared_width == 0
+    assert biggan_config("generator", {}).shared_width == 128  # as wide as z where it is 0
 
 
 def test_wrong_weights_are_named() -> None:
@@ -176,15 +152,15 @@ def test_wrong_weights_are_named() -> None:
         ({"linear.bias": torch.ones(128).int()}, r"`linear.bias` is torch.int32; expected"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            generator(PORT, weights | change)
+            load_reference("biggan", "generator", PORT, weights | change)
     del weights["blocks.0.0.bn1.stored_mean"]
     with pytest.raises(CheckpointError, match=r"no tensor for `blocks.0.norm1.mean`"):
-        generator(PORT, weights)
+        load_reference("biggan", "generator", PORT, weights)
 
 
 def test_the_hubs_layout_is_loaded() -> None:
     weights = hub_weights()
-    network = generator(HUB, weights)
+    network = hub_generator(HUB, weights)
     labels, z = torch.tensor([1, 4]), torch.randn(2, 3, generator=torch.Generator().manual_seed(5))
     assert network(z, labels).shape == (2, 1, 3, 16, 16)
     # The first layer by hand: noise before class, quotients, rows ordered (row, column, channel).
@@ -239,18 +215,18 @@ def test_the_hubs_published_layers_are_ours() -> None:
 
 def test_a_hubs_wrong_files_are_named() -> None:
     with pytest.raises(ConfigError, match="is not the config of a hub generator"):
-        generator({"layers": []}, {})
+        hub_generator({"layers": []}, {})
     weights = hub_weights()
     with pytest.raises(ConfigError, match=r"a truncation of 1.5 is not between 0 and 1$"):
         hub_generator(HUB, weights, 1.5)
     del weights["generator.gen_z.weight_u"]
     with pytest.raises(CheckpointError, match=r"are not those of a hub generator: 'generator\.gen"):
-        generator(HUB, weights)
+        hub_generator(HUB, weights)
 
 
 def test_a_deep_discriminator_wants_its_own_weights() -> None:
     with torch.device("meta"):
-        network = BigGANDiscriminator(model_config(DEEP, "discriminator"), (3, 32, 32), 5)
+        network = BigGANDiscriminator(biggan_config("discriminator", DEEP), (3, 32, 32), 5)
     assert len(network.blocks) == 6
     with pytest.raises(CheckpointError, match=r"^the biggan discriminator has "):
-        discriminator(DEEP, port_weights(PORT))
+        load_reference("biggan", "discriminator", DEEP, port_weights(PORT))

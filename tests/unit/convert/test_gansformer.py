@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from scalegan.convert import gansformer as reference
-from scalegan.errors import CheckpointError, ConfigError
+from scalegan.errors import CheckpointError
 from scalegan.layers.bipartite import direction_table
 from scalegan.models.gansformer import GANsformerDiscriminator, GANsformerGenerator
+from tests.support.reference_settings import load_reference
 
 ROW = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 FILTER = torch.outer(ROW, ROW)
@@ -74,7 +75,7 @@ def linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
 
 def test_every_tensor_of_a_generator_arrives_but_those_without_effect() -> None:
     weights = generator_weights()
-    network = reference.generator(OF_GENERATOR, weights)
+    network = load_reference("gansformer", "generator", OF_GENERATOR, weights)
     assert isinstance(network, GANsformerGenerator) and not network.training
     ours = network.state_dict()
     dead = ("to_keys", "to_pos_map", "resample_kernel", "grid_pos", "pos")
@@ -88,7 +89,7 @@ def test_every_tensor_of_a_generator_arrives_but_those_without_effect() -> None:
 
 def test_every_tensor_of_a_discriminator_arrives() -> None:
     weights = discriminator_weights()
-    network = reference.discriminator(OF_DISCRIMINATOR, weights)
+    network = load_reference("gansformer", "discriminator", OF_DISCRIMINATOR, weights)
     assert isinstance(network, GANsformerDiscriminator)
     ours = network.state_dict()
     assert len(ours) == len(weights)
@@ -99,8 +100,11 @@ def test_every_tensor_of_a_discriminator_arrives() -> None:
 def test_an_unstyled_generator_leaves_its_styles_out() -> None:
     """The reference keeps affine maps, unused; the mean of the latents reads its global mapping."""
     synthesis = OF_GENERATOR["synthesis_kwargs"] | {"style": False}
-    network = reference.generator(
-        OF_GENERATOR | {"synthesis_kwargs": synthesis}, generator_weights()
+    network = load_reference(
+        "gansformer",
+        "generator",
+        OF_GENERATOR | {"synthesis_kwargs": synthesis},
+        generator_weights(),
     )
     assert not any("affine" in name for name in network.state_dict())
     assert any("for_global" in name for name in network.state_dict())
@@ -143,29 +147,5 @@ def test_wrong_tensors_are_named(key: str, value: Tensor | None, message: str) -
     else:
         weights[key] = value
     with pytest.raises(CheckpointError) as error:
-        reference.generator(OF_GENERATOR, weights)
+        load_reference("gansformer", "generator", OF_GENERATOR, weights)
     assert str(error.value).startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        (
-            {"architecture": "dense"},
-            "`architecture` is 'dense'; expected one of resnet, skip, orig",
-        ),
-        ({"norm": "group"}, "`norm` is 'group'; expected one of None, layer, instance, batch"),
-    ],
-)
-def test_wrong_settings_are_named(setting: dict[str, str], message: str) -> None:
-    synthesis = OF_GENERATOR["synthesis_kwargs"] | setting
-    with pytest.raises(ConfigError) as error:
-        reference.generator(OF_GENERATOR | {"synthesis_kwargs": synthesis}, generator_weights())
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize("size", ["img_resolution", "img_channels", "k", "w_dim"])
-def test_sizes_are_needed(size: str) -> None:
-    ctor = {key: value for key, value in OF_GENERATOR.items() if key != size}
-    with pytest.raises(ConfigError, match=f"`{size}` is None but must be a whole number"):
-        reference.generator(ctor, generator_weights())

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scalegan.convert import ladagan
 from scalegan.convert.renaming import rename
-from scalegan.errors import CheckpointError, ConfigError
+from scalegan.errors import CheckpointError
+from tests.support.reference_settings import load_reference
 
 G_CONFIG = {"img_size": 64, "dim": [16, 8, 4], "noise_dim": 6, "heads": 2, "mlp_dim": [9, 8, 7]}
 D_CONFIG = {"img_size": 32, "enc_dim": [4, 8], "out_dim": [5, 6], "heads": 2, "mlp_dim": 7}
@@ -69,65 +70,42 @@ def discriminator_weights() -> dict[str, Tensor]:
 
 
 CASES: list[Any] = [
-    (ladagan.generator, G_CONFIG, generator_weights),
-    (ladagan.discriminator, D_CONFIG, discriminator_weights),
+    ("generator", G_CONFIG, generator_weights),
+    ("discriminator", D_CONFIG, discriminator_weights),
 ]
-Build = Callable[..., nn.Module]
 Weights = Callable[[], dict[str, Tensor]]
 
 
-@pytest.mark.parametrize(("build", "config", "weights"), CASES)
-def test_every_tensor_is_taken(build: Build, config: dict[str, Any], weights: Weights) -> None:
+@pytest.mark.parametrize(("role", "config", "weights"), CASES)
+def test_every_tensor_is_taken(role: str, config: dict[str, Any], weights: Weights) -> None:
     given = weights()
-    network = build(config, given)
-    names = ladagan.GENERATOR if build is ladagan.generator else ladagan.discriminator_names(1)
+    network = load_reference("ladagan", role, config, given)
+    names = ladagan.GENERATOR if role == "generator" else ladagan.discriminator_names(1)
     ours = network.state_dict()
     assert not network.training and len(ours) == len(given)
     for key, value in given.items():
         assert torch.equal(ours[rename(names, key, "network")], value), key
 
 
-@pytest.mark.parametrize(("build", "config", "weights"), CASES)
+@pytest.mark.parametrize(("role", "config", "weights"), CASES)
 def test_a_tensor_too_few_too_many_or_of_another_shape(
-    build: Build, config: dict[str, Any], weights: Weights
+    role: str, config: dict[str, Any], weights: Weights
 ) -> None:
     given = weights()
     key = next(name for name in given if "mlp.0.weight" in name)
     with pytest.raises(CheckpointError, match=r"has no tensor for `blocks\.\d\.feedforward"):
-        build(config, {name: value for name, value in given.items() if name != key})
+        load_reference(
+            "ladagan", role, config, {name: value for name, value in given.items() if name != key}
+        )
     with pytest.raises(CheckpointError, match=r"^`foo` is not the name of a tensor of a ladagan "):
-        build(config, given | {"foo": torch.zeros(1)})
+        load_reference("ladagan", role, config, given | {"foo": torch.zeros(1)})
     with pytest.raises(CheckpointError, match=rf"has \(2,\) for `{re.escape(key)}`; expected \("):
-        build(config, given | {key: torch.zeros(2)})
+        load_reference("ladagan", role, config, given | {key: torch.zeros(2)})
     with pytest.raises(CheckpointError, match=rf"`{re.escape(key)}` is torch\.int64; expected tor"):
-        build(config, given | {key: given[key].long()})
+        load_reference("ladagan", role, config, given | {key: given[key].long()})
 
 
 def test_a_down_block_too_many() -> None:
     given = discriminator_weights() | {"encoder.3.main.0.weight": torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r"for `encoder\.3\.main\.0\.weight`; expected none$"):
-        ladagan.discriminator(D_CONFIG, given)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"img_size": "64"}, "`img_size` is '64' but must be a whole number of at least 1"),
-        ({"heads": [2, 2]}, "`heads` is [2, 2] but must be 3 whole numbers of at least 1"),
-        ({"noise_dim": True}, "`noise_dim` is True but must be a whole number of at least 1"),
-        ({"dim": [16, 8, 0]}, "`dim` is [16, 8, 0] but must be 3 whole numbers of at least 1"),
-    ],
-)
-def test_a_config_that_is_none(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        ladagan.generator(G_CONFIG | changes, generator_weights())
-
-
-def test_weights_without_a_first_convolution() -> None:
-    with pytest.raises(CheckpointError, match=r"^the weights hold no convolution `ch_conv\.weigh"):
-        ladagan.generator(G_CONFIG, {})
-
-
-def test_a_config_without_sizes_is_the_published_one() -> None:
-    with pytest.raises(CheckpointError, match=r"for `block_64\.attn.*`; expected \(3072,\)$"):
-        ladagan.generator({"img_size": 64}, generator_weights())
+        load_reference("ladagan", "discriminator", D_CONFIG, given)
