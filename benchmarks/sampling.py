@@ -30,7 +30,7 @@ from scalegan.autoencoders.tables import make_autoencoder
 from scalegan.config.models import GAT_SIZES, GATConfig
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.inference.sampling import paint, styles_for
-from scalegan.inference.snapshot import Card, save
+from scalegan.inference.snapshot import Card, save_snapshot
 from scalegan.models.gat import GATGenerator
 from scalegan.runtime.files import write_json
 
@@ -166,7 +166,7 @@ def images(generator: GATGenerator, model: GATConfig, folder: Path, rounds: int)
         autoencoder = make_autoencoder(config, 3, 256)
         names = [str(index) for index in range(NUM_CLASSES)]
         card = Card("random", model, config, SHAPE, names, identity=autoencoder.identity())
-        save(folder / f"with-{kind}", card, generator, None)
+        save_snapshot(folder / f"with-{kind}", card, generator, None)
         words = ["-m", "scalegan", "sample", str(folder / f"with-{kind}"), "--seeds", "0"]
         cold = process([*words, "--out", str(folder / "first.png")], 1)
 

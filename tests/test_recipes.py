@@ -12,7 +12,7 @@ from scalegan.train.build import build_networks
 @pytest.mark.parametrize("name", configs.recipes())
 def test_recipe(name: str) -> None:
     config = configs.resolve(configs.read(name))
-    assert configs.parse(tomllib.loads(configs.write(config))) == config
+    assert configs.parse(tomllib.loads(configs.to_toml(config))) == config
     assert config.name == name
     side = int(name[-3:]) if config.model.architecture != "gat" and name[-3:].isdigit() else 32
     shape = (1, 8, 8) if name.startswith("digits-") else (3, side, side)

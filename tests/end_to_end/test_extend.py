@@ -13,7 +13,7 @@ import scalegan
 from scalegan.autoencoders.pixels import Identity
 from scalegan.autoencoders.tables import AUTOENCODERS, Kind
 from scalegan.config.models import MODELS, ModelConfig
-from scalegan.config.reading import parse, read, resolve, write
+from scalegan.config.reading import parse, read, resolve, to_toml
 from scalegan.config.schema import AutoencoderConfig, Config
 from scalegan.data.sources import Source, SourceImage
 from scalegan.data.tables import SOURCES
@@ -180,5 +180,5 @@ def test_a_name_that_no_table_holds_is_refused_before_data_is_read(
 
 
 def write_to(path: Path, config: Config) -> str:
-    path.write_text(write(config))
+    path.write_text(to_toml(config))
     return str(path)

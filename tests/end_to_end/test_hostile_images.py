@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scalegan.data.memory import collect
+from scalegan.data.memory import read_into_memory
 from scalegan.data.sources import escape, open_source
 from scalegan.data.tables import SOURCES
 from tests.support import hostile
@@ -86,7 +86,7 @@ def test_strict_makes_it_fatal(folder: Path) -> None:
 
 def test_nothing_good_is_lost(folder: Path) -> None:
     source = open_source(str(folder), SOURCES)
-    images = collect(source, SIDE)
+    images = read_into_memory(source, SIDE)
     assert len(images.images) == NUM_GOOD + NUM_ODD
     # seed % 3 is the class of good and odd ones alike
     expected = Counter(seed % 3 for n in (NUM_GOOD, NUM_ODD) for seed in range(n))

@@ -15,14 +15,14 @@ import scalegan as package
 from scalegan.cli import main
 from scalegan.config.models import BigGANConfig, LadaGANConfig
 from scalegan.config.schema import AutoencoderConfig
-from scalegan.data.memory import collect
+from scalegan.data.memory import read_into_memory
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from scalegan.evaluation import images as inputs
 from scalegan.evaluation.images import ImageOptions
 from scalegan.evaluation.results import figure
 from scalegan.inference.gan import GAN
-from scalegan.inference.snapshot import Card, build_generator, save
+from scalegan.inference.snapshot import Card, build_generator, save_snapshot
 from scalegan.interfaces import Generator
 from scalegan.reports.truncation_sweep import (
     NUM_SAMPLES,
@@ -74,7 +74,7 @@ def test_it_has_all_parts(run: Path) -> None:
     for phrase in (
         *("truncation 0.5", "no truncation", "levels 1 to 4", "worst: ", "step 2", "seed 7"),
         *("GFLOP per image forward", "PFLOP", "images/s on cpu", "[train]", "nearest 3"),
-        *("0:00:0", " of training, ", "The run has recorded no evaluation"),
+        *("0:0", " of training, ", "The run has recorded no evaluation"),
     ):
         assert phrase in plain, phrase
     assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", text)
@@ -109,7 +109,7 @@ class Memory(Generator):
 
     def __init__(self) -> None:
         super().__init__()
-        images = collect(open_source("digits", SOURCES), 0, is_shown=False)
+        images = read_into_memory(open_source("digits", SOURCES), 0, is_shown=False)
         self.images, self.labels = images.images[:, :1].float() / 127.5 - 1, images.labels
         self.register_parameter("device", torch.nn.Parameter(torch.zeros(1)))
 
@@ -159,7 +159,7 @@ def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch
 def snapshot(path: Path, model: Any, names: Sequence[str]) -> Path:
     card = Card("<b>bold</b>", model, AutoencoderConfig(), (1, 8, 8), list(names), step=3)
     torch.manual_seed(0)
-    save(path, card, build_generator(card), None)
+    save_snapshot(path, card, build_generator(card), None)
     return path
 
 
@@ -193,7 +193,7 @@ def test_thresholds_of_noise(run: Path, tmp_path: Path) -> None:
     model = BigGANConfig(channels=4, z_width=8, shared_width=0, is_hierarchical=False)
     card = Card("big", model, AutoencoderConfig(), (1, 32, 32), ["a", "b"])
     path = tmp_path / "big"
-    save(path, card, build_generator(card), None)
+    save_snapshot(path, card, build_generator(card), None)
     gan = package.load(path)
     assert usable_truncations(gan, [1.0, 0.5]) == [0.5, 1.0, None], "a threshold of 1 truncates"
     # What is evaluated is what is sampled: calibrated for the threshold, or not truncated at all.

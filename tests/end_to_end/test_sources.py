@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scalegan.cli import main
-from scalegan.data.memory import LabeledImages, collect
+from scalegan.data.memory import LabeledImages, read_into_memory
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from tests.conftest import PARITY
@@ -64,7 +64,7 @@ KINDS = ["folder", "flat", "flat/labels.csv", "all.zip", "tar", "all.npz", "all.
 def read(root: Path, kind: str) -> LabeledImages:
     if kind == "all.parquet":
         pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
-    return collect(open_source(str(root / kind), SOURCES))
+    return read_into_memory(open_source(str(root / kind), SOURCES))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two checkpoints, of steps 5 and 10."""
     folder, state = tmp_path_factory.mktemp("checkpoints"), tiny.state()
     for state.step in (5, 10):
-        checkpoint.save(folder, state, NAMES)
+        checkpoint.save_checkpoint(folder, state, NAMES)
     return folder
 
 
@@ -51,7 +51,7 @@ def count_found(folder: Path, spoil: Callable[[bytes, random.Random], bytes], ca
         used = checkpoint.find_newest(folder, told.append)
         is_refused = False
         try:
-            checkpoint.restore(newest, state, NAMES)
+            checkpoint.restore_checkpoint(newest, state, NAMES)
         except CheckpointError as error:
             is_named = file.name in str(error) or file.name == MANIFEST
             is_refused = "is damaged" in str(error) and is_named
@@ -90,7 +90,7 @@ def test_a_disk_that_refuses_leaves_what_was_there(
     state = tiny.state()
     state.step = 15
     with pytest.raises(OSError, match=os.strerror(number)):
-        checkpoint.save(tmp_path / "checkpoints", state, NAMES)
+        checkpoint.save_checkpoint(tmp_path / "checkpoints", state, NAMES)
     left = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert left == ["step-00000005", "step-00000010"]
     assert all(damage(tmp_path / "checkpoints" / name) is None for name in left)
@@ -125,7 +125,7 @@ def test_two_valid_ones_are_kept_beside_a_damaged_one(folder: Path, tmp_path: Pa
     (there / "step-00000010" / "state.json").write_text("{}")
     for step in (15, 20):
         state.step = step
-        checkpoint.save(there, state, NAMES)
+        checkpoint.save_checkpoint(there, state, NAMES)
         valid = [p.name for p in checkpoint.list_checkpoints(there) if damage(p) is None]
         assert len(valid) == 2 and valid[-1] == f"step-{step:08d}"
 

@@ -224,7 +224,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound checkpoint, and sound shards."""
     folder = tmp_path_factory.mktemp("good")
     state = tiny.state()
-    checkpoint.save(folder, state, NAMES)
+    checkpoint.save_checkpoint(folder, state, NAMES)
     from tests.unit.data.test_shards import write as write_shards
 
     write_shards(folder / "shards")
@@ -269,7 +269,7 @@ def test_checkpoints(good: Path, tmp_path: Path) -> None:
         spoil(path, marker)
         if is_mended:
             mend_digests(path)
-        refuse(lambda path=path: checkpoint.restore(path, state, NAMES), name)
+        refuse(lambda path=path: checkpoint.restore_checkpoint(path, state, NAMES), name)
         shutil.rmtree(path)
     assert not marker.exists()
 
@@ -301,4 +301,4 @@ def test_control_reading_without_a_limit_is_noticed(
     (path / "state.json").write_text(JSON_BOMBS["deep"])
     mend_digests(path)
     with pytest.raises(RecursionError):
-        checkpoint.restore(path, tiny.state(), NAMES)
+        checkpoint.restore_checkpoint(path, tiny.state(), NAMES)

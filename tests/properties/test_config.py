@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalegan.config.models import GAT_SIZES, GATConfig
-from scalegan.config.reading import parse, resolve, setting_names, write
+from scalegan.config.reading import parse, resolve, setting_names, to_toml
 from scalegan.config.schema import (
     AlignmentConfig,
     AugmentConfig,
@@ -80,9 +80,9 @@ CONFIGS = st.builds(
 @settings(max_examples=50, deadline=None)
 @given(CONFIGS)
 def test_what_is_written_is_read_back(config: Config) -> None:
-    assert parse(tomllib.loads(write(config))) == config
+    assert parse(tomllib.loads(to_toml(config))) == config
     resolved = resolve(config)
-    assert parse(tomllib.loads(write(resolved))) == resolved
+    assert parse(tomllib.loads(to_toml(resolved))) == resolved
     assert resolve(resolved) == resolved
 
 

@@ -68,10 +68,10 @@ def test_interrupted_and_resumed(
             if number > 0:
                 newest = checkpoint.find_newest(Path(folder), print)
                 assert newest is not None
-                assert checkpoint.restore(newest, state, NAMES) == {}
+                assert checkpoint.restore_checkpoint(newest, state, NAMES) == {}
             advance(state, ROWS, steps)
             look(state)
-            checkpoint.save(Path(folder), state, NAMES)
+            checkpoint.save_checkpoint(Path(folder), state, NAMES)
     assert_same(state, straight)
 
 

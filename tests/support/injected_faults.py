@@ -73,13 +73,13 @@ def hang_at(step: int, rank: int) -> None:
 
 def tell_saves() -> None:
     """Say at which step each rank saves."""
-    save = loop.save
+    save = loop.save_run
 
     def saying(built: Any, *rest: Any) -> None:
         print(f"saving at step {built.state.step} on rank {built.state.world.rank}", flush=True)
         save(built, *rest)
 
-    loop.save = saying
+    loop.save_run = saying
 
 
 # Values that are not finite
@@ -271,14 +271,14 @@ def break_digests() -> None:
 
 def break_resume() -> None:
     """Forget the moving average on resuming."""
-    restore = checkpoint.restore
+    restore = checkpoint.restore_checkpoint
 
     def forgetful(path: Path, of: state.TrainState, names: list[str]) -> Any:
         changed = restore(path, of, names)
         of.average.load_state_dict(of.generator.state_dict())
         return changed
 
-    checkpoint.restore = forgetful
+    checkpoint.restore_checkpoint = forgetful
 
 
 def break_stopping() -> None:

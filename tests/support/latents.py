@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from scalegan.autoencoders.fit import build
+from scalegan.autoencoders.fit import build_network
 from scalegan.config.auxiliary import FitConfig
 from scalegan.config.schema import AutoencoderConfig
 
@@ -17,7 +17,7 @@ WHY = f"`{TAEF2}` is not here"
 def save_kl(folder: Path, seed: int = 0, image_channels: int = 3, **config: Any) -> Path:
     """An AutoencoderKL of factor 4 with 3 latent channels."""
     torch.manual_seed(seed)
-    network = build(FitConfig(factor=4, channels=3, width=8), image_channels)
+    network = build_network(FitConfig(factor=4, channels=3, width=8), image_channels)
     network.register_to_config(**config)
     network.save_pretrained(folder)
     return folder

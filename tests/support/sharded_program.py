@@ -80,14 +80,14 @@ def main(arguments: list[str]) -> None:
     torch.testing.assert_close(average.rotary, replicated.average.rotary)
 
     # Written by two, read by two; and what one wrote whole, read by two.
-    path = checkpoint.save(folder / "parts", sharded, NAMES)
+    path = checkpoint.save_checkpoint(folder / "parts", sharded, NAMES)
     again = new_state(world, "shard")
-    checkpoint.restore(path, again, NAMES)
+    checkpoint.restore_checkpoint(path, again, NAMES)
     assert_close(sharded, again, atol=0)
     if world.is_first:
-        checkpoint.save(folder / "whole", replicated, NAMES)
+        checkpoint.save_checkpoint(folder / "whole", replicated, NAMES)
     world.wait()
-    checkpoint.restore(folder / "whole" / path.name, again, NAMES)
+    checkpoint.restore_checkpoint(folder / "whole" / path.name, again, NAMES)
     assert_close(replicated, again, atol=0)
 
     # A value that is not finite on one rank moves nothing on any.

@@ -85,7 +85,7 @@ class Fit:
         self.image_channels, self.perceptual = image_channels, perceptual
         self.step = 0
         seed_all(config.seed, "autoencoder", "init")
-        self.networks: dict[str, Any] = {"network": build(config, image_channels)}
+        self.networks: dict[str, Any] = {"network": build_network(config, image_channels)}
         if config.adversarial:
             self.networks["discriminator"] = PatchDiscriminator(image_channels, config.width)
         for network in self.networks.values():
@@ -134,7 +134,9 @@ class Fit:
         """The trained autoencoder, with statistics of its latents and its held-out quality."""
         network = self.networks["network"].requires_grad_(False).eval().to("cpu")
         mean, deviation = measure_latents(network, train)
-        return Fitted(network, measure(network, mean, deviation, held_out), mean, deviation)
+        return Fitted(
+            network, measure_reconstruction(network, mean, deviation, held_out), mean, deviation
+        )
 
     def _move(self, name: str, loss: Tensor) -> None:
         """One optimizer step at its share of the learning rate; gradients are clipped to 1."""
@@ -176,7 +178,7 @@ def check_side(side: int, factor: int) -> None:
         )
 
 
-def build(config: FitConfig, image_channels: int) -> Any:
+def build_network(config: FitConfig, image_channels: int) -> Any:
     """An AutoencoderKL with start weights.
 
     Without attention, which costs memory with the fourth power of the side, and with groups of
@@ -248,7 +250,9 @@ def measure_latents(
     return means.mean(dim=1).float(), variance.sqrt().float()
 
 
-def measure(network: Any, mean: Tensor, deviation: Tensor, images: Images) -> Quality:
+def measure_reconstruction(
+    network: Any, mean: Tensor, deviation: Tensor, images: Images
+) -> Quality:
     """PSNR and SSIM of images that a run reconstructs from the means of their latents."""
     images = images[:MOST_MEASURED]
     autoencoder = Latents(codec(network, mean, 1 / deviation), "mean", 1, images.shape[-1])
@@ -260,7 +264,7 @@ def measure(network: Any, mean: Tensor, deviation: Tensor, images: Images) -> Qu
     return Quality(decibels.mean().item(), ssim(*pair).mean().item(), len(images))
 
 
-def save(folder: Path, fitted: Fitted, config: FitConfig, num_steps: int) -> None:
+def save_autoencoder(folder: Path, fitted: Fitted, config: FitConfig, num_steps: int) -> None:
     """Write what `autoencoder.path` and diffusers load into a folder that exists."""
     quality = fitted.quality
     fitted.network.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from scalegan.commands.flags import OUT, parse
+from scalegan.commands.flags import OUT, parse_flags
 from scalegan.config.auxiliary import FitConfig
 from scalegan.config.reading import parse_part
 
@@ -28,7 +28,7 @@ class TrainAutoencoder:
 
 
 def autoencoder_command(arguments: list[str]) -> int:
-    flags = parse(TrainAutoencoder, "autoencoder train", arguments)
+    flags = parse_flags(TrainAutoencoder, "autoencoder train", arguments)
     config = parse_part(FitConfig, asdict(flags.config))
 
     from scalegan.train.autoencoder import train_autoencoder

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
-from scalegan.commands.flags import OUT, CountOrZero, parse
+from scalegan.commands.flags import OUT, CountOrZero, parse_flags
 from scalegan.errors import DataError
 
 
@@ -31,7 +31,7 @@ class Check:
 
 
 def check_command(arguments: list[str]) -> int:
-    flags = parse(Check, "check", arguments)
+    flags = parse_flags(Check, "check", arguments)
 
     from scalegan.data.check import check_source, report_lines, workers_for
     from scalegan.data.sources import open_source

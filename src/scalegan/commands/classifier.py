@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from scalegan.commands.flags import parse
+from scalegan.commands.flags import parse_flags
 from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.config.reading import parse_part
 
@@ -27,7 +27,7 @@ class TrainClassifier:
 
 
 def classifier_command(arguments: list[str]) -> int:
-    flags = parse(TrainClassifier, "classifier train", arguments)
+    flags = parse_flags(TrainClassifier, "classifier train", arguments)
     config = parse_part(ClassifierConfig, asdict(flags.config))
 
     from scalegan.evaluation.classifier import train_classifier

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scalegan.commands.flags import UNSET, parse
+from scalegan.commands.flags import UNSET, parse_flags
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Convert:
 
 
 def convert_command(arguments: list[str]) -> int:
-    flags = parse(Convert, "convert", arguments)
+    flags = parse_flags(Convert, "convert", arguments)
 
     from scalegan.convert.convert import convert
 

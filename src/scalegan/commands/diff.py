@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from scalegan.commands.flags import parse
+from scalegan.commands.flags import parse_flags
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Diff:
 
 
 def diff_command(arguments: list[str]) -> int:
-    flags = parse(Diff, "diff", arguments)
+    flags = parse_flags(Diff, "diff", arguments)
 
     from scalegan.evaluation.results import diff
 

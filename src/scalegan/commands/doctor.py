@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalegan.commands.flags import parse
+from scalegan.commands.flags import parse_flags
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Doctor:
 
 
 def doctor_command(arguments: list[str]) -> int:
-    flags = parse(Doctor, "doctor", arguments)
+    flags = parse_flags(Doctor, "doctor", arguments)
 
     from scalegan.runtime.machine import examine, report
     from scalegan.runtime.world import join, leave

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Ge
 
-from scalegan.commands.flags import OUT, UNSET, Count, CountOrZero, parse
+from scalegan.commands.flags import OUT, UNSET, Count, CountOrZero, parse_flags
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Evaluate:
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    flags = parse(Evaluate, "evaluate", arguments)
+    flags = parse_flags(Evaluate, "evaluate", arguments)
 
     from scalegan.evaluation.evaluate import Request, evaluate
     from scalegan.evaluation.images import ImageOptions
-    from scalegan.evaluation.results import table, write_result
+    from scalegan.evaluation.results import results_table, write_result
     from scalegan.runtime.world import join, leave
 
     options = ImageOptions(
@@ -76,7 +76,7 @@ def evaluate_command(arguments: list[str]) -> int:
     )
     numbers = evaluate(request, world, flags.keep)
     if world.is_first:
-        print("\n".join(table(numbers)))
+        print("\n".join(results_table(numbers)))
         if flags.out:
             write_result(flags.out, numbers)
     leave()

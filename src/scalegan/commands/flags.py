@@ -40,7 +40,7 @@ SYNONYMS = {
 """By flag: what other programs call it."""
 
 
-def parse(kind: type[T], name: str, arguments: list[str], config: Config | None = None) -> T:
+def parse_flags(kind: type[T], name: str, arguments: list[str], config: Config | None = None) -> T:
     """The flags of a command, checked.
 
     Args:
@@ -105,7 +105,7 @@ def parse_with_recipe(kind: type[T], name: str, arguments: list[str]) -> tuple[T
     if recipe.startswith("-") and not is_help:
         raise ConfigError(f"`{recipe}` comes before RECIPE", "put RECIPE first")
     config = Config() if recipe.startswith("-") else reading.read(recipe)
-    flags: Any = parse(kind, name, arguments, config)
+    flags: Any = parse_flags(kind, name, arguments, config)
     words = {word.split("=")[0].replace("_", "-") for word in arguments if word.startswith("--")}
     settings = {
         setting: reduce(getattr, setting.split("."), flags.config)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from scalegan.commands.flags import parse
+from scalegan.commands.flags import parse_flags
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Info:
 
 
 def info_command(arguments: list[str]) -> int:
-    flags = parse(Info, "info", arguments)
+    flags = parse_flags(Info, "info", arguments)
 
     from scalegan.reports.summary import summarize
 

@@ -39,12 +39,12 @@ def plan_command(arguments: list[str]) -> int:
     config = read_with(flags.recipe, settings)
 
     from scalegan.planning.plan import plan_lines, read_task
-    from scalegan.planning.scale import table
+    from scalegan.planning.scale import scale_table
     from scalegan.train.throughput import images_per_second
 
     task = read_task(config, flags.rows, flags.classes, flags.side)
     if flags.scale:
-        lines = table(config, task, flags.device)
+        lines = scale_table(config, task, flags.device)
     else:
         measure = images_per_second if flags.measure else None
         lines = plan_lines(config, task, flags.device, flags.ranks, measure)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-from scalegan.commands.flags import Count, CountOrZero, parse
+from scalegan.commands.flags import Count, CountOrZero, parse_flags
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Prepare:
 
 
 def prepare_command(arguments: list[str]) -> int:
-    flags = parse(Prepare, "prepare", arguments)
+    flags = parse_flags(Prepare, "prepare", arguments)
 
     from scalegan.autoencoders.tables import named
     from scalegan.data.prepare import prepare

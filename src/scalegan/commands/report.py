@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from scalegan.commands.flags import OUT, UNSET, CountOrZero, parse
+from scalegan.commands.flags import OUT, UNSET, CountOrZero, parse_flags
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Report:
 
 
 def report_command(arguments: list[str]) -> int:
-    flags = parse(Report, "report", arguments)
+    flags = parse_flags(Report, "report", arguments)
 
     from scalegan.reports.run_page import report_run
     from scalegan.runtime.world import join, leave

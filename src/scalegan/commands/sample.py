@@ -12,8 +12,8 @@ from scalegan.commands.flags import (
     UNSET,
     Count,
     CountOrZero,
-    parse,
     parse_classes,
+    parse_flags,
     parse_seeds,
 )
 
@@ -48,7 +48,7 @@ class Sample:
 
 
 def sample_command(arguments: list[str]) -> int:
-    flags = parse(Sample, "sample", arguments)
+    flags = parse_flags(Sample, "sample", arguments)
     seeds, classes = parse_seeds(flags.seeds), parse_classes(flags.classes)
 
     from scalegan.inference.files import write_samples

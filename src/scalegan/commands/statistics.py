@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from scalegan.commands.flags import UNSET, Count, CountOrZero, parse
+from scalegan.commands.flags import UNSET, Count, CountOrZero, parse_flags
 from scalegan.errors import ConfigError
 
 
@@ -35,7 +35,7 @@ class Statistics:
 
 
 def statistics_command(arguments: list[str]) -> int:
-    flags = parse(Statistics, "statistics", arguments)
+    flags = parse_flags(Statistics, "statistics", arguments)
     if flags.out.suffix != ".npz":
         raise ConfigError(f"OUT is `{flags.out}`; expected a file named something.npz")
 

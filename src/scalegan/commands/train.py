@@ -8,7 +8,7 @@ import tyro
 
 from scalegan.commands.flags import UNSET, parse_with_recipe
 from scalegan.config.overrides import read_with
-from scalegan.config.reading import write
+from scalegan.config.reading import to_toml
 from scalegan.config.schema import Config
 
 
@@ -38,7 +38,7 @@ def train_command(arguments: list[str]) -> int:
         from scalegan.train.build import check_names
 
         check_names(config)
-        print(write(config), end="")
+        print(to_toml(config), end="")
         return 0
 
     from scalegan.runtime.world import leave

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
-from scalegan.commands.flags import OUT, UNSET, CountOrZero, parse, parse_classes
+from scalegan.commands.flags import OUT, UNSET, CountOrZero, parse_classes, parse_flags
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Visualize:
 
 
 def visualize_command(arguments: list[str]) -> int:
-    flags = parse(Visualize, "visualize", arguments)
+    flags = parse_flags(Visualize, "visualize", arguments)
 
     from scalegan.inference.files import write_views
     from scalegan.inference.gan import load

@@ -186,6 +186,6 @@ def with_teacher_width(alignment: AlignmentConfig) -> AlignmentConfig:
     return replace(alignment, features=width)
 
 
-def write(config: Config) -> str:
+def to_toml(config: Config) -> str:
     """The config as TOML; `parse` reads it back to an equal one."""
     return tomli_w.dumps(asdict(config))

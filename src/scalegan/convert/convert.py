@@ -16,7 +16,7 @@ from scalegan.config.schema import AutoencoderConfig
 from scalegan.convert import biggan, gansformer, gat, ladagan
 from scalegan.convert.renaming import Sizes, Weights
 from scalegan.errors import CheckpointError, ConfigError
-from scalegan.inference.snapshot import Card, save
+from scalegan.inference.snapshot import Card, save_snapshot
 from scalegan.models.biggan import generator_layers
 from scalegan.runtime.files import read_json
 from scalegan.runtime.foreign import read_tensors
@@ -134,7 +134,7 @@ def convert(
         features=sizes.features,
         step=int(tensors.get("steps", torch.tensor(0))),
     )
-    save(out, card, networks["generator"], networks.get("discriminator"))
+    save_snapshot(out, card, networks["generator"], networks.get("discriminator"))
     return [*lines, f"snapshot: `{out}`; next: scalegan info {out}"]
 
 

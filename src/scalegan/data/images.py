@@ -109,7 +109,7 @@ class Decoded(NamedTuple):
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def load(
+def load_image(
     image: bytes | np.ndarray, side: int | None = None, allow_upscaling: bool = False
 ) -> UInt8[np.ndarray, "3 P P"]:
     """Decode an image and crop its center; one that cannot be used raises `BadImage`.

@@ -64,7 +64,7 @@ class LabeledImages(NamedTuple):
         return found.hexdigest()
 
 
-def collect(
+def read_into_memory(
     source: Source, size: int = 0, is_shown: bool = True, hint: str = "--data.size 64"
 ) -> LabeledImages:
     """Decode a whole source; images that cannot be read are left out and counted in a note.

@@ -298,7 +298,7 @@ def _decode(
         if position % world.size != world.rank:
             continue
         try:
-            rows.append(_Row(images.load(item.image, options.size), item.label, position))
+            rows.append(_Row(images.load_image(item.image, options.size), item.label, position))
         except images.NotSquare as error:
             raise DataError(f"image `{item.key}` of `{path}` {error}", "--size 64 crops") from None
         except images.BadImage:

@@ -63,7 +63,7 @@ def read_result(path: Path) -> list[Number]:
         raise DataError(f"`{path}` is no result of `scalegan evaluate`: {error}") from None
 
 
-def table(numbers: list[Number]) -> list[str]:
+def results_table(numbers: list[Number]) -> list[str]:
     """Format numbers as lines of a table."""
     rows: list[Sequence[str]] = [
         ("", "value", "spread", "real images", "N real", "N generated", "fingerprint")

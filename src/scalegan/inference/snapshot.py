@@ -43,7 +43,9 @@ class Card:
     format: int = FORMAT
 
 
-def save(path: Path, card: Card, generator: nn.Module, discriminator: nn.Module | None) -> None:
+def save_snapshot(
+    path: Path, card: Card, generator: nn.Module, discriminator: nn.Module | None
+) -> None:
     """Write a snapshot folder; it gets its name only once it is complete."""
     with atomic_folder(path) as draft:
         save_tensors(generator.state_dict(), draft / "generator.safetensors")

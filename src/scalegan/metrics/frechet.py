@@ -38,7 +38,7 @@ def frechet_distance(real: Moments, fake: Moments) -> float:
     Raises:
         DataError: if widths differ, or a covariance is not finite, symmetric and non-negative.
     """
-    check(real, fake)
+    check_moments(real, fake)
     traces = real.covariance.trace() + fake.covariance.trace()
     root = _fast_trace_of_root(real.covariance, fake.covariance)
     if root is None:
@@ -104,7 +104,7 @@ def too_few(count: int, width: int) -> str:
     )
 
 
-def check(*sides: Moments) -> None:
+def check_moments(*sides: Moments) -> None:
     """Refuse means and covariances that cannot be those of features.
 
     Raises:

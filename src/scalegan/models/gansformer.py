@@ -211,7 +211,7 @@ class GANsformerGenerator(Generator):
         self, config: GANsformerConfig, shape: tuple[int, int, int], num_classes: int
     ) -> None:
         super().__init__()
-        check(config, shape, num_classes)
+        check_sizes(config, shape, num_classes)
         k = config.num_components
         self.z_shape = (k + 1, config.z_width or config.latent_width)
         self.num_classes = num_classes
@@ -337,7 +337,7 @@ class GANsformerDiscriminator(Discriminator):
         features: int = 0,
     ) -> None:
         super().__init__()
-        check(config, shape, num_classes, features)
+        check_sizes(config, shape, num_classes, features)
         self.num_classes, self.group = num_classes, config.deviation_group
         self.is_skip = config.discriminator == "skip"
         widths = [channels_at(config, side) for side in reversed(sides(shape))]  # down to side 4
@@ -386,7 +386,7 @@ def has_attention_at(config: GANsformerConfig, side: int) -> bool:
     )
 
 
-def check(
+def check_sizes(
     config: GANsformerConfig, shape: tuple[int, int, int], num_classes: int, features: int = 0
 ) -> None:
     """Raise ConfigError where the sizes do not fit together."""

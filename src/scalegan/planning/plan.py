@@ -14,7 +14,7 @@ from scalegan.autoencoders.tables import AUTOENCODERS, make_autoencoder
 from scalegan.config.durations import count_seconds, count_steps
 from scalegan.config.reading import choose
 from scalegan.config.schema import AutoencoderConfig, Config, DataConfig
-from scalegan.data.memory import collect
+from scalegan.data.memory import read_into_memory
 from scalegan.data.shards import read_manifest
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
@@ -81,7 +81,7 @@ def read_task(config: Config, rows: int = 0, classes: int = 0, side: int = 0) ->
 def _read_sizes(data: DataConfig) -> tuple[int, int, int, int, int]:
     """Rows, classes, side and channels of the images, and the bytes of prepared shards."""
     if not data.shards:
-        images = collect(open_source(data.source, SOURCES), data.size)
+        images = read_into_memory(open_source(data.source, SOURCES), data.size)
         channels, side = 1 if images.is_gray else 3, images.images.shape[-1]
         return len(images.labels), len(images.class_names), side, channels, 0
     about = read_manifest(Path(data.shards))
@@ -106,7 +106,7 @@ def sample_shape(config: AutoencoderConfig, channels: int, side: int) -> tuple[i
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What a run needs: bytes, seconds, images per second."""
 
     config: Config
@@ -152,7 +152,7 @@ def make_plan(
     device: Device,
     ranks: int = 1,
     measure: Callable[[int], float] | None = None,
-) -> Plan:
+) -> RunPlan:
     """Plan a run.
 
     Args:
@@ -178,7 +178,7 @@ def make_plan(
     peak = device.bfloat16 if config.train.precision == "bfloat16" else device.float32
     rate = ranks * UTILISATION * peak / counts.of_run(config, micro_batches)
     origin = f"estimated: {UTILISATION:.0%} of the peak"
-    plan = Plan(config, task, device, ranks, counts, states, micro_batches, kept, rate, origin)
+    plan = RunPlan(config, task, device, ranks, counts, states, micro_batches, kept, rate, origin)
     if measure and micro_batches and plan.images * ranks / rate < 20:
         origin = "measured here by a few steps" + (f" of one rank, times {ranks}" * (ranks > 1))
         plan = replace(plan, rate=ranks * measure(plan.images), origin=origin)
@@ -216,7 +216,7 @@ def plan_lines(
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     trial = partial(measure, config, task, here) if measure and is_here else None
-    return describe(make_plan(config, task, kind, ranks, trial))
+    return describe_plan(make_plan(config, task, kind, ranks, trial))
 
 
 def _states(counts: Counts, ranks: int, is_sharded: bool) -> dict[str, int]:
@@ -307,7 +307,7 @@ def this_machine(name: str, precision: str) -> Device:
     return Device(label, memory, peak, peak)
 
 
-def describe(plan: Plan) -> list[str]:
+def describe_plan(plan: RunPlan) -> list[str]:
     """Format a plan as lines."""
     counts, config, kept = plan.counts, plan.config, plan.activations
     channels, side, _ = plan.task.shape

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 from scalegan.config.durations import count_steps
 from scalegan.config.schema import Config
 from scalegan.planning.cost import Task
-from scalegan.planning.plan import DEVICES, UTILISATION, Device, Plan, make_plan
+from scalegan.planning.plan import DEVICES, UTILISATION, Device, RunPlan, make_plan
 
 GPUS = (1, 8, 64, 512)
 NODE = 8
@@ -40,7 +40,7 @@ class Row(NamedTuple):
     """The estimate for a number of GPUs; bytes and seconds, per rank and step."""
 
     gpus: int
-    plan: Plan
+    plan: RunPlan
     sent: float
     compute: float
     communication: float
@@ -72,7 +72,7 @@ def estimate(config: Config, task: Task, device: Device, gpus: int, parallel: Pa
     return Row(gpus, plan, sent, compute, sent / (REACHED * link))
 
 
-def table(config: Config, task: Task, device: str) -> list[str]:
+def scale_table(config: Config, task: Task, device: str) -> list[str]:
     """Estimates for 1, 8, 64 and 512 GPUs as lines of a table."""
     kind = DEVICES.get(device, DEVICES["h200"])
     batch_size = config.train.batch_size

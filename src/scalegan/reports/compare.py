@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from datetime import timedelta
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from scalegan.planning.plan import read_task
 from scalegan.reports.comparison_data import OUTCOME, PLAN, RUNS, run_name
 from scalegan.reports.comparison_page import write_comparison
 from scalegan.runtime.files import atomic_file, locked, read_json, write_json
+from scalegan.runtime.text import clock
 from scalegan.runtime.world import join
 from scalegan.train.loop import train
 from scalegan.train.throughput import images_per_second
@@ -87,7 +87,7 @@ def compare(
         for number, (entry, seed, folder) in enumerate(left):
             seconds = sum(e["expected_seconds"] for e, _, _ in left[number:])
             place = f"run {len(runs) - len(left) + number + 1} of {len(runs)}"
-            say(f"\n{place}: {folder.name}; about {duration_text(seconds)} left in all")
+            say(f"\n{place}: {folder.name}; about {clock(seconds)} left in all")
             stopped_by = train_one(entry, seed, folder, device, say)
             write_comparison(out)
             if stopped_by:
@@ -176,13 +176,13 @@ def update_plan(
     for entry in plan["entries"]:
         say(
             f"{entry['name']}: {entry['duration']}, about {entry['steps']:,} steps and "
-            f"{duration_text(entry['expected_seconds'])}; "
+            f"{clock(entry['expected_seconds'])}; "
             f"{entry['operations_per_step'] / 1e9:,.1f} GFLOP a step, "
             f"{entry['steps_per_second']:.1f} steps/s in a trial"
         )
     total = sum(entry["expected_seconds"] for entry in plan["entries"]) * len(plan["seeds"])
     num_runs = len(plan["entries"]) * len(plan["seeds"])
-    say(f"{num_runs} runs in `{out}`: about {duration_text(total)} in all")
+    say(f"{num_runs} runs in `{out}`: about {clock(total)} in all")
     return plan
 
 
@@ -260,8 +260,3 @@ def sample_seconds(folder: Path, images: int = 64) -> float:
         gan.sample(images)
         seconds.append((time.perf_counter() - started) / images)
     return min(seconds)
-
-
-def duration_text(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    return str(timedelta(seconds=round(seconds)))

@@ -15,7 +15,7 @@ PLAN, RUNS, OUTCOME = "comparison.json", "runs", "outcome.json"
 
 
 @dataclass
-class Evaluation:
+class EvaluatedPoint:
     """One evaluation along a run."""
 
     step: int
@@ -41,7 +41,7 @@ class ComparedRun:
     """Of training."""
     sample_seconds: float | None
     """Per image."""
-    evaluations: list[Evaluation]
+    evaluations: list[EvaluatedPoint]
 
     @property
     def final(self) -> dict[str, float]:
@@ -105,7 +105,7 @@ def read_compared_run(folder: Path, entry: dict[str, Any]) -> ComparedRun:
     path = folder / OUTCOME
     outcome = read_json(path) if path.is_file() else {}
     evaluations = [
-        Evaluation(
+        EvaluatedPoint(
             step=line["step"],
             images_seen=line["images_seen"],
             seconds=seconds.get(line["step"]),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from scalegan.reports.comparison_data import ComparisonData, Evaluation, read_comparison
+from scalegan.reports.comparison_data import ComparisonData, EvaluatedPoint, read_comparison
 from scalegan.reports.image_grids import file_figure, sample_grids
 from scalegan.reports.page import (
     Block,
@@ -28,7 +28,7 @@ HTML, MARKDOWN = "index.html", "README.md"
 MAX_PLOTTED = 4
 """Metrics that have curves."""
 SAMPLES_WIDTH = 480
-CLOCKS: dict[str, Callable[[Evaluation], float | None]] = {
+CLOCKS: dict[str, Callable[[EvaluatedPoint], float | None]] = {
     "seconds of training": lambda evaluation: evaluation.seconds,
     "images seen": lambda evaluation: evaluation.images_seen,
     "TFLOP": lambda evaluation: evaluation.operations / 1e12,

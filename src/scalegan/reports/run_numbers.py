@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 from scalegan.config import reading as configs
 from scalegan.evaluation.measure import Number
@@ -22,6 +21,7 @@ from scalegan.reports.page import (
 from scalegan.reports.plots import trade_off, training_curves
 from scalegan.reports.run_data import RunData
 from scalegan.reports.truncation_sweep import Measurements, truncation_label
+from scalegan.runtime.text import clock
 from scalegan.train.curves import metric_kinds
 
 HEADLINES = ("fid", "pr", "accuracy")
@@ -177,7 +177,7 @@ def cost_section(data: RunData, measured: Measurements) -> list[Block]:
     """Parameters, operations, speed and time."""
     rows = generator_costs(data, measured) if data.gan and data.snapshot else []
     if data.seconds:
-        text = f"{timedelta(seconds=round(data.seconds))} of training"
+        text = f"{clock(data.seconds)} of training"
         if data.images_per_second:
             text += f", {data.images_per_second:,.0f} images/s"
         text += ", without what was evaluated and saved"
@@ -229,4 +229,4 @@ def config_section(data: RunData, measured: Measurements) -> list[Block]:
         ("average", f"decay {train.ema_decay:g}"),
         ("seed", str(config.seed)),
     ]
-    return [Table(["", ""], rows), Details("config.toml", configs.write(config))]
+    return [Table(["", ""], rows), Details("config.toml", configs.to_toml(config))]

@@ -5,7 +5,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from scalegan.evaluation.measure import Number
 from scalegan.inference.gan import GAN
 from scalegan.interfaces import TruncatesNoise, TruncatesStyle
 from scalegan.metrics.neighbors import nearest
+from scalegan.runtime.text import clock
 from scalegan.runtime.world import World
 
 SWEPT = ["fid", "is", "pr"]
@@ -87,7 +87,7 @@ def sweep_estimate(num: int, measured: Measurements) -> str:
     """What a sweep over `measured.truncations` will take, in a sentence."""
     steps, rate = len(measured.truncations), measured.sampling_rate
     times = "once" if steps == 1 else f"at {steps} truncations"
-    drawing = timedelta(seconds=round(num * steps / rate))
+    drawing = clock(num * steps / rate)
     return (
         f"measuring {num:,} images {times}: about {drawing} to draw them at {rate:,.0f} images/s, "
         "and some to extract their features"

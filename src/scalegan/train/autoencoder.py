@@ -17,12 +17,19 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from scalegan.autoencoders.files import CONFIG
-from scalegan.autoencoders.fit import MOST_MEASURED, Fit, Fitted, check_side, save, split
+from scalegan.autoencoders.fit import (
+    MOST_MEASURED,
+    Fit,
+    Fitted,
+    check_side,
+    save_autoencoder,
+    split,
+)
 from scalegan.autoencoders.lpips import LPIPS
 from scalegan.config.auxiliary import FitConfig
 from scalegan.config.durations import count_steps
 from scalegan.data.loader import Loader
-from scalegan.data.memory import Dataset, Rows, collect
+from scalegan.data.memory import Dataset, Rows, read_into_memory
 from scalegan.data.shards import Shards, read_manifest
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
@@ -55,7 +62,7 @@ class FitOutcome(NamedTuple):
     """Number of the signal that stopped it before its end."""
 
 
-class ImageSet(NamedTuple):
+class TrainingImages(NamedTuple):
     """A data set of images."""
 
     rows: Dataset
@@ -131,8 +138,8 @@ def train_autoencoder(
             tell(f"notice: {note}")
         for folder in (out, out / CHECKPOINTS):
             clear_drafts(folder)
-        restore(out, fit, about, tell)
-        stopped_by = advance(out, fit, train, every, about)
+        restore_fit(out, fit, about, tell)
+        stopped_by = advance_fit(out, fit, train, every, about)
         if stopped_by:
             line = f"stopped at step {fit.step:,} of {num_steps:,} by signal {stopped_by}; "
             return FitOutcome([f"{line}the same command goes on from here"], stopped_by)
@@ -142,10 +149,10 @@ def train_autoencoder(
         )
         fitted = fit.finish(*measured)
         finish(out, fitted, config, num_steps)
-    return FitOutcome(describe(fitted, opened.side, out, config))
+    return FitOutcome(describe_fit(fitted, opened.side, out, config))
 
 
-def open_images(text: str, size: int) -> ImageSet:
+def open_images(text: str, size: int) -> TrainingImages:
     """Shards are read as needed, a source is decoded into memory.
 
     Raises:
@@ -153,11 +160,11 @@ def open_images(text: str, size: int) -> ImageSet:
         DataError: if there are no images, or shards hold latents alone.
     """
     if not (Path(text) / MANIFEST).is_file():
-        collected = collect(open_source(text, SOURCES), size, hint="--size 64")
+        collected = read_into_memory(open_source(text, SOURCES), size, hint="--size 64")
         images = collected.images
         found = hashlib.sha256(images.numpy().tobytes()).hexdigest()
         rows = Rows(images, collected.labels, None)
-        return ImageSet(rows, 1, images.shape[-1], collected.is_gray, found, collected.notes)
+        return TrainingImages(rows, 1, images.shape[-1], collected.is_gray, found, collected.notes)
     about = read_manifest(Path(text))
     has_pixels = about["autoencoder"]["config"]["kind"] == "identity"
     if not (has_pixels or about["keep_images"]):
@@ -173,7 +180,7 @@ def open_images(text: str, size: int) -> ImageSet:
     shards = Shards(Path(text), with_images=not has_pixels)
     shards.verify()
     is_gray = about["channels"] == 1
-    return ImageSet(shards, shards.copies, about["side"], is_gray, shards.fingerprint)
+    return TrainingImages(shards, shards.copies, about["side"], is_gray, shards.fingerprint)
 
 
 def rows_of(places: Int64[Tensor, " M"], copies: int) -> Int64[Tensor, " K"]:
@@ -195,7 +202,7 @@ def refuse_other(out: Path) -> None:
         raise ConfigError(f"`{out}` exists already", "choose another --out, or remove it")
 
 
-def advance(
+def advance_fit(
     out: Path, fit: Fit, subset: ImageSubset, every: int, about: dict[str, Any]
 ) -> int | None:
     """Step until the end, or until a signal, whose number is returned.
@@ -246,7 +253,7 @@ def write(out: Path, fit: Fit, about: dict[str, Any]) -> None:
     checkpoint.remove_old(out / CHECKPOINTS)
 
 
-def restore(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str], None]) -> None:
+def restore_fit(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str], None]) -> None:
     """Go on from the newest sound checkpoint, if there is one.
 
     Raises:
@@ -270,14 +277,14 @@ def restore(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str], No
 def finish(out: Path, fitted: Fitted, config: FitConfig, num_steps: int) -> None:
     """Put the finished files into place; the one without which nothing is opened comes last."""
     with atomic_folder(out / FINISHED) as draft:
-        save(draft, fitted, config, num_steps)
+        save_autoencoder(draft, fitted, config, num_steps)
     for file in sorted((out / FINISHED).iterdir(), key=lambda file: file.name == CONFIG):
         file.replace(out / file.name)
     for folder in (FINISHED, CHECKPOINTS):
         shutil.rmtree(out / folder)
 
 
-def describe(fitted: Fitted, side: int, out: Path, config: FitConfig) -> list[str]:
+def describe_fit(fitted: Fitted, side: int, out: Path, config: FitConfig) -> list[str]:
     """How good it is and what to do with it."""
     quality = fitted.quality
     parameters = sum(parameter.numel() for parameter in fitted.network.parameters())

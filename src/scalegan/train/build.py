@@ -11,7 +11,14 @@ from scalegan.autoencoders.tables import kind_of, make_autoencoder
 from scalegan.config.reading import choose
 from scalegan.config.schema import AlignmentConfig, Config
 from scalegan.data.loader import Loader, order
-from scalegan.data.memory import Dataset, LabeledImages, Rows, collect, encode_rows, hold_out
+from scalegan.data.memory import (
+    Dataset,
+    LabeledImages,
+    Rows,
+    encode_rows,
+    hold_out,
+    read_into_memory,
+)
 from scalegan.data.shards import Shards
 from scalegan.data.sources import class_notices, open_source
 from scalegan.data.tables import SOURCES
@@ -135,7 +142,7 @@ def from_source(
 ) -> tuple[Autoencoder, Rows, LabeledImages]:
     """Encode a whole source into memory."""
     source = open_source(config.data.source, SOURCES)
-    images = collect(source, config.data.size, is_shown=world.is_first)
+    images = read_into_memory(source, config.data.size, is_shown=world.is_first)
     channels = 1 if images.is_gray else 3
     autoencoder = make_autoencoder(config.autoencoder, channels, images.images.shape[-1])
     return autoencoder, encode_rows(images, autoencoder, with_images), images

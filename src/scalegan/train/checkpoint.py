@@ -55,7 +55,7 @@ KINDS = {"step": int, "images_seen": int, "attempt": int, "num_ranks": int, "cla
 MAY_CHANGE = ("objective.alignment.teacher_path",)
 
 
-def save(folder: Path, state: TrainState, class_names: list[str]) -> Path:
+def save_checkpoint(folder: Path, state: TrainState, class_names: list[str]) -> Path:
     """Write checkpoint `step-NNNNNNNN`, verify it, then remove older ones.
 
     Raises:
@@ -168,7 +168,9 @@ def find_newest(folder: Path, tell: Callable[[str], None]) -> Path | None:
     return None
 
 
-def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, tuple[Any, Any]]:
+def restore_checkpoint(
+    path: Path, state: TrainState, class_names: list[str]
+) -> dict[str, tuple[Any, Any]]:
     """Put a checkpoint's state into place.
 
     Returns:
@@ -186,7 +188,9 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
     then, now = _marks(about), _marks(_present(state, class_names))
     changed |= {name: (then[name], now[name]) for name in then if then[name] != now[name]}
     for sentence, hint in _refusals(changed, about, class_names, bool(state.config.data.shards)):
-        others = "".join(f"\n  {line}" for line in table(changed)) if len(changed) > 1 else ""
+        others = (
+            "".join(f"\n  {line}" for line in difference_table(changed)) if len(changed) > 1 else ""
+        )
         raise CheckpointError(f"checkpoint `{path}` {sentence}", hint + others)
     if about["is_sharded"]:
         _load_parts(state, path)
@@ -197,7 +201,7 @@ def restore(path: Path, state: TrainState, class_names: list[str]) -> dict[str, 
     return changed
 
 
-def table(changed: dict[str, tuple[Any, Any]]) -> list[str]:
+def difference_table(changed: dict[str, tuple[Any, Any]]) -> list[str]:
     """Lines of what differs: name, then, now; long values are cut."""
     rows = [(n, _short(then), f"-> {_short(now)}") for n, (then, now) in changed.items()]
     return aligned(rows)

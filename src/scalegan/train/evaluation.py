@@ -25,7 +25,7 @@ from scalegan.evaluation.images import (
     sampled_labels,
 )
 from scalegan.evaluation.measure import Number, fields_of, measure
-from scalegan.evaluation.results import table, write_result
+from scalegan.evaluation.results import results_table, write_result
 from scalegan.evaluation.tables import named_metrics
 from scalegan.features.classifier import fit_classifier, load_classifier, save_classifier
 from scalegan.features.tables import open_networks
@@ -199,9 +199,9 @@ def choose_best(run: Path) -> Path | None:
     return link.with_name(best)
 
 
-def describe(numbers: list[Number], say: Callable[[str], None]) -> None:
+def log_numbers(numbers: list[Number], say: Callable[[str], None]) -> None:
     """The table, and what it means."""
-    for line in table(numbers):
+    for line in results_table(numbers):
         say(line)
     if any(number.floor is not None for number in numbers):
         say(

@@ -127,7 +127,7 @@ def roll_back(
         write_attempt(run, event)
     state.world.wait()
     if path is not None:
-        checkpoint.restore(path, state, class_names)
+        checkpoint.restore_checkpoint(path, state, class_names)
     state.attempt = attempt
     where = f"`{path}`" if path else "where it is, for there is no checkpoint yet"
     tell(f"rolled back from step {from_step:,} to {where}; attempt {attempt}")

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from scalegan.config.reading import write
+from scalegan.config.reading import to_toml
 from scalegan.config.schema import Config
 from scalegan.errors import CheckpointError, CompleteError, ConfigError
 from scalegan.evaluation.measure import Number
 from scalegan.inference.sampling import stream_images
 from scalegan.inference.snapshot import Card, newest
-from scalegan.inference.snapshot import save as save_snapshot
+from scalegan.inference.snapshot import save_snapshot as save_snapshot
 from scalegan.interfaces import Generator, Teacher
 from scalegan.planning.plan import run_bytes
 from scalegan.runtime import files, image_files
@@ -27,7 +27,7 @@ from scalegan.train import checkpoint
 from scalegan.train.build import Built, build, build_loader, count_parameters
 from scalegan.train.clock import Clock, End
 from scalegan.train.curves import plot_curves
-from scalegan.train.evaluation import Evaluator, choose_best, describe, is_measured
+from scalegan.train.evaluation import Evaluator, choose_best, is_measured, log_numbers
 from scalegan.train.guard import BadSteps, Signals, read_attempt, roll_back
 from scalegan.train.guard import newest as newest_checkpoint
 from scalegan.train.health import Health, Probe, build_probe
@@ -109,7 +109,7 @@ def train(
         return Outcome(run, state.step, stopped_by=stopped_by)
     evaluator.record(numbers)
     if numbers:
-        describe(numbers, log.say)
+        log_numbers(numbers, log.say)
         choose_best(run)
         plot_curves(run)
     for line in conclude(run, built.images.class_names if config.data.conditional else []):
@@ -160,15 +160,15 @@ def advance(
             if is_due(state.step, every["samples"]) or is_last:
                 draw_progress(built, run)
             if evaluator.is_on and is_due(state.step, every["evaluate"]) and not is_last:
-                measure(built, run, evaluator)
+                evaluate_run(built, run, evaluator)
             is_saving |= is_due(state.step, every["checkpoint"])
             # Not amid bad steps: rolling back to there would forgive them.
             if is_saving and state.is_finite and not is_last:
-                save(built, run, world)
+                save_run(built, run, world)
                 saved, is_saving = state.step, False
         if saved != state.step:
             clock.record(state.step)
-            save(built, run, world)
+            save_run(built, run, world)
         return signals.agree(world) if state.is_stopping and not is_last else None
 
 
@@ -195,7 +195,7 @@ def draw_progress(built: Built, run: Path) -> None:
         plot_curves(run)
 
 
-def measure(built: Built, run: Path, evaluator: Evaluator) -> None:
+def evaluate_run(built: Built, run: Path, evaluator: Evaluator) -> None:
     """Evaluate within the budget; keep what was evaluated, and say which was best."""
     numbers = evaluator.evaluate(built.state.config.evaluate.seconds)
     evaluator.record(numbers)
@@ -214,7 +214,7 @@ def prepare_folder(run: Path, config: Config, world: World) -> None:
     for name in ("checkpoints", "snapshots"):
         files.clear_drafts(run / name)
     clear(run)
-    files.write_durable(run / "config.toml", write(config))
+    files.write_durable(run / "config.toml", to_toml(config))
     record_environment(run, world)
 
 
@@ -236,9 +236,9 @@ def start(built: Built, run: Path, resume: Path | None, init_from: Path | None) 
         return [f"weights of both networks from `{snapshot}`; step, optimizers and average are new"]
     path = resume or newest_checkpoint(checkpoints, state.world, notes.append)
     if path:
-        changed = checkpoint.restore(path, state, built.images.class_names)
+        changed = checkpoint.restore_checkpoint(path, state, built.images.class_names)
         notes.append(f"resuming `{path}` at step {state.step:,}")
-        notes += [f"  changed: {line}" for line in checkpoint.table(changed)]
+        notes += [f"  changed: {line}" for line in checkpoint.difference_table(changed)]
         if state.world.is_first:
             checkpoint.set_aside(checkpoints, state.step, notes.append)
     state.attempt = max(state.attempt, read_attempt(run))
@@ -272,10 +272,10 @@ def introduce(built: Built, run: Path, end: End, every: dict[str, int]) -> list[
     ]
 
 
-def save(built: Built, run: Path, world: World) -> None:
+def save_run(built: Built, run: Path, world: World) -> None:
     """A checkpoint to resume from and a snapshot to use, by the first rank."""
     if world.is_first or built.state.is_sharded:
-        checkpoint.save(run / "checkpoints", built.state, built.images.class_names)
+        checkpoint.save_checkpoint(run / "checkpoints", built.state, built.images.class_names)
     save_generator(built, run)
     world.wait()
 

@@ -9,11 +9,11 @@ from scalegan.autoencoders.files import STATISTICS
 from scalegan.autoencoders.fit import (
     Fit,
     Fitted,
-    build,
+    build_network,
     check_side,
     measure_latents,
     rate,
-    save,
+    save_autoencoder,
     split,
 )
 from scalegan.autoencoders.kl import kl
@@ -58,7 +58,7 @@ def test_it_learns_and_is_measured_on_what_it_has_not_seen(tmp_path: Path) -> No
     assert after.quality.psnr > psnr(mean, held_out).mean() + 4
     assert after.quality.ssim > ssim(mean, held_out).mean() + 0.4
     assert after.quality.num_images == 40
-    save(tmp_path, after, quick, 300)
+    save_autoencoder(tmp_path, after, quick, 300)
     autoencoder = kl(config(tmp_path, store="mean"), 3, 8)
     held_out = parts(images, quick)[1]
     made = autoencoder.decode(autoencoder.sample(autoencoder.encode(held_out)))
@@ -69,7 +69,7 @@ def test_it_learns_and_is_measured_on_what_it_has_not_seen(tmp_path: Path) -> No
 def test_latents_have_unit_scale_once_saved(tmp_path: Path) -> None:
     images = smooth(100)
     with atomic_folder(tmp_path / "out") as draft:
-        save(draft, fit(images, SMALL, 20), SMALL, 20)
+        save_autoencoder(draft, fit(images, SMALL, 20), SMALL, 20)
     assert damage(tmp_path / "out") is None
     autoencoder = kl(config(tmp_path / "out"), 3, 8)
     samples = autoencoder.sample(autoencoder.encode(parts(images, SMALL)[0])).transpose(0, 1)
@@ -82,7 +82,7 @@ def test_latents_have_unit_scale_once_saved(tmp_path: Path) -> None:
 def test_statistics_count_the_spread_within_each_distribution() -> None:
     """Law of total variance, against samples."""
     torch.manual_seed(0)
-    network, images = build(SMALL, 3).eval(), smooth(48, 8)
+    network, images = build_network(SMALL, 3).eval(), smooth(48, 8)
     torch.nn.init.zeros_(network.quant_conv.bias)
     mean, deviation = measure_latents(network, images)
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_gray_images_make_a_network_of_one_channel() -> None:
 
 @pytest.mark.parametrize(("factor", "width"), [(2, 8), (4, 16), (8, 8), (16, 24)])
 def test_every_factor_builds(factor: int, width: int) -> None:
-    network = build(replace(SMALL, factor=factor, width=width), 3)
+    network = build_network(replace(SMALL, factor=factor, width=width), 3)
     autoencoder = network.eval().requires_grad_(False)
     latents = autoencoder.encode(torch.zeros(1, 3, 32, 32)).latent_dist.mean
     assert latents.shape == (1, 2, 32 // factor, 32 // factor)

@@ -12,7 +12,7 @@ from scalegan.autoencoders.tables import AUTOENCODERS, Kind, make_autoencoder, n
 from scalegan.config.schema import AutoencoderConfig, Config, DataConfig
 from scalegan.errors import ConfigError
 from scalegan.inference.gan import load
-from scalegan.inference.snapshot import Card, image_side, save
+from scalegan.inference.snapshot import Card, image_side, save_snapshot
 from scalegan.models.tables import ARCHITECTURES
 from scalegan.planning.plan import sample_shape
 from scalegan.train.build import build
@@ -105,5 +105,5 @@ def test_an_entry_from_outside_is_trained_in_planned_and_decoded(
     card = Card("toy", of.model, config, (1, 4, 4), ["a"])
     assert image_side(card) == 8
     make = ARCHITECTURES["gat"].generator
-    save(tmp_path / "snapshot", card, make(card.model, card.shape, 1), None)
+    save_snapshot(tmp_path / "snapshot", card, make(card.model, card.shape, 1), None)
     assert load(tmp_path / "snapshot").sample(2).shape == (2, 3, 8, 8)

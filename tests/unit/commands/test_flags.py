@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scalegan.cli import COMMANDS, command_of
 from scalegan.commands.compare import Compare
-from scalegan.commands.flags import parse, parse_classes, parse_seeds, parse_with_recipe
+from scalegan.commands.flags import parse_classes, parse_flags, parse_seeds, parse_with_recipe
 from scalegan.commands.plan import Plan
 from scalegan.commands.prepare import Prepare
 from scalegan.commands.sample import Sample
@@ -21,13 +21,13 @@ from scalegan.errors import ConfigError
 def test_positionals_stand_anywhere() -> None:
     expected = Prepare("digits", Path("out"), size=8, mirror=True)
     for words in ("digits out --size 8 --mirror", "--size 8 digits --mirror out"):
-        assert parse(Prepare, "prepare", words.split()) == expected
+        assert parse_flags(Prepare, "prepare", words.split()) == expected
 
 
 def test_flags_have_short_forms_underscores_and_equals_signs() -> None:
     expected = Sample(Path("run"), out=Path("x.npz"), batch_size=3)
     for words in ("run -o x.npz --batch-size 3", "run --out=x.npz --batch_size=3"):
-        assert parse(Sample, "sample", words.split()) == expected
+        assert parse_flags(Sample, "sample", words.split()) == expected
 
 
 @pytest.mark.parametrize(
@@ -48,15 +48,15 @@ def test_flags_have_short_forms_underscores_and_equals_signs() -> None:
 )  # fmt: skip
 def test_a_mistake_is_a_sentence_and_a_hint(words: str, message: str, hint: str) -> None:
     with pytest.raises(ConfigError) as error:
-        parse(Sample, "sample", words.split())
+        parse_flags(Sample, "sample", words.split())
     assert (str(error.value), error.value.hint) == (message, hint)
 
 
 def test_a_range_is_checked_where_a_value_is_given() -> None:
-    assert parse(Sample, "sample", ["run"]).truncation is None
-    assert parse(Sample, "sample", ["run", "--truncation", "0"]).truncation == 0
+    assert parse_flags(Sample, "sample", ["run"]).truncation is None
+    assert parse_flags(Sample, "sample", ["run", "--truncation", "0"]).truncation == 0
     with pytest.raises(ConfigError, match="`--truncation` is -0"):
-        parse(Sample, "sample", ["run", "--truncation", "-0.1"])
+        parse_flags(Sample, "sample", ["run", "--truncation", "-0.1"])
 
 
 def test_only_the_settings_that_were_given_are_settings() -> None:

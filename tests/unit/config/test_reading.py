@@ -13,7 +13,7 @@ from scalegan.config.reading import (
     recipes,
     resolve,
     setting_names,
-    write,
+    to_toml,
 )
 from scalegan.config.schema import AlignmentConfig, Config
 from scalegan.errors import ConfigError
@@ -185,7 +185,7 @@ def test_read_a_recipe_and_a_file(tmp_path: Path) -> None:
     assert "digits" in recipes()
     config = read("digits")
     assert config.name == "digits" and config.model.size == "tiny"
-    (tmp_path / "mine.toml").write_text(write(config))
+    (tmp_path / "mine.toml").write_text(to_toml(config))
     assert read(str(tmp_path / "mine.toml")) == config
 
 

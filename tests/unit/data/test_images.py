@@ -17,7 +17,7 @@ from scalegan.data.images import (
     encode_png,
     is_gray_by_header,
     is_image,
-    load,
+    load_image,
 )
 from tests.support.hostile import TIFF_HEADER, png
 from tests.support.hostile import encode as encoded
@@ -30,7 +30,7 @@ SQUARE = WIDE[:24, :24]
 
 def pixel(image: bytes) -> list[int]:
     """Red, green and blue of the first pixel."""
-    return load(image, None)[:, 0, 0].tolist()
+    return load_image(image, None)[:, 0, 0].tolist()
 
 
 # Made once by the original's few lines, run with Pillow 12.3 on WIDE: halved to 45x18 before 8.
@@ -39,30 +39,30 @@ GOLDEN = {8: "ab6bd65b2f8effe2", 16: "6cbf1cce31a50666", 32: "add06a109ab0d616"}
 
 @pytest.mark.parametrize("side", GOLDEN)
 def test_crop_is_adms(side: int) -> None:
-    image = load(WIDE, side)
+    image = load_image(WIDE, side)
     assert image.shape == (3, side, side) and image.flags.c_contiguous
     assert hashlib.sha256(image.tobytes()).hexdigest()[:16] == GOLDEN[side]
 
 
 def test_crop_offsets_round_down() -> None:
     stripes = np.broadcast_to(np.arange(9, dtype=np.uint8)[None, :] * 10, (4, 9))
-    assert load(stripes, 4)[0, 0].tolist() == [20, 30, 40, 50]  # (9 - 4) // 2 = 2
+    assert load_image(stripes, 4)[0, 0].tolist() == [20, 30, 40, 50]  # (9 - 4) // 2 = 2
 
 
 def test_halving_averages_boxes() -> None:
     blocks = np.kron(np.array([[0, 100], [200, 40]]), np.ones((2, 2))).astype(np.uint8)
-    assert load(blocks, 2)[0].tolist() == [[0, 100], [200, 40]]
+    assert load_image(blocks, 2)[0].tolist() == [[0, 100], [200, 40]]
 
 
 def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
     expected = SQUARE.transpose(2, 0, 1)
-    assert np.array_equal(load(SQUARE, 24), expected)
-    assert np.array_equal(load(encoded(SQUARE), 24), expected)
-    assert np.array_equal(load(encoded(SQUARE), None), expected)
+    assert np.array_equal(load_image(SQUARE, 24), expected)
+    assert np.array_equal(load_image(encoded(SQUARE), 24), expected)
+    assert np.array_equal(load_image(encoded(SQUARE), None), expected)
 
 
 def test_gray_array_gets_three_channels() -> None:
-    assert load(np.full((2, 2), 7, np.uint8), None).tolist() == [[[7, 7], [7, 7]]] * 3
+    assert load_image(np.full((2, 2), 7, np.uint8), None).tolist() == [[[7, 7], [7, 7]]] * 3
 
 
 @pytest.mark.parametrize("gray", [True, False])
@@ -71,7 +71,7 @@ def test_png_is_exact(gray: bool) -> None:
     array = np.ascontiguousarray(np.broadcast_to(array[:1], array.shape) if gray else array)
     data = encode_png(array)
     assert decode(data).mode == ("L" if gray else "RGB")
-    assert np.array_equal(load(data, None), array)
+    assert np.array_equal(load_image(data, None), array)
 
 
 COLORS = {
@@ -100,7 +100,7 @@ def test_palette_with_transparency_lies_on_white() -> None:
     for transparency in (0, bytes([0, 255])):
         data = encoded(image, transparency=transparency)
         assert pixel(data) == [255, 255, 255]
-        assert load(data, None)[:, 1, 1].tolist() == [40, 50, 60]
+        assert load_image(data, None)[:, 1, 1].tolist() == [40, 50, 60]
 
 
 def test_cmyk() -> None:
@@ -117,10 +117,10 @@ def test_16_bit_color_keeps_the_high_byte() -> None:
 def test_values_without_a_range_are_refused() -> None:
     tiff = encoded(Image.new("F", (2, 2), 0.5), "TIFF")
     with pytest.raises(BadImage, match=r"^has floating-point values"):
-        load(tiff, None)
+        load_image(tiff, None)
     deep = encoded(Image.new("I", (2, 2), 70_000), "TIFF")
     with pytest.raises(BadImage, match=r"^has 32-bit values beyond 0..65535"):
-        load(deep, None)
+        load_image(deep, None)
     assert pixel(encoded(Image.new("I", (2, 2), 0x4321), "TIFF")) == [0x43] * 3
 
 
@@ -180,7 +180,7 @@ BAD = {
 def test_bad_images_have_a_reason(name: str) -> None:
     data, reason = BAD[name]
     with pytest.raises(BadImage) as caught:
-        load(data, 8)
+        load_image(data, 8)
     assert str(caught.value).startswith(reason)
     assert "\n" not in str(caught.value)
 
@@ -192,19 +192,19 @@ def test_bad_arrays() -> None:
         np.zeros(4, np.uint8),
     ):
         with pytest.raises(BadImage, match="expected uint8"):
-            load(array, None)
+            load_image(array, None)
     with pytest.raises(BadImage, match="no pixels"):
-        load(np.zeros((0, 0), np.uint8), None)
+        load_image(np.zeros((0, 0), np.uint8), None)
 
 
 def test_sizes() -> None:
     with pytest.raises(BadImage, match=r"^is 90x37; expected a square, for no size was given$"):
-        load(WIDE, None)
+        load_image(WIDE, None)
     with pytest.raises(BadImage, match=r"^is 90x37, smaller than 38; upscaling is not allowed$"):
-        load(WIDE, 38)
-    assert load(WIDE, 50, allow_upscaling=True).shape == (3, 50, 50)
+        load_image(WIDE, 38)
+    assert load_image(WIDE, 50, allow_upscaling=True).shape == (3, 50, 50)
     with pytest.raises(BadImage, match=r"^is 60000x1, too long"):
-        load(np.zeros((1, 60_000), np.uint8), 256, allow_upscaling=True)
+        load_image(np.zeros((1, 60_000), np.uint8), 256, allow_upscaling=True)
 
 
 def test_images_are_known_by_their_beginning() -> None:
@@ -221,8 +221,8 @@ def test_crop_always_fits(width: int, height: int, side: int) -> None:
     array = np.zeros((height, width), np.uint8)
     if min(width, height) < side:
         with pytest.raises(BadImage):
-            load(array, side)
-    assert load(array, side, allow_upscaling=True).shape == (3, side, side)
+            load_image(array, side)
+    assert load_image(array, side, allow_upscaling=True).shape == (3, side, side)
 
 
 @settings(deadline=None, max_examples=300)
@@ -235,7 +235,7 @@ def test_damaged_bytes_give_an_image_or_a_reason(whole: bytes, data: st.DataObje
             st.integers(0, 255)
         )
     try:
-        assert load(bytes(damaged), 8, allow_upscaling=True).shape == (3, 8, 8)
+        assert load_image(bytes(damaged), 8, allow_upscaling=True).shape == (3, 8, 8)
     except BadImage as error:
         assert str(error)
 
@@ -282,7 +282,7 @@ def test_threads_decode_kept_images_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_header_tells_gray_where_it_can(mode: str, kind: str, expected: bool) -> None:
     data = encoded(Image.new(mode, (8, 8)), kind)
     assert is_gray_by_header(data) == expected
-    pixels = load(data, None)
+    pixels = load_image(data, None)
     assert not expected or (pixels == pixels[:1]).all()
 
 

@@ -6,7 +6,7 @@ import torch
 
 from scalegan.autoencoders.pixels import Identity
 from scalegan.data.images import Problem, encode_png
-from scalegan.data.memory import Subset, collect, encode_rows
+from scalegan.data.memory import Subset, encode_rows, read_into_memory
 from scalegan.data.sources import Source, SourceImage, class_notices
 from scalegan.errors import DataError
 from tests.support import tiny
@@ -21,7 +21,7 @@ GRAY, COLOR = np.full((4, 4), 7, np.uint8), np.arange(48, dtype=np.uint8).reshap
 
 
 def test_collect_gray_images() -> None:
-    images = collect(source(GRAY, GRAY + 1))
+    images = read_into_memory(source(GRAY, GRAY + 1))
     assert images.images.shape == (2, 3, 4, 4) and images.images.dtype == torch.uint8
     assert images.images[1].unique().tolist() == [8]
     assert images.labels.tolist() == [0, 1] and images.labels.dtype == torch.int64
@@ -30,19 +30,19 @@ def test_collect_gray_images() -> None:
 
 
 def test_collect_color_images_and_gray_ones_among_them() -> None:
-    images = collect(source(GRAY, COLOR))
+    images = read_into_memory(source(GRAY, COLOR))
     assert not images.is_gray
     assert torch.equal(images.images[1], torch.from_numpy(COLOR).permute(2, 0, 1))
     assert images.images[0].unique().tolist() == [7]
 
 
 def test_color_images_without_color_are_gray() -> None:
-    assert collect(source(np.repeat(GRAY[..., None], 3, axis=2))).is_gray
+    assert read_into_memory(source(np.repeat(GRAY[..., None], 3, axis=2))).is_gray
 
 
 def test_an_empty_source_is_refused() -> None:
     with pytest.raises(DataError, match=r"^the source holds no images$"):
-        collect(source())
+        read_into_memory(source())
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_an_empty_source_is_refused() -> None:
 )
 def test_images_of_other_shapes_are_refused(images: list[np.ndarray], message: str) -> None:
     with pytest.raises(DataError) as caught:
-        collect(source(*images))
+        read_into_memory(source(*images))
     assert str(caught.value) == message
     assert caught.value.hint.startswith("all images must be square and of one size; ")
 
@@ -67,7 +67,7 @@ def test_a_size_crops_and_bad_images_are_left_out_and_counted() -> None:
         SourceImage("empty", b"", 1),
     ]
     problems = [Problem("lost", "has no label", "no usable label")]
-    images = collect(Source(lambda: found, ["a", "b"], 4, problems, ["odd"]), size=6)
+    images = read_into_memory(Source(lambda: found, ["a", "b"], 4, problems, ["odd"]), size=6)
     assert images.images.shape == (2, 3, 6, 6) and images.labels.tolist() == [0, 1]
     assert images.notes == (
         "odd",
@@ -78,7 +78,7 @@ def test_a_size_crops_and_bad_images_are_left_out_and_counted() -> None:
 
 def test_a_source_of_bad_images_alone_is_refused() -> None:
     with pytest.raises(DataError, match="no images; the first of 1 that were left out: the file"):
-        collect(Source(lambda: [SourceImage("a", b"", 0)], ["x"]))
+        read_into_memory(Source(lambda: [SourceImage("a", b"", 0)], ["x"]))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_class_notices(names: list[str], labels: list[int], notice: list[str]) -
 
 
 def test_encode_keeps_images_only_if_asked() -> None:
-    images = collect(source(GRAY, GRAY + 1))
+    images = read_into_memory(source(GRAY, GRAY + 1))
     rows = encode_rows(images, Identity(1, 4), keep_images=False)
     assert rows.stored.shape == (2, 1, 4, 4) and rows.images is None
     assert rows.read(torch.tensor([0])).images is None
@@ -131,8 +131,12 @@ def test_a_subset_reads_its_rows_from_the_whole() -> None:
 
 
 def test_the_fingerprint_is_that_of_images_and_labels() -> None:
-    images = collect(source(GRAY, GRAY + 1))
+    images = read_into_memory(source(GRAY, GRAY + 1))
     rows = encode_rows(images, Identity(1, 4), keep_images=False)
-    assert rows.fingerprint == images.fingerprint == collect(source(GRAY, GRAY + 1)).fingerprint
+    assert (
+        rows.fingerprint
+        == images.fingerprint
+        == read_into_memory(source(GRAY, GRAY + 1)).fingerprint
+    )
     assert images._replace(labels=images.labels + 1).fingerprint != rows.fingerprint
     assert images._replace(images=images.images + 1).fingerprint != rows.fingerprint

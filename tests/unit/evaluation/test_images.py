@@ -18,7 +18,7 @@ from scalegan.evaluation.images import (
     translate,
 )
 from scalegan.inference.sampling import labels_for
-from scalegan.inference.snapshot import Card, save
+from scalegan.inference.snapshot import Card, save_snapshot
 from scalegan.runtime.world import World
 from scalegan.train.build import build_networks
 from tests.support import tiny
@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = tiny.config()
     generator, discriminator = build_networks(config, (1, 8, 8), 3)
     card = Card("tiny", config.model, config.autoencoder, (1, 8, 8), NAMES)
-    save(folder / "snapshot", card, generator, discriminator)
+    save_snapshot(folder / "snapshot", card, generator, discriminator)
     return folder
 
 

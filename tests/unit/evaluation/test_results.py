@@ -5,7 +5,13 @@ import pytest
 
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.measure import Number
-from scalegan.evaluation.results import diff, read_result, table, worst_classes, write_result
+from scalegan.evaluation.results import (
+    diff,
+    read_result,
+    results_table,
+    worst_classes,
+    write_result,
+)
 from scalegan.runtime.files import read_json, write_json
 from tests.unit.evaluation.test_measure import images, run
 
@@ -59,8 +65,8 @@ def test_results_of_different_protocols_are_not_compared(
 
 
 def test_a_column_of_real_images_only_where_they_were_measured(numbers: list[Number]) -> None:
-    assert "real images" in table(numbers)[0]
-    assert "real images" not in table([replace(n, floor=None) for n in numbers])[0]
+    assert "real images" in results_table(numbers)[0]
+    assert "real images" not in results_table([replace(n, floor=None) for n in numbers])[0]
 
 
 def test_the_worst_classes_are_named() -> None:

@@ -13,7 +13,7 @@ from scalegan.inference.snapshot import (
     build_generator,
     newest,
     read_card,
-    save,
+    save_snapshot,
 )
 from scalegan.runtime.files import MANIFEST, digest, read_json, write_json
 from scalegan.runtime.weights import load_weights
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     generator = build_generator(CARD)
     generator.track(torch.randn(3, 16), torch.arange(3))
-    save(tmp_path / "snapshot", CARD, generator, build_discriminator(CARD))
+    save_snapshot(tmp_path / "snapshot", CARD, generator, build_discriminator(CARD))
     return tmp_path / "snapshot"
 
 
@@ -66,7 +66,9 @@ def test_a_snapshot_holds_no_pickle_and_a_readable_card(folder: Path) -> None:
 
 def test_a_projector_is_part_of_the_card(tmp_path: Path) -> None:
     aligned = replace(CARD, features=5)
-    save(tmp_path / "aligned", aligned, build_generator(aligned), build_discriminator(aligned))
+    save_snapshot(
+        tmp_path / "aligned", aligned, build_generator(aligned), build_discriminator(aligned)
+    )
     card = read_card(tmp_path / "aligned")
     load_weights(build_discriminator(card), tmp_path / "aligned" / "discriminator.safetensors")
     with pytest.raises(CheckpointError, match=r"for `projector\.0\.bias`; expected none$"):
@@ -75,7 +77,9 @@ def test_a_projector_is_part_of_the_card(tmp_path: Path) -> None:
 
 def test_the_newest_snapshot_of_a_run(tmp_path: Path) -> None:
     for step in (5, 10, 9):
-        save(tmp_path / "snapshots" / f"step-{step:08d}", CARD, build_generator(CARD), None)
+        save_snapshot(
+            tmp_path / "snapshots" / f"step-{step:08d}", CARD, build_generator(CARD), None
+        )
     (tmp_path / "config.toml").write_text("")
     assert newest(tmp_path).name == "step-00000010"
     assert newest(tmp_path / "snapshots" / "step-00000005").name == "step-00000005"

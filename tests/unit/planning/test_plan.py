@@ -13,8 +13,8 @@ from scalegan.planning.cost import Counts, Task
 from scalegan.planning.plan import (
     DEVICES,
     Device,
-    Plan,
-    describe,
+    RunPlan,
+    describe_plan,
     disk_bytes,
     make_plan,
     plan_lines,
@@ -62,7 +62,7 @@ def test_checkpoints_are_as_large_as_they_are_planned(tmp_path: Path) -> None:
 
     state = tiny.state()
     train_step(state, [[tiny.batch()]])  # makes the optimizers' running values
-    path = checkpoint.save(tmp_path, state, ["a", "b", "c"])
+    path = checkpoint.save_checkpoint(tmp_path, state, ["a", "b", "c"])
     size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
     plan = make_plan(config(), TASK, SMALL)
     assert size == pytest.approx(plan.disk["checkpoints"] / 3, rel=0.15)  # headers, step counters
@@ -78,13 +78,13 @@ def test_too_large_a_batch_is_cut_into_the_fewest_parts_that_fit() -> None:
     assert sum(plan.states.values()) + plan.activations.at(coarser) > tight
     # Then the generator runs in both turns.
     assert plan.rate < whole.rate
-    assert f"set train.micro_batches = {plan.micro_batches}" in "\n".join(describe(plan))
+    assert f"set train.micro_batches = {plan.micro_batches}" in "\n".join(describe_plan(plan))
 
 
 def test_too_small_a_device_is_said_to_be() -> None:
     plan = make_plan(config(), TASK, SMALL._replace(memory=1e5))
     assert plan.micro_batches == 0
-    assert "not even one image fits" in describe(plan)[-1]
+    assert "not even one image fits" in describe_plan(plan)[-1]
 
 
 def test_ranks_share_the_batch_and_average_gradients() -> None:
@@ -109,8 +109,8 @@ def test_steps_are_measured_where_they_take_seconds() -> None:
     assert asked == [8] and slow.origin.startswith("estimated")
 
 
-def lines_of(plan: Plan) -> dict[str, str]:
-    return {line[2:15].strip(): line[15:] for line in describe(plan)[1:]}
+def lines_of(plan: RunPlan) -> dict[str, str]:
+    return {line[2:15].strip(): line[15:] for line in describe_plan(plan)[1:]}
 
 
 def test_the_answer_in_words() -> None:

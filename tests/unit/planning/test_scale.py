@@ -5,7 +5,7 @@ import pytest
 from scalegan.config.schema import Config, TrainConfig
 from scalegan.planning.cost import Task
 from scalegan.planning.plan import DEVICES, make_plan
-from scalegan.planning.scale import NETWORK, NVLINK, REACHED, estimate, table
+from scalegan.planning.scale import NETWORK, NVLINK, REACHED, estimate, scale_table
 from tests.support import tiny
 
 TASK = Task((3, 8, 8), 3, 10_000, 8)
@@ -50,11 +50,11 @@ def test_shards_take_less_memory_the_more_there_are() -> None:
 
 
 def test_the_table() -> None:
-    lines = table(CONFIG, TASK, "auto")
+    lines = scale_table(CONFIG, TASK, "auto")
     assert "An estimate: nothing here is measured" in lines[0] and "H200" in lines[0]
     rows = [line.split()[:2] for line in lines[6:]]
     assert rows == [["1", "replicate"]] + [
         [str(gpus), parallel] for gpus in (8, 64, 512) for parallel in ("replicate", "shard")
     ]
     few: Config = replace(CONFIG, train=replace(CONFIG.train, batch_size=24))
-    assert {line.split()[0] for line in table(few, TASK, "h100")[6:]} == {"1", "8"}
+    assert {line.split()[0] for line in scale_table(few, TASK, "h100")[6:]} == {"1", "8"}

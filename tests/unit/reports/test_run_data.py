@@ -25,7 +25,7 @@ def read(run: Path, config: Config, duration: str, seconds: float = 4.5) -> RunD
     """A run without a snapshot at step 30 whose clock showed some seconds at step 20."""
     config = replace(config, train=replace(config.train, duration=duration))
     log = Log(run, is_first=True, resumed_step=0)
-    (run / "config.toml").write_text(configs.write(config))
+    (run / "config.toml").write_text(configs.to_toml(config))
     log.record(30, 480, {})
     (run / CLOCK).write_text(json.dumps({"step": 20, "seconds": seconds}) + "\n")
     return read_run_data(run, run / "report.html", "cpu", lambda _: None)

@@ -4,7 +4,7 @@ import pytest
 
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError
-from scalegan.inference.snapshot import Card, build_discriminator, build_generator, save
+from scalegan.inference.snapshot import Card, build_discriminator, build_generator, save_snapshot
 from scalegan.reports.summary import summarize
 from tests.support import tiny
 from tests.unit.models.test_gat import count
@@ -15,7 +15,7 @@ def test_sizes_and_origin_of_a_snapshot(tmp_path: Path, features: int) -> None:
     names = [f"class-{i}" for i in range(14)]
     card = Card("mine", tiny.MODEL, AutoencoderConfig(), (1, 8, 8), names, features, 1234, 78960, 5)
     generator, discriminator = build_generator(card), build_discriminator(card)
-    save(tmp_path / "snapshot", card, generator, discriminator)
+    save_snapshot(tmp_path / "snapshot", card, generator, discriminator)
     text = "\n".join(summarize(tmp_path / "snapshot"))
     assert "1,234 steps, 78,960 images, seed 5" in text
     assert "14: class-0" in text and "class-11, ..." in text and "class-12" not in text

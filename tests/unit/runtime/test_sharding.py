@@ -35,8 +35,8 @@ def test_one_process_reads_what_two_wrote(folder: Path) -> None:
     assert len(list(path.glob("*.safetensors"))) == 2
     ours, whole = new_state(ALONE, "shard"), new_state(ALONE, "replicate")
     assert not ours.is_sharded  # one process has nothing to share
-    checkpoint.restore(path, ours, NAMES)
-    checkpoint.restore(folder / "whole" / path.name, whole, NAMES)
+    checkpoint.restore_checkpoint(path, ours, NAMES)
+    checkpoint.restore_checkpoint(folder / "whole" / path.name, whole, NAMES)
     assert ours.step == whole.step == 2
     assert_close(ours, whole, atol=1e-5)
     train_step(ours, [[tiny.batch(4, with_images=True)]])
@@ -53,11 +53,11 @@ def test_damaged_and_other_parts_are_refused(folder: Path, tmp_path: Path) -> No
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     with pytest.raises(checkpoint.CheckpointError, match="does not match its digest"):
-        checkpoint.restore(copy, new_state(ALONE, "shard"), NAMES)
+        checkpoint.restore_checkpoint(copy, new_state(ALONE, "shard"), NAMES)
     smaller = new_state(ALONE, "shard")
     smaller.discriminator.extra = nn.Parameter(torch.zeros(3))
     with pytest.raises(checkpoint.CheckpointError, match=r"no tensor for `discriminator\.extra`"):
-        checkpoint.restore(path, smaller, NAMES)
+        checkpoint.restore_checkpoint(path, smaller, NAMES)
     assert part_shapes(path)["generator.style_updates"] == (tiny.NUM_CLASSES,)
 
 

@@ -11,8 +11,8 @@ from scalegan.train.checkpoint import (
     differences,
     find_newest,
     list_checkpoints,
-    restore,
-    save,
+    restore_checkpoint,
+    save_checkpoint,
     state_tensors,
 )
 from scalegan.train.state import TrainState
@@ -33,7 +33,7 @@ def save_steps(folder: Path, *steps: int) -> list[Path]:
     state = trained()
     paths = []
     for state.step in steps:
-        paths.append(save(folder, state, NAMES))
+        paths.append(save_checkpoint(folder, state, NAMES))
     return paths
 
 
@@ -55,10 +55,10 @@ def assert_equal(a: TrainState, b: TrainState) -> None:
 def test_round_trip(tmp_path: Path, steps: int) -> None:
     state = trained(steps)
     state.attempt = 4
-    path = save(tmp_path, state, NAMES)
+    path = save_checkpoint(tmp_path, state, NAMES)
     assert path == tmp_path / f"step-{steps:08d}"
     other = tiny.state()
-    assert restore(path, other, NAMES) == {}
+    assert restore_checkpoint(path, other, NAMES) == {}
     assert_equal(state, other)
     assert (other.step, other.images_seen, other.attempt) == (steps, 4 * steps, 4)
 
@@ -73,9 +73,9 @@ def test_saving_the_same_step_again_replaces_it(tmp_path: Path) -> None:
     save_steps(tmp_path, 5, 10)
     state = trained(3)
     state.step = 10
-    save(tmp_path, state, NAMES)
+    save_checkpoint(tmp_path, state, NAMES)
     other = tiny.state()
-    restore(tmp_path / "step-00000010", other, NAMES)
+    restore_checkpoint(tmp_path / "step-00000010", other, NAMES)
     assert_equal(state, other)
     assert len(list_checkpoints(tmp_path)) == 2
 
@@ -85,7 +85,7 @@ def test_a_weight_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
     with torch.no_grad():
         state.average.heads[1].linear.bias[0] = float("nan")
     with pytest.raises(CheckpointError) as caught:
-        save(tmp_path, state, NAMES)
+        save_checkpoint(tmp_path, state, NAMES)
     expected = "`average.heads.1.linear.bias` is not finite; no checkpoint is written of it"
     assert str(caught.value) == expected
     assert list(tmp_path.iterdir()) == []
@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_that_is_named_is_refused(tmp_path: Path) -> None:
     state = tiny.state()
     before = {name: value.clone() for name, value in state_tensors(state).items()}
     with pytest.raises(CheckpointError) as caught:
-        restore(path, state, NAMES)
+        restore_checkpoint(path, state, NAMES)
     problem = "`optimizer-generator.safetensors` does not match its digest"
     assert str(caught.value) == f"checkpoint `{path}` is damaged: {problem}"
     assert all(torch.equal(value, before[name]) for name, value in state_tensors(state).items())
@@ -129,7 +129,7 @@ def test_a_damaged_checkpoint_that_is_named_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"^there is no checkpoint `"):
-        restore(tmp_path / "step-00000001", tiny.state(), NAMES)
+        restore_checkpoint(tmp_path / "step-00000001", tiny.state(), NAMES)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, of: Config, message: str) -> None:
     (path,) = save_steps(tmp_path, 5)
     with pytest.raises(CheckpointError) as caught:
-        restore(path, tiny.state(of), NAMES)
+        restore_checkpoint(path, tiny.state(of), NAMES)
     assert str(caught.value) == f"checkpoint `{path}` was made with {message}"
 
 
@@ -152,7 +152,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"knows 3 classes that differ from the 3 of the data"
     ):
-        restore(path, tiny.state(), ["a", "b", "d"])
+        restore_checkpoint(path, tiny.state(), ["a", "b", "d"])
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
@@ -161,13 +161,13 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     manifest = read_json(path / MANIFEST) | {"state.json": digest(path / "state.json")}
     write_json(path / MANIFEST, manifest)
     with pytest.raises(CheckpointError, match=r"has format 1; this version reads 3$"):
-        restore(path, tiny.state(), NAMES)
+        restore_checkpoint(path, tiny.state(), NAMES)
 
 
 def test_changed_settings_are_told_and_rates_are_new(tmp_path: Path) -> None:
     (path,) = save_steps(tmp_path, 5)
     state = tiny.state(tiny.config(optim=OptimConfig(learning_rate=1e-5)))
-    assert restore(path, state, NAMES) == {"optim.learning_rate": (2e-4, 1e-5)}
+    assert restore_checkpoint(path, state, NAMES) == {"optim.learning_rate": (2e-4, 1e-5)}
     rate = state.optimizers["generator"].param_groups[0]["lr"]
     assert rate == pytest.approx(1e-5 * 768 / 16)
 

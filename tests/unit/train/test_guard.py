@@ -63,7 +63,7 @@ def test_attempts_are_written_down(tmp_path: Path) -> None:
 def test_rolling_back_restores_and_raises_the_attempt(tmp_path: Path) -> None:
     state, said = tiny.state(), list[str]()
     train_step(state, [[tiny.batch()]])
-    checkpoint.save(tmp_path / "checkpoints", state, NAMES)
+    checkpoint.save_checkpoint(tmp_path / "checkpoints", state, NAMES)
     saved = {name: v.clone() for name, v in checkpoint.state_tensors(state).items()}
     train_step(state, [[tiny.batch()]])
     event = roll_back(state, tmp_path, NAMES, ["step 2: d/r1"], said.append)
@@ -83,12 +83,12 @@ def test_the_attempt_is_written_before_anything_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tiny.state()
-    checkpoint.save(tmp_path / "checkpoints", state, NAMES)
+    checkpoint.save_checkpoint(tmp_path / "checkpoints", state, NAMES)
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "restore", killed)
+    monkeypatch.setattr(checkpoint, "restore_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
         roll_back(state, tmp_path, NAMES, ["x"], print)
     assert read_attempt(tmp_path) == 1 and state.attempt == 0
@@ -106,7 +106,7 @@ def test_the_newest_is_found_for_all(tmp_path: Path) -> None:
     state = tiny.state()
     assert newest(tmp_path, state.world, print) is None
     for state.step in (3, 12):
-        checkpoint.save(tmp_path, state, NAMES)
+        checkpoint.save_checkpoint(tmp_path, state, NAMES)
     assert newest(tmp_path, state.world, print) == tmp_path / "step-00000012"
 
 
