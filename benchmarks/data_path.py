@@ -30,7 +30,7 @@ import torch
 from scalegan.autoencoders.tables import named
 from scalegan.data.loader import Loader
 from scalegan.data.prepare import prepare
-from scalegan.data.shards import Shards, Writer, shard_name
+from scalegan.data.shards import EncodedImage, Shards, shard_name, write_shard
 from scalegan.runtime.files import read_json, write_json
 
 SHAPE, SHARD_ROWS, BATCH_SIZE = (4, 32, 32), 10_000, 256
@@ -154,12 +154,12 @@ def write_both(folder: Path, count: int) -> None:
     about = []
     for first in range(0, count, SHARD_ROWS):
         path = folder / "shards" / shard_name(first // SHARD_ROWS)
-        with Writer(path, SHAPE, "float16", False, False) as writer:
-            for i in range(first, min(count, first + SHARD_ROWS)):
-                row = rng.standard_normal((1, *SHAPE), np.float32).astype(np.float16)
-                writer.append(str(i), i % 10, row)
-                np.save(folder / "files" / f"{i}.npy", row[0])
         rows = min(count, first + SHARD_ROWS) - first
+        values = rng.standard_normal((rows, 1, *SHAPE), np.float32).astype(np.float16)
+        images = [EncodedImage(str(first + i), i % 10, row) for i, row in enumerate(values)]
+        write_shard(path, SHAPE, "float16", False, images)
+        for image, row in zip(images, values, strict=True):
+            np.save(folder / "files" / f"{image.key}.npy", row[0])
         digests = read_json(path / "manifest.json")
         about.append({"name": path.name, "rows": rows, "digests": digests})
     manifest = {

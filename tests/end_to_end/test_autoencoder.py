@@ -140,9 +140,12 @@ def test_a_gan_in_the_latents_of_taef2(tmp_path: Path) -> None:
 
 MISTAKES = {
     "autoencoder": (
-        "`scalegan autoencoder train` needs a SOURCE | for example digits, a folder or shards"
+        "`scalegan autoencoder train` needs SOURCE | "
+        "`scalegan autoencoder train --help` explains it"
     ),
-    "autoencoder fit digits": "unknown command `autoencoder fit` | there is `autoencoder train`",
+    "autoencoder fit digits": (
+        "unknown command `autoencoder fit` | did you mean `autoencoder train`?"
+    ),
     "autoencoder train imagenet": (
         "`imagenet` is neither a file nor a folder, nor a source's name | a path, or one of "
         "folder, flat, zip, webdataset, parquet, npz, digits with a colon and a path, as in "
