@@ -175,11 +175,6 @@ class Objective:
         mean.copy_(torch.lerp(lengths.detach().mean(), mean.to(lengths), path.decay))
         return lengths
 
-    @property
-    def is_aligned(self) -> bool:
-        """Whether the discriminator's features are aligned with a teacher's."""
-        return self.config.alignment.weight > 0
-
     def view(self, samples: LevelsOrOne) -> View:
         is_balanced = self.config.consistency > 0  # then augmented views are a term of their own
         return draw_view(
