@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from scalegan.config.models import GATConfig
 from scalegan.convert import gat
 from scalegan.convert.renaming import rename
 from scalegan.errors import CheckpointError
@@ -103,6 +104,14 @@ def test_stored_class_means_count_as_converged() -> None:
     labels = torch.arange(3)
     w = torch.randn(3, 16)
     assert torch.equal(generator.truncate(w, labels, 0.0), generator.style_mean)
+
+
+def test_a_discriminator_of_another_size_is_recognized() -> None:
+    shallow = {k: v for k, v in discriminator_weights().items() if not k.startswith("blocks.3.")}
+    sizes = gat.sizes_of({"generator": generator_weights(), "discriminator": shallow})
+    assert GATConfig(**sizes.model).discriminator_size == (16, 3, 2)
+    network = gat.network("discriminator", GATConfig(**sizes.model), sizes, shallow)
+    assert len(network.blocks) == 3
 
 
 def test_without_a_teacher_there_is_no_projector() -> None:

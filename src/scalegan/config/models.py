@@ -4,9 +4,10 @@ Plain frozen dataclasses without PyTorch; the sentence below a field is its help
 annotation its range.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Lt, MinLen, MultipleOf
 
@@ -32,6 +33,8 @@ GAT_SIZES = {
     "L": Size(1024, 24, 16),
     "XL": Size(1152, 28, 16),
 }
+DISCRIMINATOR_NUMBERS = ("discriminator_width", "discriminator_depth", "discriminator_heads")
+"""What a size of the discriminator's own fills in, in the order of `Size`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ class ModelConfig:
 
     architecture: str = ""
     """Name of the pair of networks."""
+
+    def width_of(self, network: str) -> int:
+        """Channels of a network's tokens, which its learning rate shrinks with; 0 has no such one.
+
+        Args:
+            network: "generator" or "discriminator".
+        """
+        return getattr(self, "width", 0)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,15 @@ class GATConfig(ModelConfig):
     num_heads: Annotated[int, Ge(0)] = 0
     """Attention heads of a block; width / num_heads is a multiple of 4; 0 takes them from the
     size."""
+    discriminator: Literal["", "tiny", "S", "B", "L", "XL"] = ""
+    """A size for the discriminator alone, which fills in discriminator_width, discriminator_depth
+    and discriminator_heads where they are 0; empty takes the generator's."""
+    discriminator_width: Annotated[int, Ge(0)] = 0
+    """Channels of a token in the discriminator; 0 takes width."""
+    discriminator_depth: Annotated[int, Ge(0)] = 0
+    """Transformer blocks of the discriminator; 0 takes depth."""
+    discriminator_heads: Annotated[int, Ge(0)] = 0
+    """Attention heads of the discriminator's blocks; 0 takes num_heads."""
     patch_size: Count = 2
     """Side of a patch in pixels (or latents); it divides the side of a sample."""
     mlp_ratio: Positive = 4.0
@@ -74,23 +94,39 @@ class GATConfig(ModelConfig):
     style_decay: Decay = 0.995
     """Decay per step of the running class means of the style, which truncation pulls towards."""
 
+    @property
+    def discriminator_size(self) -> Size:
+        """The discriminator's numbers: its own, or the generator's."""
+        return Size(
+            self.discriminator_width or self.width,
+            self.discriminator_depth or self.depth,
+            self.discriminator_heads or self.num_heads,
+        )
+
+    def width_of(self, network: str) -> int:
+        return self.discriminator_size.width if network == "discriminator" else self.width
+
     def with_numbers(self) -> "GATConfig":
-        """Replace a named size by the numbers that it stands for.
+        """Replace named sizes by the numbers that they stand for.
 
         Raises:
-            ConfigError: if a number is neither set nor named.
+            ConfigError: if a number of the generator's is neither set nor named.
         """
-        numbers = {name: getattr(self, name) for name in Size._fields}
-        if self.size:
-            named = GAT_SIZES[self.size]._asdict()
-            numbers = {name: number or named[name] for name, number in numbers.items()}
+        numbers = _numbers(self, Size._fields, self.size)
         for name, number in numbers.items():
             if not number:
                 raise ConfigError(
                     f"`model.{name}` is not set",
                     "set it, or `model.size` to one of the named sizes",
                 )
-        return replace(self, size="", **numbers)
+        own = _numbers(self, DISCRIMINATOR_NUMBERS, self.discriminator)
+        return replace(self, size="", discriminator="", **numbers, **own)
+
+
+def _numbers(model: GATConfig, names: Sequence[str], size: str) -> dict[str, Any]:
+    """One network's settings of these names; a named size fills in those that are 0."""
+    named = GAT_SIZES[size] if size else Size(0, 0, 0)
+    return {name: getattr(model, name) or number for name, number in zip(names, named, strict=True)}
 
 
 @dataclass(frozen=True)

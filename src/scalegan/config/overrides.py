@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from scalegan.config.models import Size
+from scalegan.config.models import DISCRIMINATOR_NUMBERS, Size
 from scalegan.config.reading import parse, read_values, resolve
 from scalegan.config.schema import Config
 from scalegan.errors import ConfigError
@@ -34,6 +34,7 @@ def merge(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any
     merged = deepcopy(values)
     replaced = {
         "model.size": [f"model.{name}" for name in Size._fields],
+        "model.discriminator": [f"model.{name}" for name in DISCRIMINATOR_NUMBERS],
         "data.shards": ["data.source"],
         "data.source": ["data.shards"],
     }

@@ -427,7 +427,7 @@ class Config:
                 "set `objective.penalty.kind` to finite-difference, or `train.parallel` to "
                 "replicate",
             )
-        if self.optim.base_width and not hasattr(self.model, "width"):
+        if self.optim.base_width and not self.model.width_of("generator"):
             raise ConfigError(
                 f"`optim.base_width` is set but `{self.model.architecture}` has no one width",
                 "set it to 0: the rates hold as they are stated",

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from scalegan.config.models import GATConfig
+from scalegan.config.models import DISCRIMINATOR_NUMBERS, GATConfig, Size
 from scalegan.convert.renaming import Names, Sizes, Weights, fill, indices
 from scalegan.models.gat import GATDiscriminator, GATGenerator
 
@@ -72,14 +72,13 @@ def network(role: str, model: GATConfig, sizes: Sizes, weights: Weights) -> nn.M
 def sizes_of(parts: dict[str, Weights]) -> Sizes:
     """All sizes of the networks; without a discriminator its own are the published ones."""
     weights = parts["generator"]
+    size = _size_of(weights)
     width, channels, patch, _ = weights["x_embedder.proj.weight"].shape
     num_classes, z_width = weights["y_embedder.embedding_table.weight"].shape
     hidden = weights["blocks.0.mlp.w3.weight"].shape[1]
     side = math.isqrt(weights["pos_embed"].shape[1]) * patch
     model: dict[str, Any] = {
-        "width": width,
-        "depth": len(indices(weights, r"blocks\.(\d+)\.")),
-        "num_heads": width // len(weights["blocks.0.attn.q_norm.weight"]),
+        **size._asdict(),
         "patch_size": patch,
         # floor(2/3 * ratio * width) is the hidden width; half a unit keeps clear of rounding.
         "mlp_ratio": 4.0 if 8 * width // 3 == hidden else 1.5 * (hidden + 0.5) / width,
@@ -88,8 +87,17 @@ def sizes_of(parts: dict[str, Weights]) -> Sizes:
     features = 0
     if "discriminator" in parts:
         weights = parts["discriminator"]
+        if _size_of(weights) != size:
+            model |= dict(zip(DISCRIMINATOR_NUMBERS, _size_of(weights), strict=True))
         model["label_width"] = weights["y_embedder.embedding_table.weight"].shape[1]
         model["projector_width"] = 1
         if "proj.4.weight" in weights:
             features, model["projector_width"] = weights["proj.4.weight"].shape
     return Sizes(model, (channels, side, side), num_classes, features)
+
+
+def _size_of(weights: Weights) -> Size:
+    """Width, depth and heads of either network."""
+    width = len(weights["x_embedder.proj.weight"])
+    depth = len(indices(weights, r"blocks\.(\d+)\."))
+    return Size(width, depth, width // len(weights["blocks.0.attn.q_norm.weight"]))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.config.models import GATConfig
+from scalegan.config.models import GATConfig, Size
 from scalegan.errors import ConfigError
 from scalegan.interfaces import Discriminator, DiscriminatorOutput, Generator, Labels, Levels
 from scalegan.layers.attention import SelfAttention
@@ -92,7 +92,7 @@ class GATGenerator(Generator):
 
     def __init__(self, config: GATConfig, shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
-        _check(config, shape)
+        _check(Size(config.width, config.depth, config.num_heads), config, shape)
         if config.depth % config.num_levels:
             raise ConfigError(
                 f"`model.depth` {config.depth} is not a multiple of `model.num_levels` "
@@ -248,8 +248,9 @@ class GATDiscriminator(Discriminator):
         features: int = 0,
     ) -> None:
         super().__init__()
-        _check(config, shape)
-        width, patch = config.width, config.patch_size
+        size = config.discriminator_size
+        _check(size, config, shape)
+        width, patch = size.width, config.patch_size
         grid = shape[1] // patch
         self.position = nn.Parameter(torch.empty(1, grid**2, width))
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
@@ -261,8 +262,7 @@ class GATDiscriminator(Discriminator):
             EqualizedLinear(config.label_width, config.label_width),
         )
         self.blocks = nn.ModuleList(
-            DiscriminatorBlock(width, config.num_heads, config.mlp_ratio)
-            for _ in range(config.depth)
+            DiscriminatorBlock(width, size.num_heads, config.mlp_ratio) for _ in range(size.depth)
         )
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, config.label_width)
@@ -278,7 +278,7 @@ class GATDiscriminator(Discriminator):
             if features
             else None
         )
-        rotary = rotary_table(width // config.num_heads, grid)
+        rotary = rotary_table(width // size.num_heads, grid)
         self.register_buffer("rotary", rotary, persistent=False)
         self.initialize(grid)
 
@@ -325,7 +325,7 @@ def _initialize(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _check(config: GATConfig, shape: tuple[int, int, int]) -> None:
+def _check(size: Size, config: GATConfig, shape: tuple[int, int, int]) -> None:
     """Raise ConfigError where the sizes do not fit together."""
     _, height, width = shape
     if height != width or height % config.patch_size:
@@ -333,14 +333,13 @@ def _check(config: GATConfig, shape: tuple[int, int, int]) -> None:
             f"samples of {height}x{width} do not fit `model.patch_size` {config.patch_size}",
             "samples must be square, their side a multiple of the patch size",
         )
-    if int(2 * config.mlp_ratio * config.width / 3) < 1:
+    if int(2 * config.mlp_ratio * size.width / 3) < 1:
         raise ConfigError(
-            f"`model.mlp_ratio` {config.mlp_ratio} leaves no hidden units at width {config.width}",
+            f"`model.mlp_ratio` {config.mlp_ratio} leaves no hidden units at width {size.width}",
             "4 is usual",
         )
-    if config.num_heads < 1 or config.width % (4 * config.num_heads) or config.width < 4:
+    if size.num_heads < 1 or size.width % (4 * size.num_heads) or size.width < 4:
         raise ConfigError(
-            f"`model.width` {config.width} is not a multiple of four times `model.num_heads` "
-            f"{config.num_heads}",
+            f"a width of {size.width} is not a multiple of four times its {size.num_heads} heads",
             "rotary positions turn channel pairs by row and by column",
         )

@@ -21,8 +21,7 @@ def learning_rate(name: str, config: Config) -> float:
     if not optim.base_width:
         return rate
     # GAT (arXiv 2509.24935), width-aware learning rate: rate(width) = rate * base_width / width
-    width: int = config.model.width  # type: ignore[attr-defined]  # checked with the config
-    return rate * optim.base_width / width
+    return rate * optim.base_width / config.model.width_of(name)
 
 
 def lazy_share(name: str, config: Config) -> float:

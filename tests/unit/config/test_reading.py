@@ -85,9 +85,18 @@ def test_numbers_override_the_size() -> None:
     assert (model.width, model.depth, model.num_heads) == (768, 4, 12)
 
 
-def test_resolving_twice_is_resolving_once() -> None:
-    once = resolve(parse({"model": {"size": "S"}}))
+@pytest.mark.parametrize("discriminator", ["", "tiny"])
+def test_resolving_twice_is_resolving_once(discriminator: str) -> None:
+    once = resolve(parse({"model": {"size": "S", "discriminator": discriminator}}))
     assert resolve(once) == once
+
+
+def test_the_discriminator_takes_a_size_of_its_own_or_the_generators() -> None:
+    model = {"size": "S", "discriminator": "B", "discriminator_depth": 4}
+    apart = resolve(parse({"model": model})).model
+    assert (apart.width, apart.depth, apart.num_heads) == GAT_SIZES["S"]
+    assert apart.discriminator_size == (768, 4, 12)
+    assert resolve(parse({"model": {"size": "S"}})).model.discriminator_size == GAT_SIZES["S"]
 
 
 def test_a_model_without_size_is_refused() -> None:

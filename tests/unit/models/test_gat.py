@@ -266,9 +266,9 @@ def test_eval_draws_nothing() -> None:
         ({}, (1, 8, 12), 3, "samples of 8x12 do not fit `model.patch_size` 4"),
         ({"patch_size": 3}, (1, 8, 8), 3, "samples of 8x8 do not fit `model.patch_size` 3"),
         ({"width": 20}, (1, 8, 8), 3,
-         "`model.width` 20 is not a multiple of four times `model.num_heads` 2"),
+         "a width of 20 is not a multiple of four times its 2 heads"),
         ({"num_heads": 0}, (1, 8, 8), 3,
-         "`model.width` 16 is not a multiple of four times `model.num_heads` 0"),
+         "a width of 16 is not a multiple of four times its 0 heads"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [GATGenerator, GATDiscriminator])
@@ -284,6 +284,14 @@ def test_sizes_that_do_not_fit_are_refused(
         kind(model, shape, num_classes)
     assert str(caught.value) == message
     assert caught.value.hint
+
+
+def test_the_discriminator_may_be_of_another_size() -> None:
+    model = GATConfig(**{**vars(MODEL), "discriminator": "tiny"}).with_numbers()
+    network = GATDiscriminator(model, (1, 8, 8), 3)
+    assert (network.position.shape[-1], len(network.blocks)) == GAT_SIZES["tiny"][:2]
+    assert network.blocks[0].attention.num_heads == GAT_SIZES["tiny"].num_heads
+    assert len(GATGenerator(model, (1, 8, 8), 3).blocks) == MODEL.depth
 
 
 def test_only_the_generator_needs_as_many_blocks_for_every_level() -> None:

@@ -35,6 +35,12 @@ def test_the_discriminator_may_have_a_rate_of_its_own() -> None:
     assert [learning_rate(name, own) for name in ("generator", "discriminator")] == [2e-4, 4e-4]
 
 
+def test_each_network_has_the_rate_of_its_own_width() -> None:
+    apart = Config(model=GATConfig(width=384, discriminator_width=192))
+    rates = [learning_rate(name, apart) for name in ("generator", "discriminator")]
+    assert rates == pytest.approx([4e-4, 8e-4])
+
+
 def test_rates_and_betas_are_adjusted_for_terms_that_come_every_few_steps() -> None:
     objective = ObjectiveConfig(
         penalty=PenaltyConfig(kind="exact", every=16, lazy=True),
