@@ -27,6 +27,11 @@ class Draws:
     cut_w: Int64[Tensor, " N"]
     flip: Float[Tensor, " N"]  # uniform in [0, 1)
 
+    def of_first(self, count: int) -> "Draws":
+        """The numbers of the first samples alone."""
+        drawn = {name: value[:count] for name, value in vars(self).items() if name != "side"}
+        return Draws(self.side, **drawn)
+
 
 def draw_augmentation(
     count: int, side: int, translation: float, cutout: float, device: torch.device

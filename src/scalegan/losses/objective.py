@@ -4,7 +4,10 @@ A term whose strength is zero adds nothing. Sources: GAT (arXiv 2509.24935, v1);
 (2401.09596), BigGAN (1809.11096) and GANsformer (2103.01209) for what they add.
 """
 
+from math import ceil
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,6 +32,7 @@ from scalegan.losses.penalties import (
     finite_difference,
     inconsistency,
     nearby,
+    off_center,
     orthogonality,
     path_lengths,
 )
@@ -80,15 +84,18 @@ class Objective:
             fake: detached from the generator.
             step: decides whether penalties are due.
         """
-        fake_view, real_view = self.view(fake), self.view(real)
+        fake_view = self.view(fake)
+        real_view = self.view(real, fake_view)
         shown = [real_view(real), fake_view(fake)]
         penalty = self.config.penalty
         is_due = (penalty.r1 > 0 or penalty.r2 > 0) and step % penalty.every == 0
         if is_due and penalty.kind == "exact":  # the gradient is taken at what is shown
             shown = [samples.detach().requires_grad_() for samples in shown]
         elif is_due:  # moved before it is augmented, and shown in the same view
-            shown += [real_view(nearby(real, draw_moves(real), penalty.sigma))]
-            shown += [fake_view(nearby(fake, draw_moves(fake), penalty.sigma))]
+            some = ceil(penalty.share * len(fake))
+            for view, samples in ((real_view, real[:some]), (fake_view, fake[:some])):
+                moved = nearby(samples, draw_moves(samples), penalty.sigma)
+                shown.append(view.of_first(some)(moved))
         logits, features = self.logits_of(discriminator, shown, batch)
         losses = {"d/adversarial": self.adversarial.discriminator(logits[0], logits[1])}
         watched = {"d/real_logits": logits[0].mean(1), "d/fake_logits": logits[1].mean(1)}
@@ -99,6 +106,8 @@ class Objective:
                 if name in slopes:
                     losses[f"{name}_penalty"] = times * strength / 2 * slopes[name]
             watched |= slopes
+        if self.config.centering > 0:
+            losses["d/centering"] = self.config.centering * off_center(logits[0], logits[1])
         if self.config.consistency > 0:
             apart = self.inconsistency(discriminator, real, fake, logits, batch.labels)
             losses["d/consistency"] = self.config.consistency * apart
@@ -108,7 +117,7 @@ class Objective:
         return Terms(losses, {name: value.detach() for name, value in watched.items()})
 
     def squared_slopes(
-        self, logits: list[Float[Tensor, "N K"]], shown: list[Levels]
+        self, logits: list[Float[Tensor, "_ K"]], shown: list[Float[Tensor, "_ L C H W"]]
     ) -> dict[str, Float[Tensor, " N"]]:
         """R1 on real and R2 on fake samples; exact, only where the strength is not zero."""
         penalty = self.config.penalty
@@ -119,10 +128,13 @@ class Objective:
                 for i, (name, strength) in enumerate(strengths.items())
                 if strength > 0
             }
-        return {
-            "d/r1": finite_difference(logits[0], logits[2], penalty.sigma),
-            "d/r2": finite_difference(logits[1], logits[3], penalty.sigma),
-        }
+        slopes = {}
+        for name, here, moved in (("d/r1", 0, 2), ("d/r2", 1, 3)):
+            some, count = len(logits[moved]), len(logits[here])
+            slope = finite_difference(logits[here][:some], logits[moved], penalty.sigma)
+            # The batch mean of this is the mean over those that were measured.
+            slopes[name] = F.pad(slope * (count / some), (0, count - some))
+        return slopes
 
     def generator_terms(
         self,
@@ -144,7 +156,8 @@ class Objective:
         logits = [discriminator(fake_view(fake), batch.labels).logits]
         if self.adversarial.is_paired:
             with torch.no_grad():
-                logits.insert(0, discriminator(self.view(real)(real), batch.labels).logits)
+                shown = self.view(real, fake_view)(real)
+                logits.insert(0, discriminator(shown, batch.labels).logits)
         losses = {"g/adversarial": self.adversarial.generator(*logits)}
         watched = {}
         if self.config.orthogonal > 0:
@@ -175,11 +188,12 @@ class Objective:
         mean.copy_(torch.lerp(lengths.detach().mean(), mean.to(lengths), path.decay))
         return lengths
 
-    def view(self, samples: LevelsOrOne) -> View:
+    def view(self, samples: LevelsOrOne, partner: View | None = None) -> View:
+        """A random view of samples; of a pair with one augmentation the partner's, other noise."""
         is_balanced = self.config.consistency > 0  # then augmented views are a term of their own
-        return draw_view(
-            samples, self.noise_levels, UNTOUCHED if is_balanced else self.config.augment
-        )
+        augment = UNTOUCHED if is_balanced else self.config.augment
+        draws = partner.draws if partner and augment.paired else None
+        return draw_view(samples, self.noise_levels, augment, draws)
 
     def inconsistency(
         self,
@@ -195,21 +209,27 @@ class Objective:
         return inconsistency(logits[0], seen[0]) + inconsistency(logits[1], seen[1])
 
     def logits_of(
-        self, discriminator: Discriminator, shown: list[Levels], batch: Batch
-    ) -> tuple[list[Float[Tensor, "N K"]], Float[Tensor, "N S E"] | None]:
+        self,
+        discriminator: Discriminator,
+        shown: list[Float[Tensor, "_ L C H W"]],
+        batch: Batch,
+    ) -> tuple[list[Float[Tensor, "_ K"]], Float[Tensor, "N S E"] | None]:
         """Logits of every pass, and features of the first one where a teacher aligns them.
 
-        Where no layer looks across the batch all passes are one batch; the one with features goes
-        alone, because only it needs the last block for all tokens.
+        A pass of fewer samples is of the first ones of the batch. Where no layer looks across the
+        batch all passes are one batch; the one with features goes alone, because only it needs the
+        last block for all tokens.
         """
         if not self.config.joint_batch:
-            return [discriminator(samples, batch.labels).logits for samples in shown], None
+            labels = batch.labels
+            return [discriminator(x, labels[: len(x)]).logits for x in shown], None
         first, features = [], None
         if self.config.alignment.is_used:
             output = discriminator(shown[0], batch.labels, with_features=True)
             first, features, shown = [output.logits], output.features, shown[1:]
-        labels = batch.labels.repeat(len(shown))
-        return [*first, *discriminator(torch.cat(shown), labels).logits.chunk(len(shown))], features
+        counts = [len(samples) for samples in shown]
+        labels = torch.cat([batch.labels[:count] for count in counts])
+        return [*first, *discriminator(torch.cat(shown), labels).logits.split(counts)], features
 
     @torch.no_grad()
     def teach(self, view: View, batch: Batch) -> Float[Tensor, "N S E"]:

@@ -1,8 +1,8 @@
 """Penalties on the gradients of either network, and on the generator's weights.
 
 Sources: GAT (arXiv 2509.24935, v1) for finite differences; R1 and R2 of arXiv 1801.04406 (v4);
-balanced consistency, arXiv 2002.04724; path length of StyleGAN2, arXiv 1912.04958 (v2); orthogonal
-regularization of BigGAN, arXiv 1809.11096 (v2).
+balanced consistency, arXiv 2002.04724; centering, arXiv 2511.22475; path length of StyleGAN2, arXiv
+1912.04958 (v2); orthogonal regularization of BigGAN, arXiv 1809.11096 (v2).
 """
 
 from collections.abc import Iterable
@@ -48,6 +48,14 @@ def exact(logits: Float[Tensor, "N K"], samples: Float[Tensor, "N ..."]) -> Floa
     """
     (slope,) = torch.autograd.grad(logits.float().sum(), samples, create_graph=True)
     return slope.flatten(1).square().sum(dim=1)
+
+
+# (D(real) + D(fake))^2 (arXiv 2511.22475)
+def off_center(
+    real_logits: Float[Tensor, "N K"], fake_logits: Float[Tensor, "N K"]
+) -> Float[Tensor, " N"]:
+    """Mean square of the sum of a pair's logits, which a relativistic loss leaves free to drift."""
+    return (real_logits + fake_logits).square().mean(dim=1)
 
 
 # |D(x) - D(T(x))|^2, on real and on fake samples (arXiv 2002.04724, section 2)

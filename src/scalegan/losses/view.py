@@ -4,7 +4,7 @@ Source: GAT (arXiv 2509.24935, v1). A view can be repeated, on the moved samples
 a teacher's image.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -37,6 +37,17 @@ class View:
             samples = augment.apply_warp(samples, self.warp)
         return mng.perturb(samples, self.noise, self.noise_levels)
 
+    def of_first(self, count: int) -> "View":
+        """The same view of the first samples alone."""
+        warp, (gray, mean) = self.warp, self.means
+        return replace(
+            self,
+            draws=self.draws.of_first(count),
+            means=(gray[:count], mean[:count]),
+            warp=warp and augment.Warp(warp.source[:count], warp.visible[:count]),
+            noise=self.noise[:count],
+        )
+
     def on_images(
         self, images: Float[Tensor, "N 3 Q Q"], official: bool = False
     ) -> Float[Tensor, "N 3 Q Q"]:
@@ -53,16 +64,22 @@ class View:
 
 
 def draw_view(
-    samples: LevelsOrOne, noise_levels: Float[Tensor, " L"], config: AugmentConfig
+    samples: LevelsOrOne,
+    noise_levels: Float[Tensor, " L"],
+    config: AugmentConfig,
+    draws: augment.Draws | None = None,
 ) -> View:
     """Draw one view of these samples.
 
     Color changes pull towards the means of the last level as it is here, before any change, on
     all levels and in every repetition; gradients flow through them (docs/deviations.md,
     `color-means`).
+
+    Args:
+        draws: the augmentation, where it is another view's.
     """
     count, _, channels, side, _ = samples.shape
-    draws = augment.draw_augmentation(
+    draws = draws or augment.draw_augmentation(
         count, side, config.translation, config.cutout, samples.device
     )
     noise_draws = torch.randn(count, len(noise_levels), channels, side, side, device=samples.device)

@@ -12,10 +12,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from scalegan.errors import TrainingError
-from scalegan.runtime.watchdog import Pulse
+from scalegan.runtime.watchdog import Pulse, ended_after
 
 GROUP_TIMEOUT = timedelta(minutes=30)
 """After which PyTorch itself gives up; longer than the watchdog's, which names the rank."""
+JOIN_SECONDS = 150.0
+"""After which a rank that has not met the others ends, so that `torchrun` may start all again: gloo
+may wait forever where a group is made anew just after a process of the last one was killed."""
 
 
 class SumOverRanks(torch.autograd.Function):
@@ -133,7 +136,9 @@ def join(device: str = "auto") -> World:
         torch.cuda.set_device(chosen)
     if size > 1 and not dist.is_initialized():
         backend = "nccl" if chosen.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
+        hint = "start the run again; it goes on from its last checkpoint"
+        with ended_after(JOIN_SECONDS, f"rank {rank} did not meet the others", hint):
+            dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
     return World(rank, size, chosen)
 
 

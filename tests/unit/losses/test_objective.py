@@ -7,6 +7,7 @@ from torch import Tensor
 
 from scalegan.config.schema import (
     AlignmentConfig,
+    AugmentConfig,
     NoiseConfig,
     ObjectiveConfig,
     PathLengthConfig,
@@ -101,6 +102,27 @@ def test_penalties_are_due_only_every_so_many_steps() -> None:
     assert due == [0, 3, 6]
     later = terms(of, discriminator, 1)[0]["d/adversarial"]
     torch.testing.assert_close(later, terms(of, discriminator, 0)[0]["d/adversarial"])
+
+
+def test_a_share_of_the_batch_is_penalized_in_its_place() -> None:
+    whole, some = PenaltyConfig(r1=1.0, r2=1.0), PenaltyConfig(r1=1.0, r2=1.0, share=0.5)
+    recorder = Recorder()
+    objective(some).discriminator_terms(recorder, REAL, FAKE, tiny.batch(), 0)
+    shown, labels, _ = recorder.calls[0]
+    assert len(shown) == 4 + 4 + 2 + 2
+    assert torch.equal(labels, torch.cat([tiny.batch().labels[:n] for n in (4, 4, 2, 2)]))
+    # Moved by nothing, the shown samples are those of the pass without moves, in the same view.
+    still = replace(some, sigma=1e-6)
+    objective(still).discriminator_terms(recorder, REAL, FAKE, tiny.batch(), 0)
+    real, fake, moved_real, moved_fake = recorder.calls[1][0].split([4, 4, 2, 2])
+    torch.testing.assert_close(moved_real, real[:2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(moved_fake, fake[:2], atol=1e-4, rtol=0)
+    # Twice as much of half of them: the batch mean is the mean over those that were measured.
+    losses, watched = terms(objective(some), make_discriminator())
+    assert losses["d/r1_penalty"][2:].tolist() == [0.0, 0.0] and (watched["d/r1"][:2] > 0).all()
+    full = terms(objective(whole), make_discriminator())[1]["d/r1"]
+    assert watched["d/r1"].sum() != full.sum()  # other draws, of the same size
+    assert 0.01 < watched["d/r1"].mean() / full.mean() < 100
 
 
 def test_penalties_move_before_augmenting_and_keep_the_view(
@@ -214,6 +236,26 @@ def test_apart_real_and_fake_pass_one_after_the_other() -> None:
     assert [len(call[0]) for call in apart.calls] == [4, 4]
     torch.testing.assert_close(together.calls[0][0][:4], apart.calls[0][0])
     torch.testing.assert_close(together.calls[0][0][4:], apart.calls[1][0])
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_pair_may_have_one_augmentation(paired: bool) -> None:
+    calm = NoiseConfig(min_information=1.0, floor=0.0)
+    of = objective(noise=calm, augment=AugmentConfig(paired=paired))
+    same, recorder = FAKE[:, -1:].expand(-1, 4, -1, -1, -1), Recorder()
+    of.discriminator_terms(recorder, FAKE[:, -1:], same, tiny.batch(), 0)
+    real, fake = recorder.calls[0][0].chunk(2)
+    turn(of, recorder, FAKE[:, -1:], same)
+    assert torch.equal(real, fake) == paired
+    assert torch.equal(recorder.calls[1][0], recorder.calls[2][0]) == paired
+
+
+def test_centering_is_the_mean_square_of_the_sum_of_a_pair() -> None:
+    discriminator, of = make_discriminator(), objective(centering=0.5)
+    losses, watched = terms(of, discriminator)
+    total = watched["d/real_logits"] + watched["d/fake_logits"]
+    torch.testing.assert_close(losses["d/centering"].detach(), 0.5 * total.square())
+    assert losses["d/centering"].requires_grad
 
 
 @pytest.mark.parametrize("name", ["logistic", "hinge"])

@@ -1,11 +1,13 @@
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from scalegan.runtime.watchdog import Pulse, Watchdog, clear
+from scalegan.runtime.watchdog import EXIT_SILENT, Pulse, Watchdog, clear
 
 
 def write(run: Path, rank: int, count: int, writes: int, is_waiting: bool) -> None:
@@ -88,3 +90,17 @@ def test_a_heartbeat_names_its_process(tmp_path: Path) -> None:
     with Watchdog(tmp_path, 2, 3, Pulse(), 60.0):
         beat = json.loads((tmp_path / "heartbeats" / "rank-00002.json").read_text())
     assert beat["pid"] == os.getpid() and beat["count"] == 0
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(0.1, EXIT_SILENT), (60.0, 0)])
+def test_a_block_that_takes_too_long_ends_the_process(seconds: float, code: int) -> None:
+    lines = f"""
+import time
+from scalegan.runtime.watchdog import ended_after
+with ended_after({seconds}, "nothing happened", "try again"):
+    time.sleep(0.5)
+"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    assert done.returncode == code
+    said = f"error: nothing happened within {seconds:g} seconds\nhint: try again\n"
+    assert done.stderr == (said if code else "")
