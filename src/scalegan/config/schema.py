@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from scalegan.config.durations import SECONDS, UNITS, count_steps, parse_duration
+from scalegan.config.durations import SECONDS, UNITS, count_seconds, count_steps, parse_duration
 from scalegan.config.models import Count, Decay, GATConfig, ModelConfig, Positive
 from scalegan.errors import ConfigError
 
@@ -305,6 +305,22 @@ class OptimConfig:
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
     """Largest norm of a network's gradient; longer ones are scaled down to it, and inf lets all
     pass."""
+    warmup: str = ""
+    """Length of the linear rise of both learning rates from zero at the start of a run: a number
+    and steps, images or epochs; empty starts at the full rates."""
+    decay: str = ""
+    """Length of the linear fall of both learning rates to zero at the end of a run, whose duration
+    must not be a time; empty keeps the full rates."""
+    reload_average: str = ""
+    """Interval at which the moving average is loaded back into the generator: a number and steps,
+    images or epochs; for a last phase at a low rate (adversarial flow models, arXiv 2511.22475).
+    Empty never does."""
+
+    def check(self) -> None:
+        """Raise ConfigError if a length is none."""
+        for name in ("warmup", "decay", "reload_average"):
+            if text := getattr(self, name):
+                parse_duration(text, f"optim.{name}")
 
 
 @dataclass(frozen=True)
@@ -446,6 +462,11 @@ class Config:
                 "sharded weights do not carry",
                 "set `objective.penalty.kind` to finite-difference, or `train.parallel` to "
                 "replicate",
+            )
+        if self.optim.decay and count_seconds(self.train.duration):
+            raise ConfigError(
+                f"`optim.decay` is set but `train.duration` is a time, `{self.train.duration}`",
+                "give the duration in steps, images or epochs, so that its end is known",
             )
         if self.optim.base_width and not self.model.width_of("generator"):
             raise ConfigError(

@@ -31,6 +31,7 @@ from scalegan.train.evaluation import Evaluator, choose_best, is_measured, log_n
 from scalegan.train.guard import BadSteps, Signals, read_attempt, roll_back
 from scalegan.train.guard import newest as newest_checkpoint
 from scalegan.train.health import Health, Probe, build_probe
+from scalegan.train.schedule import Schedule
 from scalegan.train.state import Report, TrainState
 from scalegan.train.step import train_step
 
@@ -131,6 +132,7 @@ def advance(
     batch_size, class_names = config.train.batch_size, built.images.class_names
     images_per_step = config.images_per_step
     loader = build_loader(built)
+    schedule = Schedule(config, len(built.rows), end.steps)
     bad_steps, note = BadSteps(), ""
     health = Health(log.rewind(state.step))
     probe = build_probe(state, built.rows, built.held_out, class_names)
@@ -142,6 +144,7 @@ def advance(
             world.pulse.beat()
             positions = range(state.images_seen, state.images_seen + images_per_step, batch_size)
             with clock:
+                schedule.apply(state)
                 report = train_step(state, [loader.share(state.attempt, at) for at in positions])
             is_last = end.is_reached(state.step, clock, world)
             if state.step % every["log"] == 0 or is_last or not state.is_finite:

@@ -37,6 +37,11 @@ def lazy_share(name: str, config: Config) -> float:
     return every / (every + 1) if every else 1.0
 
 
+def stated_rate(name: str, config: Config) -> float:
+    """The learning rate of a network before warm-up and decay, adjusted for lazy terms."""
+    return learning_rate(name, config) * lazy_share(name, config)
+
+
 def build_optimizer(name: str, network: nn.Module, config: Config) -> torch.optim.AdamW:
     """AdamW over all parameters, one fused kernel on CPU and GPU alike.
 
@@ -47,7 +52,7 @@ def build_optimizer(name: str, network: nn.Module, config: Config) -> torch.opti
     first, second = config.optim.betas
     return torch.optim.AdamW(
         network.parameters(),
-        lr=learning_rate(name, config) * share,
+        lr=stated_rate(name, config),
         betas=(first**share, second**share),
         eps=config.optim.eps,
         weight_decay=config.optim.weight_decay,
