@@ -49,6 +49,9 @@ class LabeledBatch(NamedTuple):
     """-1 where there is none."""
     positions: Int64[Tensor, " N"]
 
+    def num_images(self) -> int:
+        return len(self.images)
+
 
 @dataclass
 class SetFeatures:

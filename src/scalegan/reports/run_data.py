@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +91,7 @@ class RunData:
         return Path(os.path.relpath(path, self.page.parent)).as_posix() if path.is_file() else ""
 
 
-def read_run_data(path: Path, page: Path, device: str, tell: Callable[[str], None]) -> RunData:
+def read_run_data(path: Path, page: Path, device: str) -> RunData:
     """Read a run, also before its first snapshot, or a snapshot.
 
     Raises:
@@ -105,7 +104,7 @@ def read_run_data(path: Path, page: Path, device: str, tell: Callable[[str], Non
         if not is_run:
             raise
         snapshot = None
-        tell(f"notice: `{path}` has no snapshot yet: what needs a generator is left out")
+        print(f"notice: `{path}` has no snapshot yet: what needs a generator is left out")
     return RunData(
         path=path,
         page=page,

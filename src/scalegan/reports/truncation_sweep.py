@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,7 +101,6 @@ def measure_sweep(
     features: str,
     options: ImageOptions,
     world: World,
-    tell: Callable[[str], None],
 ) -> None:
     """Measure a generator at `measured.truncations` against one reference, which is read once.
 
@@ -115,12 +114,12 @@ def measure_sweep(
     with measured.or_missing("all"):
         metrics = ",".join([*SWEPT, *ONCE])
         request = Request(what, against, metrics, features, options, with_floor=True)
-        evaluation = Evaluation(request, world, tell)
+        evaluation = Evaluation(request, world)
         if len(evaluation.networks) > 1:
             raise ConfigError("a report measures in one network's features, not in several")
         for place, psi in enumerate(measured.truncations, start=1):
             name = f"truncation {truncation_label(psi)}"
-            tell(f"{name} ({place} of {len(measured.truncations)})")
+            print(f"{name} ({place} of {len(measured.truncations)})")
             with measured.or_missing(name):
                 fake = evaluation.collect(replace(evaluation.options, truncation=psi))
                 numbers = _measure_each(SWEPT, evaluation, fake, psi is None, measured)
