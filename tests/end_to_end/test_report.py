@@ -139,7 +139,7 @@ def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch
     psis = usable_truncations(gan, [0.6, 1.0, 0.2, 0.6])
     assert psis == [0.2, 0.6, None]
     found = Measurements(psis)
-    measure_sweep(found, str(run), "", "", ImageOptions(num=600), ALONE, lambda _: None)
+    measure_sweep(found, str(run), "", "", ImageOptions(num=600), ALONE)
     assert not found.missing
     assert list(found.sweep) == psis
     values = {
