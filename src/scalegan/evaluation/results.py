@@ -14,7 +14,7 @@ import torch
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.measure import Number
 from scalegan.evaluation.protocol import refuse_unlike
-from scalegan.runtime.files import atomic_file, read_json, write_json
+from scalegan.runtime.files import read_json, write_json
 from scalegan.runtime.text import aligned
 
 FORMAT = 2
@@ -35,8 +35,7 @@ def write_result(path: Path, numbers: list[Number]) -> None:
         "precision": "float32 in networks, float64 in metrics",
         "numbers": [asdict(number) for number in numbers],
     }
-    with atomic_file(path) as draft:
-        write_json(draft, json.loads(json.dumps(about, default=str)))
+    write_json(path, json.loads(json.dumps(about, default=str)))
 
 
 def read_result(path: Path) -> list[Number]:

@@ -27,7 +27,7 @@ from scalegan.planning.cost import count
 from scalegan.planning.plan import read_task
 from scalegan.reports.comparison_data import OUTCOME, PLAN, RUNS, run_name
 from scalegan.reports.comparison_page import write_comparison
-from scalegan.runtime.files import atomic_file, locked, read_json, write_json
+from scalegan.runtime.files import locked, read_json, write_json
 from scalegan.runtime.text import clock
 from scalegan.runtime.world import join
 from scalegan.train.loop import train
@@ -169,8 +169,7 @@ def update_plan(
                 "choose another --out, or repeat the settings it was started with",
             )
     plan["seeds"] += [seed for seed in seeds if seed not in plan["seeds"]]
-    with atomic_file(path) as draft:
-        write_json(draft, plan)
+    write_json(path, plan)
     for entry in plan["entries"]:
         print(
             f"{entry['name']}: {entry['duration']}, about {entry['steps']:,} steps and "
@@ -242,9 +241,7 @@ def train_one(entry: dict[str, Any], seed: int, folder: Path, device: str) -> in
         print(f"{folder.name} failed: {reason}")
     if outcome["status"] == "finished":
         outcome["sample_seconds"] = sample_seconds(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / OUTCOME) as draft:
-        write_json(draft, outcome | {"threads": torch.get_num_threads()})
+    write_json(folder / OUTCOME, outcome | {"threads": torch.get_num_threads()})
     return None
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scalegan.runtime.files import atomic_file
+from scalegan.runtime.files import write_durable
 
 
 class Text(NamedTuple):
@@ -104,8 +104,7 @@ def write_page(page: Page, html: Path, markdown: Path) -> str:
     """Write a page as HTML and as Markdown; return the size of the HTML file in words."""
     text = to_html(page)
     for file, content in ((html, text), (markdown, to_markdown(page, html.name))):
-        with atomic_file(file) as draft:
-            draft.write_text(content, encoding="utf-8")
+        write_durable(file, content)
     return size_text(len(text.encode()))
 
 

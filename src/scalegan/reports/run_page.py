@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scalegan.errors import ConfigError
+from scalegan.evaluation.evaluate import Request
 from scalegan.evaluation.images import ImageOptions
 from scalegan.reports import run_images, run_numbers
 from scalegan.reports.page import Block, Page, Section, write_page
@@ -72,7 +73,8 @@ def report_run(
         if num:
             print(sweep_estimate(num, measured))
             options = ImageOptions(num=num)
-            measure_sweep(measured, str(path), against, features, options, world)
+            request = Request(str(path), against, features=features, options=options)
+            measure_sweep(measured, request, world)
     beside = out.with_suffix(".md")
     size = write_page(run_page(data, measured), out, beside)
     notes = [f"notice: not in it: {reason}" for reason in measured.missing.values()]

@@ -15,7 +15,7 @@ from torch import Tensor
 from scalegan.errors import ConfigError, ScaleganError
 from scalegan.evaluation.collect import ImageSet
 from scalegan.evaluation.evaluate import Evaluation, Request
-from scalegan.evaluation.images import ImageOptions, is_model, open_stream
+from scalegan.evaluation.images import is_model, open_stream
 from scalegan.evaluation.measure import Number
 from scalegan.inference.gan import GAN
 from scalegan.interfaces import TruncatesNoise, TruncatesStyle
@@ -94,27 +94,18 @@ def sweep_estimate(num: int, measured: Measurements) -> str:
     )
 
 
-def measure_sweep(
-    measured: Measurements,
-    what: str,
-    against: str,
-    features: str,
-    options: ImageOptions,
-    world: World,
-) -> None:
+def measure_sweep(measured: Measurements, request: Request, world: World) -> None:
     """Measure a generator at `measured.truncations` against one reference, which is read once.
 
     What cannot be measured is left out, and `measured.missing` says why.
 
     Args:
         measured: where the results are added.
-        what: a run or a snapshot.
-        against, features: as `scalegan evaluate` has them.
+        request: of a run or a snapshot; its metrics are not used.
     """
     with measured.or_missing("all"):
         metrics = ",".join([*SWEPT, *ONCE])
-        request = Request(what, against, metrics, features, options, with_floor=True)
-        evaluation = Evaluation(request, world)
+        evaluation = Evaluation(replace(request, metrics=metrics, with_floor=True), world)
         if len(evaluation.networks) > 1:
             raise ConfigError("a report measures in one network's features, not in several")
         for place, psi in enumerate(measured.truncations, start=1):

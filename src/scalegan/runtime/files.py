@@ -185,11 +185,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    path.write_text(to_json(value), encoding="utf-8")
-
-
-def to_json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    """Write a value as JSON by `write_durable`."""
+    write_durable(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

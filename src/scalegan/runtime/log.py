@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from scalegan.runtime.files import atomic_file
+from scalegan.runtime.files import write_durable
 from scalegan.runtime.progress import Bar
 
 
@@ -36,8 +36,7 @@ class Log:
         if not self.is_first:
             return []
         lines = [line for line in read_metrics(self.metrics.parent) if line["step"] <= step]
-        with atomic_file(self.metrics) as draft:
-            draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_durable(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
         return lines
 
     def say(self, message: str, style: str = "") -> None:

@@ -346,4 +346,4 @@ def record_environment(run: Path, world: World) -> None:
         "threads": torch.get_num_threads(),
         "ranks": world.size,
     }
-    files.write_durable(path, files.to_json([*entries, entry]))
+    files.write_json(path, [*entries, entry])

@@ -193,7 +193,7 @@ def test_without_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no network")
 
     transformers = pytest.importorskip("transformers")
-    monkeypatch.setattr(transformers.Dinov2Model, "from_pretrained", fail)
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", fail)
     text, hint = message("dinov2-b", "")
     assert text == (
         "teacher `dinov2-b` is neither in this machine's cache nor could it be fetched from "
