@@ -13,7 +13,7 @@ from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.collect import LabeledBatch
 from scalegan.evaluation.images import ImageOptions, open_stream
-from scalegan.features.classifier import fit_classifier, save_classifier
+from scalegan.features.classifier import accuracy, fit_classifier, save_classifier
 from scalegan.interfaces import Labels
 from scalegan.runtime.progress import Bar, follow
 from scalegan.runtime.world import World
@@ -86,5 +86,4 @@ def classification_accuracy_score(
         fit: trains on (images, labels, class names); gives a function to features with logits.
     """
     classifier = fit(fake, fake_labels, [str(i) for i in range(num_classes)])
-    best = torch.cat([classifier(part).logits.argmax(dim=1).cpu() for part in real.split(512)])
-    return (best == real_labels).double().mean().item()
+    return accuracy(classifier, real, real_labels)

@@ -150,12 +150,9 @@ class Evaluator:
         if not numbers:
             return
         state = self.built.state
-        values: dict[str, float | str | None] = {}
-        for number in numbers:
-            values[EVALUATED + number.name] = number.value
-        self.log.record(
-            state.step, state.images_seen, values | {"fingerprint": numbers[0].fingerprint}
-        )
+        values = {EVALUATED + number.name: number.value for number in numbers}
+        known = {**values, "fingerprint": numbers[0].fingerprint}
+        self.log.record(state.step, state.images_seen, known)
         write_result(self.run / "evaluation.json", numbers)
 
     def _collector(self, side: Literal["real", "fake"]) -> Collector:
