@@ -9,7 +9,7 @@ import torch
 
 from scalegan.data.arrays import ArrayWriter
 from scalegan.errors import ConfigError
-from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch
+from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch, Networks
 from scalegan.evaluation.images import (
     ImageOptions,
     ImageStream,
@@ -29,7 +29,7 @@ from scalegan.evaluation.statistics_file import (
 from scalegan.evaluation.tables import named_metrics
 from scalegan.features.tables import open_networks
 from scalegan.inference.snapshot import image_side, newest, read_card
-from scalegan.interfaces import FeatureNetwork, Labels
+from scalegan.interfaces import Labels
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.image_files import save_png, to_pil
 from scalegan.runtime.progress import follow
@@ -109,7 +109,7 @@ class Evaluation:
         return measure(metrics, self.networks, self.real, fake, self.options.seed, with_floor)
 
 
-def networks_for(what: str, features: str, world: World) -> Mapping[str, FeatureNetwork]:
+def networks_for(what: str, features: str, world: World) -> Networks:
     """The feature networks that are named; else a run's own classifier, else Inception.
 
     Raises:
@@ -131,11 +131,7 @@ def networks_for(what: str, features: str, world: World) -> Mapping[str, Feature
 
 
 def open_reference(
-    text: str,
-    options: ImageOptions,
-    networks: Mapping[str, FeatureNetwork],
-    fields: set[Field],
-    world: World,
+    text: str, options: ImageOptions, networks: Networks, fields: set[Field], world: World
 ) -> ImageSet:
     """Read a reference: images of any kind, or a file of statistics."""
     if not is_statistics(text):
@@ -154,12 +150,7 @@ def open_reference(
     return ImageSet(features, about, about.get("class_names", []))
 
 
-def collect(
-    stream: ImageStream,
-    networks: Mapping[str, FeatureNetwork],
-    fields: set[Field],
-    world: World,
-) -> ImageSet:
+def collect(stream: ImageStream, networks: Networks, fields: set[Field], world: World) -> ImageSet:
     """Run feature networks on a stream of images, with progress."""
     collector = Collector(networks, fields, world.device)
     total = None if stream.count is None else -(-stream.count // world.size)
@@ -172,7 +163,7 @@ def collect(
     return found
 
 
-def align(fake: ImageSet, real_names: list[str], networks: Mapping[str, FeatureNetwork]) -> None:
+def align(fake: ImageSet, real_names: list[str], networks: Networks) -> None:
     """Translate the labels of images to the classes of the reference, or of the classifiers.
 
     Raises:

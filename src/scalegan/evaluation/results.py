@@ -63,6 +63,14 @@ def read_result(path: Path) -> list[Number]:
         raise DataError(f"`{path}` is no result of `scalegan evaluate`: {error}") from None
 
 
+def recorded(run: Path) -> list[Number]:
+    """The numbers that a run has evaluated last; none if there are none of this version."""
+    try:
+        return read_result(run / "evaluation.json")
+    except DataError:
+        return []
+
+
 def results_table(numbers: list[Number]) -> list[str]:
     """Format numbers as lines of a table."""
     rows: list[tuple[str, ...]] = [COLUMNS, *map(cells, numbers)]

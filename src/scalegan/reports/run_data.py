@@ -9,9 +9,9 @@ from typing import Any
 from scalegan.config import reading as configs
 from scalegan.config.durations import count_seconds, count_steps, parse_duration
 from scalegan.config.schema import Config
-from scalegan.errors import CheckpointError, DataError
+from scalegan.errors import CheckpointError
 from scalegan.evaluation.measure import Number
-from scalegan.evaluation.results import read_result
+from scalegan.evaluation.results import recorded
 from scalegan.inference.gan import GAN, load
 from scalegan.inference.snapshot import newest
 from scalegan.runtime.files import read_json
@@ -114,7 +114,7 @@ def read_run_data(path: Path, page: Path, device: str) -> RunData:
         config=configs.read(str(path / "config.toml")) if is_run else None,
         metrics=read_metrics(path),
         starts=_starts(path / "environment.json"),
-        recorded=_recorded(path / "evaluation.json"),
+        recorded=recorded(path),
         clock=read_lines(path / CLOCK),
     )
 
@@ -125,10 +125,3 @@ def _starts(path: Path) -> list[dict[str, Any]]:
     except (FileNotFoundError, json.JSONDecodeError):
         return []
     return starts if isinstance(starts, list) else []
-
-
-def _recorded(path: Path) -> list[Number]:
-    try:
-        return read_result(path)
-    except DataError:  # there is none, or it is half-written by hand or of another version
-        return []

@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from packaging.requirements import Requirement
 from scalegan.runtime.files import free_bytes
 from scalegan.runtime.world import World
 
-LEAST_PYTHON = (3, 11)
 LEAST_DISK = 1e9  # a small run's checkpoints and snapshots
 MESSAGE = 1 << 20  # numbers that travel in the test of a link: 4 MB
 
@@ -48,7 +46,9 @@ def examine(world: World, folder: Path) -> list[Finding]:
         folder: where runs would be written.
     """
     return [
-        _python(),
+        Finding(
+            "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+        ),
         *packages(_requirements()),
         *_torch(),
         *_devices(world.device),
@@ -66,14 +66,6 @@ def report(findings: list[Finding]) -> list[str]:
         lines += [f"{'':19}-> {finding.advice}"] if finding.advice else []
     bad = [finding.name for finding in findings if not finding.is_fine]
     return [*lines, f"not ready: {', '.join(bad)}" if bad else "ready"]
-
-
-def _python() -> Finding:
-    least = ".".join(map(str, LEAST_PYTHON))
-    value = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < LEAST_PYTHON:
-        return Finding("python", value, f"install Python {least} or newer", "NO")
-    return Finding("python", value)
 
 
 def _requirements() -> list[str]:

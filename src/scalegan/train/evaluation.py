@@ -8,7 +8,7 @@ how many there are.
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ import torch
 
 from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch
+from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch, Networks
 from scalegan.evaluation.images import (
     ImageOptions,
     sampled_about,
@@ -29,7 +29,6 @@ from scalegan.evaluation.results import results_table, write_result
 from scalegan.evaluation.tables import named_metrics
 from scalegan.features.classifier import fit_classifier, load_classifier, save_classifier
 from scalegan.features.tables import open_networks
-from scalegan.interfaces import FeatureNetwork
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.runtime.progress import Bar
 from scalegan.train.build import Built
@@ -71,7 +70,7 @@ class Evaluator:
         return self.config.evaluate.num_images > 0
 
     @cached_property
-    def networks(self) -> Mapping[str, FeatureNetwork]:
+    def networks(self) -> Networks:
         """The feature networks that the config names, or the run's own classifier."""
         device = self.world.device
         if self.config.evaluate.features:
