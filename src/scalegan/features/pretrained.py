@@ -108,15 +108,7 @@ class Dinov2:
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "N 3 Q Q"]) -> Float[Tensor, "N S E"]:
-        """Tokens after the last norm: class token first, then patches row by row; no registers.
-
-        Raises:
-            ConfigError: if the images do not have the side that positions were made for.
-        """
-        if images.shape[-1] != self.side:
-            raise ConfigError(
-                f"the teacher was made for images of side {self.side}, not {images.shape[-1]}"
-            )
+        """Tokens after the last norm: class token first, then patches row by row; no registers."""
         tokens = self.network(pixel_values=images).last_hidden_state.float()
         return torch.cat([tokens[:, :1], tokens[:, 1 + self.num_registers :]], dim=1)
 
