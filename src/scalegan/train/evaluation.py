@@ -93,7 +93,8 @@ class Evaluator:
         """The run's real images in the networks' features, computed once."""
         collector = self._collector("real")
         images, labels = self.built.images[:2]
-        for positions in self._share(len(images)).split(BATCH_SIZE):
+        share = torch.arange(len(images))[self.world.rank :: self.world.size]
+        for positions in share.split(BATCH_SIZE):
             collector.add(LabeledBatch(images[positions], labels[positions], positions))
         data = self.config.data
         about = {"kind": "the run's images", "path": data.shards or data.source}
@@ -158,9 +159,6 @@ class Evaluator:
         # What the end asks for, so that the real images are read once.
         fields = fields_of(self.metrics.values(), side, with_floor=True)
         return Collector(self.networks, fields, self.world.device)
-
-    def _share(self, count: int) -> torch.Tensor:
-        return torch.arange(count)[self.world.rank :: self.world.size]
 
 
 def is_measured(run: Path, step: int) -> bool:
