@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.config.models import ModelConfig
-from scalegan.config.reading import choose, parse_model
+from scalegan.config.reading import parse_model
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.convert import biggan, gansformer, gat, ladagan
 from scalegan.convert.renaming import Sizes, Weights
@@ -91,8 +91,6 @@ def convert(
     """
     if out.exists():
         raise CheckpointError(f"`{out}` exists already", "choose another folder")
-    if system:
-        choose({**SYSTEMS, HUB: None}, system, "--system")
     tensors = {k.removeprefix("weights."): v for k, v in read_tensors(source, is_trusted).items()}
     given = read_model(model)
     is_hub = system == HUB or (not system and HUB_SIGN in tensors)

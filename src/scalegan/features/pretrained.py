@@ -372,18 +372,9 @@ def _first_line(error: Exception) -> str:
 
 
 def transformers() -> Any:
-    """The library of that name, made quiet.
+    """The library of that name, made quiet; importing it takes seconds."""
+    import transformers
 
-    Raises:
-        ConfigError: if it is not installed.
-    """
-    try:
-        import transformers
-    except ImportError:
-        raise ConfigError(
-            "a network of transformers is named, but the library is not installed",
-            "pip install transformers",
-        ) from None
     # What matters of their notices is said by our own sentences.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
