@@ -73,9 +73,8 @@ def compare(
     device = str(join(device).device)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "comparing in"):
-        shared = shared_evaluation(given, out)
         plan = update_plan(given, budget, seeds, out, points, device)
-        if shared.features.startswith("classifier:") and not given[0].evaluate.features:
+        if not given[0].evaluate.features:
             ensure_classifier(given[0], out, device)
         runs = [
             (entry, seed, out / RUNS / run_name(entry["name"], seed))

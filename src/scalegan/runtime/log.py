@@ -1,4 +1,4 @@
-"""The record of a run: console, log.txt, progress bar, and values by step in metrics.jsonl."""
+"""The record of a run: console, log.txt, and values by step in metrics.jsonl."""
 
 import json
 import math
@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 
 from scalegan.runtime.files import write_durable
-from scalegan.runtime.progress import Bar
 
 
 class Log:
@@ -57,10 +56,6 @@ class Log:
             line = {"step": step, "images_seen": images_seen, **values}
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-
-    def progress(self, total_steps: int | None, step: int, batch_size: int) -> Bar:
-        """A progress bar of steps, with images per second, losses and the time left."""
-        return Bar(total_steps, "steps", step, batch_size, self.console, self.is_first)
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

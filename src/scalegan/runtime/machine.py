@@ -6,7 +6,6 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,14 +74,11 @@ def _requirements() -> list[str]:
         return []
 
 
-def packages(
-    requirements: list[str], version_of: Callable[[str], str] = metadata.version
-) -> list[Finding]:
+def packages(requirements: list[str]) -> list[Finding]:
     """Whether each package that is required, or optional for users, is installed and fits.
 
     Args:
         requirements: as the package's metadata has them: `torch>=2.8`, `av>=1; extra == "video"`.
-        version_of: the installed version of a name; raises PackageNotFoundError.
     """
     if not requirements:
         return [Finding("scalegan", "runs from its sources, without being installed")]
@@ -90,14 +86,14 @@ def packages(
     for requirement in map(Requirement, requirements):
         extra = re.search(r'extra == "(.+?)"', str(requirement.marker))
         if requirement.name != "scalegan" and not (extra and extra[1] == "dev"):
-            found.append(_package(requirement, extra[1] if extra else "", version_of))
+            found.append(_package(requirement, extra[1] if extra else ""))
     return found
 
 
-def _package(requirement: Requirement, extra: str, version_of: Callable[[str], str]) -> Finding:
+def _package(requirement: Requirement, extra: str) -> Finding:
     name, wanted = requirement.name, requirement.specifier
     try:
-        version = version_of(name)
+        version = metadata.version(name)
     except metadata.PackageNotFoundError:
         version = ""
     if version and wanted.contains(version, prereleases=True):
