@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
             from scalegan.runtime.memory import keep_freed_memory
 
             keep_freed_memory()
-            sys.exit(command(rest))
+            sys.exit(command(rest) or 0)
     except ScaleganError as error:
         if is_debug:
             raise

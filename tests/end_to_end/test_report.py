@@ -99,7 +99,8 @@ def test_numbers_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
         assert row and row[1].split() == shown and row[2] == numbers["fd"]["fingerprint"]
     for number in numbers.values():
         value, floor = figure(number["value"]), figure(number["floor"])
-        assert re.search(rf"{re.escape(number['title'])} +{value} +{floor} ", plain)
+        spread = r"(?:-|\S+ (?:se|std))"
+        assert re.search(rf"{re.escape(number['title'])} +{value} +{spread} +{floor} ", plain)
         assert number["fingerprint"] in plain
 
 

@@ -21,7 +21,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
             raise metadata.PackageNotFoundError(name)
         return INSTALLED[name]
 
-    monkeypatch.setattr(metadata, "version")
+    monkeypatch.setattr(metadata, "version", version_of)
 
 
 def test_packages_are_compared_number_by_number(installed: None) -> None:
