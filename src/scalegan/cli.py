@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
             from scalegan.runtime.memory import keep_freed_memory
 
             keep_freed_memory()
-            sys.exit(command(rest))
+            sys.exit(command(rest) or 0)
     except ScaleganError as error:
         if is_debug:
             raise
@@ -128,8 +128,9 @@ def find_command(words: list[str]) -> tuple[str, list[str]]:
     raise ConfigError(f"unknown command `{typed}`", hint or "`scalegan --help` lists the commands")
 
 
-def command_of(name: str) -> Callable[[list[str]], int]:
+def command_of(name: str) -> Callable[[list[str]], int | None]:
     """The function of a command; of all of them, its file alone is imported."""
+    command: Callable[[list[str]], int | None]
     match name:
         case "prepare":
             from scalegan.commands.prepare import prepare_command as command

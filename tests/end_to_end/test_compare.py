@@ -33,7 +33,10 @@ def given(tmp_path: Path) -> list[Config]:
 
 
 def test_runs_are_compared_once_and_a_failed_one_is_shown(
-    given: list[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: list[Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fails(config: Config, run: Path, device: str) -> Outcome:
         if "biggan" in run.name:
@@ -41,8 +44,8 @@ def test_runs_are_compared_once_and_a_failed_one_is_shown(
         return train(config, run, device)
 
     monkeypatch.setattr(command, "train", fails)
-    out, messages = tmp_path / "out", []
-    work = (given, parse_budget("4 steps"), [0], out, 2, "cpu", messages.append)
+    out = tmp_path / "out"
+    work = (given, parse_budget("4 steps"), [0], out, 2, "cpu")
     assert command.compare(*work) is None
     good, bad = read_comparison(out).runs
     assert (good.status, good.step, [p.step for p in good.evaluations]) == ("finished", 4, [2, 4])
@@ -59,11 +62,11 @@ def test_runs_are_compared_once_and_a_failed_one_is_shown(
     files = re.findall(r"!\[[^]]*\]\(<([^>]+)>\)", (out / "README.md").read_text())
     assert len(files) == 2 * 3 + 1 and all((out / file).is_file() for file in files)
     assert "values \\| that" in (out / "README.md").read_text()
-    assert any("in all" in line for line in messages)
+    assert "in all" in capsys.readouterr().out
     monkeypatch.setattr(command, "train", None)  # would fail if it were called
     assert command.compare(*work) is None
     with pytest.raises(ConfigError, match="whose budget is '4 steps', not '5 steps'"):
-        command.compare(given, parse_budget("5 steps"), [0], out, 2, "cpu", messages.append)
+        command.compare(given, parse_budget("5 steps"), [0], out, 2, "cpu")
     changed = [replace(given[0], optim=replace(given[0].optim, learning_rate=1e-5)), given[1]]
     with pytest.raises(ConfigError, match="other settings of `digits`"):
         command.compare(changed, *work[1:])
@@ -80,7 +83,7 @@ def test_a_stopped_comparison_goes_on(
 ) -> None:
     out = tmp_path / "out"
     monkeypatch.setattr(command, "train", lambda *_: Outcome(out, 1, stopped_by=15))
-    work = (given[:1], parse_budget("1 PFLOP"), [0], out, 1, "cpu", lambda _: None)
+    work = (given[:1], parse_budget("1 PFLOP"), [0], out, 1, "cpu")
     assert command.compare(*work) == 15
     assert read_comparison(out).runs[0].status == "not begun"
     assert not list(out.glob("runs/*/outcome.json"))

@@ -19,6 +19,7 @@ from scalegan.data.memory import read_into_memory
 from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from scalegan.evaluation import images as inputs
+from scalegan.evaluation.evaluate import Request
 from scalegan.evaluation.images import ImageOptions
 from scalegan.evaluation.results import figure
 from scalegan.inference.gan import GAN
@@ -98,7 +99,8 @@ def test_numbers_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
         assert row and row[1].split() == shown and row[2] == numbers["fd"]["fingerprint"]
     for number in numbers.values():
         value, floor = figure(number["value"]), figure(number["floor"])
-        assert re.search(rf"{re.escape(number['title'])} +{value} +{floor} ", plain)
+        spread = r"(?:-|\S+ (?:se|std))"
+        assert re.search(rf"{re.escape(number['title'])} +{value} +{spread} +{floor} ", plain)
         assert number["fingerprint"] in plain
 
 
@@ -139,7 +141,7 @@ def test_the_sweep_orders_truncations(run: Path, monkeypatch: pytest.MonkeyPatch
     psis = usable_truncations(gan, [0.6, 1.0, 0.2, 0.6])
     assert psis == [0.2, 0.6, None]
     found = Measurements(psis)
-    measure_sweep(found, str(run), "", "", ImageOptions(num=600), ALONE, lambda _: None)
+    measure_sweep(found, Request(str(run), options=ImageOptions(num=600)), ALONE)
     assert not found.missing
     assert list(found.sweep) == psis
     values = {

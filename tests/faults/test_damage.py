@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scalegan.errors import CheckpointError
+from scalegan.runtime import files
 from scalegan.runtime.files import MANIFEST, Faults, damage
 from scalegan.train import checkpoint
 from tests.faults.test_kills import POINTS
@@ -71,7 +72,8 @@ def test_control_trusting_what_can_be_parsed_is_noticed(
 ) -> None:
     from tests.support import injected_faults
 
-    monkeypatch.setattr(checkpoint, "damage", checkpoint.damage)  # put back afterwards
+    for module in (checkpoint, files):
+        monkeypatch.setattr(module, "damage", module.damage)  # put back afterwards
     injected_faults.break_digests()
     assert count_found(folder, flip, 20) < 20
 

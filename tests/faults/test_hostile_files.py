@@ -21,6 +21,7 @@ import pytest
 from scalegan.config import reading as configs
 from scalegan.data.shards import Shards
 from scalegan.errors import ScaleganError
+from scalegan.runtime import files
 from scalegan.runtime.files import MANIFEST, digest, read_json, write_json
 from scalegan.train import checkpoint
 from tests.support import tiny
@@ -294,7 +295,7 @@ def test_control_reading_without_a_limit_is_noticed(
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        checkpoint, "read_json", lambda path: json.loads(path.read_text(encoding="utf-8"))
+        files, "read_json", lambda path: json.loads(path.read_text(encoding="utf-8"))
     )
     path = tmp_path / "step-00000000"
     shutil.copytree(good / path.name, path)

@@ -1,7 +1,8 @@
 """BigGAN on the inputs of a case, under the names of its outputs; one handler per kind."""
 
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
@@ -165,12 +166,29 @@ def whole_discriminator(case: Case) -> Outputs:
     return ours | states(network, case.outputs, "after_train.", "discriminator", model)
 
 
+def statistics_at(truncation: float, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights whose last batch statistics are those of a truncation, as the released code has them.
+
+    Between two stored truncations it weighs their rows the wrong way round; ours takes the last
+    row, and measures the statistics of other truncations.
+    """
+    changed = dict(weights)
+    for key, table in weights.items():
+        if key.endswith((".running_means", ".running_vars")):
+            share, below = math.modf(truncation / (1 / (len(table) - 1)))
+            row = table[int(below)]
+            if share:
+                row = share * row + (1 - share) * table[int(below) + 1]
+            changed[key] = row[None]
+    return changed
+
+
 @torch.no_grad()
 def hub(case: Case) -> Outputs:
     ours = {}
     for name in case.outputs:
         truncation = float(re.match(r"img_trunc_(\d+(\.\d+)?)", name)[1])
-        network = hub_generator(case.config["ctor"], case.weights, truncation, official=True)
+        network = hub_generator(case.config["ctor"], statistics_at(truncation, case.weights))
         w = torch.cat([case.inputs["onehot"] @ network.shared.weight, case.inputs["z"]], dim=1)
         ours[name] = network.synthesize(w)[:, -1]
     return ours

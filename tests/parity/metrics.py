@@ -39,7 +39,8 @@ FILTERS = {
     "clean_bicubic": "clean-bicubic",
     "torch_bilinear_halfpixel": "halfpixel-bilinear",
 }
-LAYERS = {"64": "first", "192": "second", "768": "third", "2048": "pooled", "spatial": "spatial"}
+INPUTS = {"64": "Conv2d_3b_1x1", "192": "Mixed_5b", "768": "Mixed_7a"}
+"""By the width that a case calls features of earlier layers by: the block that takes these."""
 SPATIAL = 7
 COUNTED = 1e-9
 """Shares and sizes without a stated tolerance are counts, exact but for the division."""
@@ -322,12 +323,17 @@ def resized(case: Case) -> Values:
 
 def inception(case: Case) -> Values:
     network = Inception(formula_weights(case.about))
-    ours = {}
+    ours: Values = {}
+    earlier: Values = {}
+    for width, block in INPUTS.items():
+        getattr(network.network, block).register_forward_pre_hook(
+            lambda _, given, width=width: earlier.update({width: given[0].mean(dim=(2, 3))})
+        )
     for name in [name for name in case.arrays if name.startswith("images_")]:
         images, prefix = case.images(name), name.removeprefix("images_")
-        layers = network.layers(images)
-        found = {key: getattr(layers, layer) for key, layer in LAYERS.items()}
-        found["logits_unbiased"] = network(images).logits
+        features = network(images)
+        found = earlier | {"2048": features.pooled, "logits_unbiased": features.logits}
+        found["spatial"] = features.spatial.unflatten(1, (SPATIAL, 17, 17))
         found["logits"] = found["logits_unbiased"] + network.network.fc.bias
         ours |= {f"{prefix}_{key}": value for key, value in found.items()}
     return ours

@@ -266,7 +266,7 @@ def break_digests() -> None:
             return str(error)
         return None
 
-    checkpoint.damage = parsed
+    checkpoint.damage = files.damage = parsed
 
 
 def break_resume() -> None:

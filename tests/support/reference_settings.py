@@ -38,7 +38,7 @@ def load_reference(system: str, role: str, settings: Settings, weights: Weights)
     if system == "biggan-hub":
         return biggan.hub_generator(settings, weights)
     model, sizes = SETTINGS[system](role, settings, weights)
-    return SYSTEMS[system].network(role, model, sizes, weights)
+    return SYSTEMS[system].module.network(role, model, sizes, weights)
 
 
 def of_gat(role: str, settings: Settings, weights: Weights) -> tuple[GATConfig, Sizes]:

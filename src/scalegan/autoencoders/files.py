@@ -21,7 +21,7 @@ def find(config: AutoencoderConfig, hub: str = "") -> Path:
 
     Args:
         config: of any kind that has files.
-        hub: the repository that holds them; empty = none does.
+        hub: the repository that holds them, where the config has no path.
 
     Raises:
         ConfigError: if the files are in none of these places.
@@ -34,11 +34,6 @@ def find(config: AutoencoderConfig, hub: str = "") -> Path:
                 "name the folder that holds the autoencoder's files",
             )
         return folder
-    if not hub:
-        raise ConfigError(
-            f"`autoencoder.kind` `{config.kind}` needs `autoencoder.path`",
-            "name the folder that holds its files",
-        )
     from huggingface_hub import snapshot_download
 
     try:

@@ -33,6 +33,5 @@ def autoencoder_command(arguments: list[str]) -> int:
 
     from scalegan.train.autoencoder import train_autoencoder
 
-    outcome = train_autoencoder(flags.source, flags.out, config, flags.device)
-    print("\n".join(outcome.lines))
-    return 128 + outcome.stopped_by if outcome.stopped_by else 0
+    stopped_by = train_autoencoder(flags.source, flags.out, config, flags.device)
+    return 128 + stopped_by if stopped_by else 0

@@ -30,7 +30,7 @@ class Check:
     """The folder where shards would be written, to compare their size with its free space."""
 
 
-def check_command(arguments: list[str]) -> int:
+def check_command(arguments: list[str]) -> None:
     flags = parse_flags(Check, "check", arguments)
 
     from scalegan.data.check import check_source, report_lines, workers_for
@@ -45,4 +45,3 @@ def check_command(arguments: list[str]) -> int:
         raise DataError(f"`{flags.source}` holds no image that can be used")
     if flags.strict and findings.bad:
         raise DataError(f"{len(findings.bad):,} images or labels cannot be used (--strict)")
-    return 0

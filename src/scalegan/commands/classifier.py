@@ -26,11 +26,10 @@ class TrainClassifier:
     )
 
 
-def classifier_command(arguments: list[str]) -> int:
+def classifier_command(arguments: list[str]) -> None:
     flags = parse_flags(TrainClassifier, "classifier train", arguments)
     config = parse_part(ClassifierConfig, asdict(flags.config))
 
     from scalegan.evaluation.classifier import train_classifier
 
     print("\n".join(train_classifier(flags.source, flags.out, config, flags.device)))
-    return 0

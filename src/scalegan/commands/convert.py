@@ -28,7 +28,7 @@ class Convert:
     """Open a file that can run code when it is unpickled; only for files that you trust."""
 
 
-def convert_command(arguments: list[str]) -> int:
+def convert_command(arguments: list[str]) -> None:
     flags = parse_flags(Convert, "convert", arguments)
 
     from scalegan.convert.convert import convert
@@ -42,4 +42,3 @@ def convert_command(arguments: list[str]) -> int:
         flags.model,
     )
     print("\n".join(lines))
-    return 0

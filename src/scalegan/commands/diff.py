@@ -18,10 +18,9 @@ class Diff:
     """The JSON file of the other."""
 
 
-def diff_command(arguments: list[str]) -> int:
+def diff_command(arguments: list[str]) -> None:
     flags = parse_flags(Diff, "diff", arguments)
 
     from scalegan.evaluation.results import diff
 
     print("\n".join(diff(flags.first, flags.second)))
-    return 0

@@ -53,7 +53,7 @@ class Evaluate:
     """Where to compute: cpu, cuda, cuda:1, or auto for a GPU if there is one."""
 
 
-def evaluate_command(arguments: list[str]) -> int:
+def evaluate_command(arguments: list[str]) -> None:
     flags = parse_flags(Evaluate, "evaluate", arguments)
 
     from scalegan.evaluation.evaluate import Request, evaluate
@@ -80,4 +80,3 @@ def evaluate_command(arguments: list[str]) -> int:
         if flags.out:
             write_result(flags.out, numbers)
     leave()
-    return 0

@@ -16,10 +16,9 @@ class Info:
     """A run or a snapshot folder."""
 
 
-def info_command(arguments: list[str]) -> int:
+def info_command(arguments: list[str]) -> None:
     flags = parse_flags(Info, "info", arguments)
 
     from scalegan.reports.summary import summarize
 
     print("\n".join(summarize(flags.run)))
-    return 0

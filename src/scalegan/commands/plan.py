@@ -34,7 +34,7 @@ class Plan:
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
 
-def plan_command(arguments: list[str]) -> int:
+def plan_command(arguments: list[str]) -> None:
     flags, settings = parse_with_recipe(Plan, "plan", arguments)
     config = read_with(flags.recipe, settings)
 
@@ -49,4 +49,3 @@ def plan_command(arguments: list[str]) -> int:
         measure = images_per_second if flags.measure else None
         lines = plan_lines(config, task, flags.device, flags.ranks, measure)
     print("\n".join(lines))
-    return 0

@@ -44,7 +44,7 @@ class Prepare:
     """Stop at the first image that cannot be used instead of leaving it out."""
 
 
-def prepare_command(arguments: list[str]) -> int:
+def prepare_command(arguments: list[str]) -> None:
     flags = parse_flags(Prepare, "prepare", arguments)
 
     from scalegan.autoencoders.tables import named
@@ -63,4 +63,3 @@ def prepare_command(arguments: list[str]) -> int:
         device=flags.device,
         strict=flags.strict,
     )
-    return 0

@@ -30,7 +30,7 @@ class Report:
     """Where to compute: cpu, cuda, cuda:1, or auto for a GPU if there is one."""
 
 
-def report_command(arguments: list[str]) -> int:
+def report_command(arguments: list[str]) -> None:
     flags = parse_flags(Report, "report", arguments)
 
     from scalegan.reports.run_page import report_run
@@ -47,4 +47,3 @@ def report_command(arguments: list[str]) -> int:
     )
     print("\n".join(lines))
     leave()
-    return 0

@@ -47,7 +47,7 @@ class Sample:
     """The name or folder of the autoencoder, if it is not where the snapshot says."""
 
 
-def sample_command(arguments: list[str]) -> int:
+def sample_command(arguments: list[str]) -> None:
     flags = parse_flags(Sample, "sample", arguments)
     seeds, classes = parse_seeds(flags.seeds), parse_classes(flags.classes)
 
@@ -66,4 +66,3 @@ def sample_command(arguments: list[str]) -> int:
         flags.batch_size,
     )
     print(line)
-    return 0

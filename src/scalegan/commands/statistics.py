@@ -34,7 +34,7 @@ class Statistics:
     """Where to compute: cpu, cuda, cuda:1, or auto for a GPU if there is one."""
 
 
-def statistics_command(arguments: list[str]) -> int:
+def statistics_command(arguments: list[str]) -> None:
     flags = parse_flags(Statistics, "statistics", arguments)
     if flags.out.suffix != ".npz":
         raise ConfigError(f"OUT is `{flags.out}`; expected a file named something.npz")
@@ -49,4 +49,3 @@ def statistics_command(arguments: list[str]) -> int:
     if world.is_first:
         print("\n".join(lines))
     leave()
-    return 0

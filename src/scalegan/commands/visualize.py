@@ -34,7 +34,7 @@ class Visualize:
     """The name or folder of the autoencoder, if it is not where the snapshot says."""
 
 
-def visualize_command(arguments: list[str]) -> int:
+def visualize_command(arguments: list[str]) -> None:
     flags = parse_flags(Visualize, "visualize", arguments)
 
     from scalegan.inference.files import write_views
@@ -43,4 +43,3 @@ def visualize_command(arguments: list[str]) -> int:
     gan = load(flags.run, flags.device, flags.autoencoder)
     for line in write_views(gan, flags.out, flags.count, parse_classes(flags.classes), flags.seed):
         print(line)
-    return 0

@@ -4,7 +4,6 @@ Sources: keys, sizes and defaults of the port of arXiv 1809.11096; the hub's Big
 (128, 256, 512), whose config.json names their layers. What differs there is folded into weights.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -130,25 +129,16 @@ def sizes_of(parts: dict[str, Weights]) -> Sizes:
     return Sizes(model, (channels, side, side), num_classes, assumed=assumed)
 
 
-def hub_generator(
-    config: Mapping[str, Any], weights: Weights, truncation: float = 1.0, official: bool = False
-) -> nn.Module:
-    """The hub's BigGAN-deep generator with the batch statistics of one truncation.
+def hub_generator(config: Mapping[str, Any], weights: Weights) -> nn.Module:
+    """The hub's BigGAN-deep generator with the batch statistics of no truncation, its last rows.
 
     Weights hold their quotients by the stored singular values, so the network has no spectral norm
-    of its own; `calibrate` serves truncations beside the stored ones.
-
-    Args:
-        truncation: from 0 to 1.
-        official: between two stored truncations weigh their statistics the wrong way round, as the
-            released code does.
+    of its own; `calibrate` serves truncations.
 
     Raises:
         ConfigError: if a setting is missing or not one we can build.
         CheckpointError: if a tensor is missing, unknown or of the wrong shape.
     """
-    if not 0 <= truncation <= 1:
-        raise ConfigError(f"a truncation of {truncation} is not between 0 and 1")
     model, layers = hub_config(config)
     side, num_classes = config["output_dim"], config["num_classes"]
     weights = dict(weights)
@@ -161,7 +151,7 @@ def hub_generator(
             left, right = weights.pop(f"{stem}_u"), weights.pop(f"{stem}_v")
             weights[stem] = matrix / (left @ (matrix.flatten(1) @ right))
         for key in [key for key in weights if key.endswith((".running_means", ".running_vars"))]:
-            weights[key] = _row(weights[key], truncation, official)
+            weights[key] = weights[key][-1]
         found |= {_hub_name(key, config): value for key, value in weights.items()}
         found["stem.weight"] = _to_channels_first(found["stem.weight"])
         found["stem.bias"] = _to_channels_first(found["stem.bias"])
@@ -231,17 +221,6 @@ def _with_first(key: str, names: dict[str, str]) -> str:
         if key.startswith(f"{theirs}."):
             return ours + key[len(theirs) :]
     return key
-
-
-def _row(table: Tensor, truncation: float, official: bool) -> Tensor:
-    """Statistics for a truncation; row i is for i / (rows - 1)."""
-    if official:
-        share, below = math.modf(truncation / (1 / (len(table) - 1)))
-        row = int(below)
-        return share * table[row] + (1 - share) * table[row + 1] if share else table[row]
-    place = truncation * (len(table) - 1)
-    row = min(int(place), len(table) - 2)
-    return torch.lerp(table[row], table[row + 1], place - row)
 
 
 def _to_channels_first(rows: Tensor) -> Tensor:

@@ -3,15 +3,15 @@
 Each system has a file with its table of names and what its shapes tell.
 """
 
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from scalegan.config.models import ModelConfig
-from scalegan.config.reading import choose, parse_model
+from scalegan.config.reading import parse_model
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.convert import biggan, gansformer, gat, ladagan
 from scalegan.convert.renaming import Sizes, Weights
@@ -32,39 +32,18 @@ class System(NamedTuple):
     generator: str
     """A tensor that no other system's networks have under this name."""
     discriminator: str
-    sizes_of: Callable[[Parts], Sizes]
-    network: Callable[[str, Any, Sizes, Weights], nn.Module]
-    """A network by (role, our config, sizes, weights)."""
+    module: ModuleType
+    """With `sizes_of` its weights, and `network` of a role, our config, sizes and weights."""
 
 
 SYSTEMS = {
     "gat": System(
-        "GAT's official code",
-        "final_layers.0.adaLN_modulation.1.weight",
-        "cls_token",
-        gat.sizes_of,
-        gat.network,
+        "GAT's official code", "final_layers.0.adaLN_modulation.1.weight", "cls_token", gat
     ),
-    "ladagan": System(
-        "LadaGAN's official code",
-        "init.0.weight",
-        "inp_conv.0.weight",
-        ladagan.sizes_of,
-        ladagan.network,
-    ),
-    "biggan": System(
-        "BigGAN's PyTorch port",
-        "output_layer.2.weight",
-        "embed.weight",
-        biggan.sizes_of,
-        biggan.network,
-    ),
+    "ladagan": System("LadaGAN's official code", "init.0.weight", "inp_conv.0.weight", ladagan),
+    "biggan": System("BigGAN's PyTorch port", "output_layer.2.weight", "embed.weight", biggan),
     "gansformer": System(
-        "GANsformer's official code",
-        "synthesis.b4.const",
-        "b4.conv.weight",
-        gansformer.sizes_of,
-        gansformer.network,
+        "GANsformer's official code", "synthesis.b4.const", "b4.conv.weight", gansformer
     ),
 }
 HUB, HUB_SIGN = "biggan-hub", "embeddings.weight"
@@ -112,8 +91,6 @@ def convert(
     """
     if out.exists():
         raise CheckpointError(f"`{out}` exists already", "choose another folder")
-    if system:
-        choose({**SYSTEMS, HUB: None}, system, "--system")
     tensors = {k.removeprefix("weights."): v for k, v in read_tensors(source, is_trusted).items()}
     given = read_model(model)
     is_hub = system == HUB or (not system and HUB_SIGN in tensors)
@@ -150,7 +127,7 @@ def of_system(
     if "generator" not in parts:
         raise CheckpointError(f"the file holds no generator in the names of {system}")
     try:
-        sizes = SYSTEMS[system].sizes_of(parts)
+        sizes = SYSTEMS[system].module.sizes_of(parts)
     except (KeyError, ValueError, IndexError, TypeError) as error:
         title = SYSTEMS[system].title
         raise CheckpointError(f"the tensors are not those of {title}: {error!r}") from None
@@ -162,7 +139,7 @@ def of_system(
             "docs/architectures.md say what they are",
         )
     model = parse_model({"architecture": system} | sizes.model | given)
-    build = SYSTEMS[system].network
+    build = SYSTEMS[system].module.network
     return model, sizes, {role: build(role, model, sizes, parts[role]) for role in parts}
 
 

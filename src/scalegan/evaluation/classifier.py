@@ -11,10 +11,11 @@ from torch import Tensor
 
 from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
+from scalegan.evaluation.collect import LabeledBatch
 from scalegan.evaluation.images import ImageOptions, open_stream
-from scalegan.features.classifier import fit_classifier, save_classifier
+from scalegan.features.classifier import accuracy, fit_classifier, save_classifier
 from scalegan.interfaces import Labels
-from scalegan.runtime.progress import Bar
+from scalegan.runtime.progress import Bar, follow
 from scalegan.runtime.world import World
 
 
@@ -45,12 +46,8 @@ def train_classifier(
             f"`{source}` has no classes to tell apart, and a classifier learns nothing else",
             "compare in a network that others trained: --features dinov2-l, transformers:PATH",
         )
-    parts = []
-    with Bar(stream.count, "images") as bar:
-        for batch in stream.batches:
-            parts.append(batch)
-            bar.advance(len(batch.images))
-    images, labels = (torch.cat([part[i] for part in parts]) for i in range(2))
+    batches = follow(stream.batches, stream.count, "images", size=LabeledBatch.num_images)
+    images, labels, _ = map(torch.cat, zip(*batches, strict=True))
     with Bar(None, "steps", images_per_unit=config.batch_size) as bar:
 
         def watch(_: int, steps: int) -> None:
@@ -89,5 +86,4 @@ def classification_accuracy_score(
         fit: trains on (images, labels, class names); gives a function to features with logits.
     """
     classifier = fit(fake, fake_labels, [str(i) for i in range(num_classes)])
-    best = torch.cat([classifier(part).logits.argmax(dim=1).cpu() for part in real.split(512)])
-    return (best == real_labels).double().mean().item()
+    return accuracy(classifier, real, real_labels)

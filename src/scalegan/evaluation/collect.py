@@ -40,6 +40,9 @@ OF_NETWORK = {Field.MOMENTS, Field.SPATIAL, Field.BANK, Field.LOGITS, Field.CLAS
 OF_ROWS = set(Field) - {Field.MOMENTS, Field.SPATIAL}
 """Fields with a row for each image."""
 
+Networks = Mapping[str, FeatureNetwork]
+"""Feature networks by the name that `--features` has."""
+
 
 class LabeledBatch(NamedTuple):
     """A batch of images; positions put what several processes have read into order."""
@@ -48,6 +51,9 @@ class LabeledBatch(NamedTuple):
     labels: Labels
     """-1 where there is none."""
     positions: Int64[Tensor, " N"]
+
+    def num_images(self) -> int:
+        return len(self.images)
 
 
 @dataclass
@@ -99,7 +105,7 @@ class Collector:
 
     def __init__(
         self,
-        networks: Mapping[str, FeatureNetwork],
+        networks: Networks,
         fields: Collection[Field],
         device: torch.device | str = "cpu",
     ) -> None:

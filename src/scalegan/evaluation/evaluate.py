@@ -1,6 +1,6 @@
 """Evaluation of generated images against a reference: streams, feature networks and metrics."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from scalegan.data.arrays import ArrayWriter
 from scalegan.errors import ConfigError
-from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch
+from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch, Networks
 from scalegan.evaluation.images import (
     ImageOptions,
     ImageStream,
@@ -29,13 +29,11 @@ from scalegan.evaluation.statistics_file import (
 from scalegan.evaluation.tables import named_metrics
 from scalegan.features.tables import open_networks
 from scalegan.inference.snapshot import image_side, newest, read_card
-from scalegan.interfaces import FeatureNetwork, Labels
+from scalegan.interfaces import Labels
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.image_files import save_png, to_pil
-from scalegan.runtime.progress import Bar
+from scalegan.runtime.progress import follow
 from scalegan.runtime.world import World
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,7 @@ class Request:
     """Whether each number is computed on two halves of the reference too."""
 
 
-def evaluate(
-    request: Request, world: World, keep: Path | None = None, tell: Tell = print
-) -> list[Number]:
+def evaluate(request: Request, world: World, keep: Path | None = None) -> list[Number]:
     """Compare images with a reference.
 
     Args:
@@ -67,7 +63,7 @@ def evaluate(
     Raises:
         CheckpointError, ConfigError, DataError: if images, weights or a metric are unusable.
     """
-    evaluation = Evaluation(request, world, tell)
+    evaluation = Evaluation(request, world)
     fake = evaluation.collect(evaluation.options, keep)
     return evaluation.measure(evaluation.metrics, fake, request.with_floor)
 
@@ -75,8 +71,8 @@ def evaluate(
 class Evaluation:
     """A reference, read once, and images to compare with it, drawn as often as need be."""
 
-    def __init__(self, request: Request, world: World, tell: Tell = print) -> None:
-        self.what, self.world, self.tell = request.what, world, tell
+    def __init__(self, request: Request, world: World) -> None:
+        self.what, self.world = request.what, world
         self.metrics = named_metrics(request.metrics)
         self.networks = networks_for(request.what, request.features, world)
         against, options = request.against, request.options
@@ -92,7 +88,7 @@ class Evaluation:
         if against and needs_real:  # before the first image is drawn: a missing one costs nothing
             fields = fields_of(self.metrics.values(), "real", request.with_floor)
             all_images = replace(options, num=0)
-            self.real = open_reference(against, all_images, self.networks, fields, world, tell)
+            self.real = open_reference(against, all_images, self.networks, fields, world)
 
     def collect(self, options: ImageOptions, keep: Path | None = None) -> ImageSet:
         """Read or generate the images with some options, and run the networks on them."""
@@ -101,7 +97,7 @@ class Evaluation:
         if keep:
             stream.batches = stored(stream.batches, stream.count, keep, self.world)
         fields = fields_of(self.metrics.values(), "fake")
-        fake = collect(stream, self.networks, fields, self.world, self.tell)
+        fake = collect(stream, self.networks, fields, self.world)
         if any(Field.LABELS in (*m.real, *m.fake) for m in self.metrics.values()):
             align(fake, self.real.class_names if self.real else [], self.networks)
         return fake
@@ -113,7 +109,7 @@ class Evaluation:
         return measure(metrics, self.networks, self.real, fake, self.options.seed, with_floor)
 
 
-def networks_for(what: str, features: str, world: World) -> Mapping[str, FeatureNetwork]:
+def networks_for(what: str, features: str, world: World) -> Networks:
     """The feature networks that are named; else a run's own classifier, else Inception.
 
     Raises:
@@ -135,23 +131,18 @@ def networks_for(what: str, features: str, world: World) -> Mapping[str, Feature
 
 
 def open_reference(
-    text: str,
-    options: ImageOptions,
-    networks: Mapping[str, FeatureNetwork],
-    fields: set[Field],
-    world: World,
-    tell: Tell,
+    text: str, options: ImageOptions, networks: Networks, fields: set[Field], world: World
 ) -> ImageSet:
     """Read a reference: images of any kind, or a file of statistics."""
     if not is_statistics(text):
-        return collect(open_stream(text, options, world), networks, fields, world, tell)
+        return collect(open_stream(text, options, world), networks, fields, world)
     path, features = Path(text), {}
     about: dict[str, Any] = {}
     for name, network in networks.items():
         features[name], about = load_statistics(path, network)
     of_rows = fields - {Field.MOMENTS, Field.SPATIAL}
     if has_images(path) and of_rows:
-        some = collect(open_stream(text, options, world), networks, of_rows, world, tell)
+        some = collect(open_stream(text, options, world), networks, of_rows, world)
         for name, found in features.items():
             rows = some.features[name]
             features[name] = replace(rows, moments=found.moments, spatial=found.spatial)
@@ -159,28 +150,20 @@ def open_reference(
     return ImageSet(features, about, about.get("class_names", []))
 
 
-def collect(
-    stream: ImageStream,
-    networks: Mapping[str, FeatureNetwork],
-    fields: set[Field],
-    world: World,
-    tell: Tell,
-) -> ImageSet:
+def collect(stream: ImageStream, networks: Networks, fields: set[Field], world: World) -> ImageSet:
     """Run feature networks on a stream of images, with progress."""
     collector = Collector(networks, fields, world.device)
     total = None if stream.count is None else -(-stream.count // world.size)
-    with Bar(total, "images", is_shown=world.is_first) as bar:
-        for batch in stream.batches:
-            collector.add(batch)
-            bar.advance(len(batch.images))
+    for batch in follow(stream.batches, total, "images", world.is_first, LabeledBatch.num_images):
+        collector.add(batch)
     found = collector.finish(world, stream.class_names, **stream.about)
     for note in stream.notes:
         if world.is_first:
-            tell(f"notice: {note}")
+            print(f"notice: {note}")
     return found
 
 
-def align(fake: ImageSet, real_names: list[str], networks: Mapping[str, FeatureNetwork]) -> None:
+def align(fake: ImageSet, real_names: list[str], networks: Networks) -> None:
     """Translate the labels of images to the classes of the reference, or of the classifiers.
 
     Raises:
@@ -232,7 +215,6 @@ def make_statistics(
     options: ImageOptions,
     with_bank: bool,
     world: World,
-    tell: Tell = print,
 ) -> list[str]:
     """Write the statistics of a source's images into a file.
 
@@ -248,7 +230,7 @@ def make_statistics(
     fields = {Field.MOMENTS, Field.SPATIAL}
     if with_bank:
         fields |= {Field.BANK, Field.LABELS, Field.LOGITS}
-    found = collect(open_stream(source, options, world), networks, fields, world, tell)
+    found = collect(open_stream(source, options, world), networks, fields, world)
     ((name, network),) = networks.items()
     if world.is_first:
         save_statistics(out, found, network)

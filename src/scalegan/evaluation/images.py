@@ -6,7 +6,7 @@ Nothing is held in memory but a batch, and nothing touches the disk. Each rank t
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -267,57 +267,47 @@ def _decoded(
         "classes": "as they are",
         "requested": options.num or count,
     }
-    batches = _decode(source, path, options, world, chosen, notes)
-    return ImageStream(batches, source.class_names, facts, count, notes)
 
-
-class _Row(NamedTuple):
-    image: np.ndarray
-    label: int
-    position: int
-
-
-def _decode(
-    source: Source,
-    path: str,
-    options: ImageOptions,
-    world: World,
-    chosen: Tensor | None,
-    notes: list[str],
-) -> Iterator[LabeledBatch]:
-    """Decode this rank's share; images that cannot be read are left out and counted."""
-    wanted = None if chosen is None else set(chosen.tolist())
-    rows: list[_Row] = []
-    num_bad, num_taken = 0, 0
-    for position, item in enumerate(source):
-        if wanted is not None and position not in wanted:
-            continue
-        if wanted is None and options.num and num_taken == options.num:
-            break
-        num_taken += 1
-        if position % world.size != world.rank:
-            continue
-        try:
-            rows.append(_Row(images.load_image(item.image, options.size), item.label, position))
-        except images.NotSquare as error:
-            raise DataError(f"image `{item.key}` of `{path}` {error}", "--size 64 crops") from None
-        except images.BadImage:
-            num_bad += 1
-        if len(rows) == options.batch_size:
+    def read() -> Iterator[LabeledBatch]:
+        """This rank's share; images that cannot be read are left out and counted."""
+        wanted = None if chosen is None else set(chosen.tolist())
+        rows: list[tuple[np.ndarray, int, int]] = []
+        num_bad, num_taken = 0, 0
+        for position, item in enumerate(source):
+            if wanted is not None and position not in wanted:
+                continue
+            if wanted is None and options.num and num_taken == options.num:
+                break
+            num_taken += 1
+            if position % world.size != world.rank:
+                continue
+            try:
+                rows.append((images.load_image(item.image, options.size), item.label, position))
+            except images.NotSquare as error:
+                raise DataError(
+                    f"image `{item.key}` of `{path}` {error}", "--size 64 crops"
+                ) from None
+            except images.BadImage:
+                num_bad += 1
+            if len(rows) == options.batch_size:
+                yield _stack(rows, path)
+                rows = []
+        if rows:
             yield _stack(rows, path)
-            rows = []
-    if rows:
-        yield _stack(rows, path)
-    if num_bad or source.problems:
-        left_out = num_bad + len(source.problems)
-        notes.append(f"{left_out:,} images or labels of `{path}` cannot be used and are left out")
+        if left_out := num_bad + len(source.problems):
+            notes.append(
+                f"{left_out:,} images or labels of `{path}` cannot be used and are left out"
+            )
+
+    return ImageStream(read(), source.class_names, facts, count, notes)
 
 
-def _stack(rows: list[_Row], path: str) -> LabeledBatch:
-    sides = {row.image.shape[-1] for row in rows}
+def _stack(rows: list[tuple[np.ndarray, int, int]], path: str) -> LabeledBatch:
+    """A batch of (image, label, position)."""
+    found, labels, positions = zip(*rows, strict=True)
+    sides = {image.shape[-1] for image in found}
     if len(sides) > 1:
         raise DataError(f"images of `{path}` are of sides {sorted(sides)}", "--size 64 crops")
-    found, labels, positions = zip(*rows, strict=True)
     stacked = torch.from_numpy(np.stack(found))
     return LabeledBatch(stacked, torch.tensor(labels), torch.tensor(positions))
 

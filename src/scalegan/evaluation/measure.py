@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from scalegan.errors import ConfigError
-from scalegan.evaluation.collect import OF_NETWORK, Field, ImageSet, SetFeatures, split
+from scalegan.evaluation.collect import OF_NETWORK, Field, ImageSet, Networks, SetFeatures, split
 from scalegan.evaluation.protocol import fingerprint, label_of, marks, title
 from scalegan.interfaces import FeatureNetwork
 from scalegan.runtime.rng import stream
@@ -119,7 +119,7 @@ HINTS = {
 
 def measure(
     metrics: Mapping[str, Metric],
-    networks: Mapping[str, FeatureNetwork],
+    networks: Networks,
     real: ImageSet | None,
     fake: ImageSet,
     seed: int = 0,

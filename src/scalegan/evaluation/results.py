@@ -14,12 +14,13 @@ import torch
 from scalegan.errors import ConfigError, DataError
 from scalegan.evaluation.measure import Number
 from scalegan.evaluation.protocol import refuse_unlike
-from scalegan.runtime.files import atomic_file, read_json, write_json
+from scalegan.runtime.files import read_json, write_json
 from scalegan.runtime.text import aligned
 
 FORMAT = 2
 SPREADS = (("standard_error", "se"), ("std", "std"))
 """What is shown of a spread: the error of the value if it is known, else the deviation."""
+COLUMNS = ("", "value", "spread", "real images", "N real", "N generated", "fingerprint")
 
 
 def write_result(path: Path, numbers: list[Number]) -> None:
@@ -34,8 +35,7 @@ def write_result(path: Path, numbers: list[Number]) -> None:
         "precision": "float32 in networks, float64 in metrics",
         "numbers": [asdict(number) for number in numbers],
     }
-    with atomic_file(path) as draft:
-        write_json(draft, json.loads(json.dumps(about, default=str)))
+    write_json(path, json.loads(json.dumps(about, default=str)))
 
 
 def read_result(path: Path) -> list[Number]:
@@ -63,31 +63,37 @@ def read_result(path: Path) -> list[Number]:
         raise DataError(f"`{path}` is no result of `scalegan evaluate`: {error}") from None
 
 
+def recorded(run: Path) -> list[Number]:
+    """The numbers that a run has evaluated last; none if there are none of this version."""
+    try:
+        return read_result(run / "evaluation.json")
+    except DataError:
+        return []
+
+
 def results_table(numbers: list[Number]) -> list[str]:
     """Format numbers as lines of a table."""
-    rows: list[Sequence[str]] = [
-        ("", "value", "spread", "real images", "N real", "N generated", "fingerprint")
-    ]
-    for number in numbers:
-        known = [(number.spread[key], name) for key, name in SPREADS if key in number.spread]
-        num_real = f"{number.num_real:,}" if number.num_real else "-"
-        rows.append(
-            (
-                number.title,
-                figure(number.value),
-                f"{figure(known[0][0])} {known[0][1]}" if known else "-",
-                figure(number.floor),
-                num_real,
-                f"{number.num_fake:,}",
-                number.fingerprint,
-            )
-        )
+    rows: list[tuple[str, ...]] = [COLUMNS, *map(cells, numbers)]
     if all(number.floor is None for number in numbers):
         rows = [(*row[:3], *row[4:]) for row in rows]
     lines = aligned(rows, ">")
     lines += [line for number in numbers for line in worst_classes(number)]
     marks = dict.fromkeys(f"notice: {m}" for number in numbers for m in number.marks)
     return [*lines, *marks]
+
+
+def cells(number: Number) -> tuple[str, ...]:
+    """A number as the cells of a row below `COLUMNS`."""
+    spreads = [f"{figure(number.spread[k])} {name}" for k, name in SPREADS if k in number.spread]
+    return (
+        number.title,
+        figure(number.value),
+        spreads[0] if spreads else "-",
+        figure(number.floor),
+        f"{number.num_real:,}" if number.num_real else "-",
+        f"{number.num_fake:,}",
+        number.fingerprint,
+    )
 
 
 def worst_classes(number: Number, count: int = 5) -> list[str]:

@@ -19,13 +19,7 @@ from torch import Tensor, nn
 from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import CheckpointError, DataError
 from scalegan.interfaces import Features, Images, Labels
-from scalegan.runtime.files import (
-    atomic_folder,
-    damage,
-    read_json,
-    save_tensors,
-    write_json,
-)
+from scalegan.runtime.files import atomic_folder, read_checked, save_tensors, write_json
 from scalegan.runtime.rng import derive, stream
 from scalegan.runtime.weights import digest_of_weights, load_weights
 
@@ -210,7 +204,7 @@ def _augment(
     return images.flip(3) if may_flip and torch.rand((), generator=rng) < 0.5 else images
 
 
-def accuracy(classifier: TrainedClassifier, images: Images, labels: Labels) -> float:
+def accuracy(classifier: Callable[[Images], Features], images: Images, labels: Labels) -> float:
     """Share of images that the classifier gives their label."""
     logits = [classifier(part).logits for part in images.split(512)]
     best = torch.cat([part.argmax(dim=1).cpu() for part in logits if part is not None])
@@ -235,13 +229,7 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Tra
         raise CheckpointError(
             f"`{folder}` holds no classifier", "`scalegan classifier train SOURCE OUT`"
         )
-    if problem := damage(folder):
-        raise CheckpointError(f"classifier `{folder}` is damaged: {problem}", "train it again")
-    about = read_json(folder / "classifier.json")
-    if about.get("format") != FORMAT:
-        raise CheckpointError(
-            f"classifier `{folder}` has format {about.get('format')}; this version reads {FORMAT}"
-        )
+    about = read_checked(folder, "classifier.json", FORMAT, "classifier", "train it again")
     try:
         with torch.random.fork_rng(devices=[]):  # start values that are replaced at once
             network = Classifier(len(about["class_names"]), about["side"])

@@ -193,17 +193,6 @@ class Mixed8(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-class Layers(NamedTuple):
-    """Means over places after the first and second pooling, `Mixed_6e` and the last block, and the
-    map of `Mixed_6d` that sFID looks at."""
-
-    first: Float[Tensor, "N 64"]
-    second: Float[Tensor, "N 192"]
-    third: Float[Tensor, "N 768"]
-    pooled: Float[Tensor, "N 2048"]
-    spatial: Float[Tensor, "N 7 17 17"]
-
-
 class Network(nn.Module):
     """The graph, with the names of the published files."""
 
@@ -222,17 +211,18 @@ class Network(nn.Module):
         self.Mixed_7b, self.Mixed_7c = Mixed8(1280, is_last=False), Mixed8(2048, is_last=True)
         self.fc = nn.Linear(2048, 1008)
 
-    def forward(self, x: Float[Tensor, "N 3 299 299"]) -> Layers:
+    def forward(
+        self, x: Float[Tensor, "N 3 299 299"]
+    ) -> tuple[Float[Tensor, "N 2048"], Float[Tensor, "N 7 17 17"]]:
+        """The mean over places of the last block, and the map of `Mixed_6d` that sFID looks at."""
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
-        first = x = shrinking_pool(x)  # (N, 64, 73, 73)
-        second = x = shrinking_pool(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))  # (N, 192, 35, 35)
+        x = shrinking_pool(x)  # (N, 64, 73, 73)
+        x = shrinking_pool(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))  # (N, 192, 35, 35)
         x = self.Mixed_6a(self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x))))
         x = self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(x)))  # (N, 768, 17, 17)
         spatial = x[:, :SPATIAL].contiguous()
-        third = x = self.Mixed_6e(x)
-        last = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (N, 2048, 8, 8)
-        first, second, third, last = (x.mean(dim=(2, 3)) for x in (first, second, third, last))
-        return Layers(first, second, third, last, spatial)
+        last = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(self.Mixed_6e(x))))  # (N, 2048, 8, 8)
+        return last.mean(dim=(2, 3)), spatial
 
 
 class Inception:
@@ -271,21 +261,18 @@ class Inception:
         is_usual = self.handling == HANDLINGS["inception"]
         return is_usual and self.digest.startswith(DIGEST)
 
-    def __call__(self, images: UInt8[Tensor, "N 3 H W"]) -> Features:
-        """Pooled (N, 2048), spatial (N, 2023), logits without the bias (N, 1008)."""
-        layers = self.layers(images)
-        with full_float32(self.device):
-            logits = layers.pooled @ self.network.fc.weight.T
-        return Features(layers.pooled, layers.spatial.flatten(1), logits)
-
     @torch.no_grad()
-    def layers(self, images: UInt8[Tensor, "N 3 H W"]) -> Layers:
-        """Features of earlier layers too; images of any size are stretched to 299 x 299."""
+    def __call__(self, images: UInt8[Tensor, "N 3 H W"]) -> Features:
+        """Pooled (N, 2048), spatial (N, 2023), logits without the bias (N, 1008).
+
+        Images of any size are stretched to 299 x 299.
+        """
         _, resize, middle, scale = self.handling
         x = FILTERS[resize](images.to(self.device), SIDE)
         x = ((x - middle) / scale).contiguous(memory_format=torch.channels_last)
         with full_float32(self.device):
-            return Layers(*self.network(x))
+            pooled, spatial = self.network(x)
+            return Features(pooled, spatial.flatten(1), pooled @ self.network.fc.weight.T)
 
     def identity(self) -> dict[str, Any]:
         return {

@@ -108,15 +108,7 @@ class Dinov2:
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "N 3 Q Q"]) -> Float[Tensor, "N S E"]:
-        """Tokens after the last norm: class token first, then patches row by row; no registers.
-
-        Raises:
-            ConfigError: if the images do not have the side that positions were made for.
-        """
-        if images.shape[-1] != self.side:
-            raise ConfigError(
-                f"the teacher was made for images of side {self.side}, not {images.shape[-1]}"
-            )
+        """Tokens after the last norm: class token first, then patches row by row; no registers."""
         tokens = self.network(pixel_values=images).last_hidden_state.float()
         return torch.cat([tokens[:, :1], tokens[:, 1 + self.num_registers :]], dim=1)
 
@@ -161,7 +153,7 @@ def dinov2(name: str, path: str, device: torch.device, side: int = 224) -> Dinov
     Raises:
         ConfigError: if it is not there, is something else, or lacks weights.
     """
-    where = str(_checked_folder(name, path)) if path else VARIANTS[name].hub
+    where = _checked_folder(name, path) if path else VARIANTS[name].hub
     network, info = _load_dinov2(name, where, is_local=bool(path))
     keys = [str(key) for part in ("missing_keys", "mismatched_keys") for key in info[part]]
     unfilled = sorted(key for key in keys if "mask_token" not in key)
@@ -193,13 +185,12 @@ def dinov2_features(name: str, path: str, device: torch.device) -> Pretrained:
 def untrained_dinov2(name: str, path: str, device: torch.device, side: int = 224) -> Dinov2:
     """A teacher's network without its weights: it costs the same, and teaches nothing."""
     library = transformers()
-    has_registers = VARIANTS[name].kind == REGISTERS
-    kind = library.Dinov2WithRegistersConfig if has_registers else library.Dinov2Config
     if path:
-        folder = str(_checked_folder(name, path))
-        config = kind.from_pretrained(folder, local_files_only=True)
+        folder = _checked_folder(name, path)
+        config = library.AutoConfig.from_pretrained(folder, local_files_only=True)
     else:
-        config = kind(
+        config = library.AutoConfig.for_model(
+            VARIANTS[name].kind,
             hidden_size=TEACHER_WIDTHS[name],
             num_hidden_layers=VARIANTS[name].depth,
             num_attention_heads=TEACHER_WIDTHS[name] // 64,
@@ -207,7 +198,8 @@ def untrained_dinov2(name: str, path: str, device: torch.device, side: int = 224
             patch_size=14,
         )
     with device:
-        return Dinov2(_dinov2_class(name)(config), side, "")
+        network = library.AutoModel.from_config(config, dtype=torch.float32)
+        return Dinov2(network, side, "")
 
 
 def transformers_model(path: str, device: torch.device) -> Pretrained:
@@ -223,9 +215,7 @@ def transformers_model(path: str, device: torch.device) -> Pretrained:
             "name a folder that `save_pretrained` wrote, as in transformers:PATH",
         )
     try:
-        network = transformers().AutoModel.from_pretrained(
-            str(folder), dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
+        network, _ = _load(path, from_here=True)
     except Exception as error:  # the library raises many kinds
         raise ConfigError(f"the model in `{path}` cannot be loaded: {_first_line(error)}") from None
     network = getattr(network, "vision_model", network)  # of CLIP and the like
@@ -323,7 +313,7 @@ def _digest(network: nn.Module) -> str:
     return digest_of_weights({key: value.float() for key, value in network.state_dict().items()})
 
 
-def _checked_folder(name: str, path: str) -> Path:
+def _checked_folder(name: str, path: str) -> str:
     """The folder, checked to hold the kind of network that the name says."""
     config = Path(path) / "config.json"
     try:
@@ -340,7 +330,7 @@ def _checked_folder(name: str, path: str) -> Path:
             f"teacher `{name}` is a `{VARIANTS[name].kind}` but `{path}` holds a `{found}`",
             "choose the variant with -reg for a network with registers, without for one without",
         )
-    return Path(path)
+    return path
 
 
 def _load_dinov2(name: str, where: str, is_local: bool) -> tuple[Any, dict[str, Any]]:
@@ -348,15 +338,7 @@ def _load_dinov2(name: str, where: str, is_local: bool) -> tuple[Any, dict[str, 
     problem: Exception | None = None
     for from_here in [True] if is_local else [True, False]:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the library's own; what matters is checked
-                return _dinov2_class(name).from_pretrained(
-                    where,
-                    dtype=torch.float32,
-                    local_files_only=from_here,
-                    use_safetensors=True,  # never a pickle
-                    output_loading_info=True,
-                )
+            return _load(where, from_here)
         except Exception as error:  # the library raises many kinds: files, JSON, shapes, network
             problem = error
     assert problem is not None
@@ -372,11 +354,17 @@ def _load_dinov2(name: str, where: str, is_local: bool) -> tuple[Any, dict[str, 
     ) from problem
 
 
-def _dinov2_class(name: str) -> Any:
-    library = transformers()
-    if VARIANTS[name].kind == REGISTERS:
-        return library.Dinov2WithRegistersModel
-    return library.Dinov2Model
+def _load(where: str, from_here: bool) -> tuple[Any, Any]:
+    """A network of a folder or of the hub, and what the library says of its loading."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's own; what matters is checked
+        return transformers().AutoModel.from_pretrained(
+            where,
+            dtype=torch.float32,
+            local_files_only=from_here,
+            use_safetensors=True,  # never a pickle
+            output_loading_info=True,
+        )
 
 
 def _first_line(error: Exception) -> str:
@@ -384,18 +372,9 @@ def _first_line(error: Exception) -> str:
 
 
 def transformers() -> Any:
-    """The library of that name, made quiet.
+    """The library of that name, made quiet; importing it takes seconds."""
+    import transformers
 
-    Raises:
-        ConfigError: if it is not installed.
-    """
-    try:
-        import transformers
-    except ImportError:
-        raise ConfigError(
-            "a network of transformers is named, but the library is not installed",
-            "pip install transformers",
-        ) from None
     # What matters of their notices is said by our own sentences.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

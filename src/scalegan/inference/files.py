@@ -5,9 +5,8 @@ from pathlib import Path
 
 from scalegan.inference.gan import GAN
 from scalegan.inference.views import views
-from scalegan.interfaces import Images
 from scalegan.runtime.image_files import save_png, write_images
-from scalegan.runtime.progress import Bar
+from scalegan.runtime.progress import follow
 
 
 def write_samples(
@@ -36,14 +35,7 @@ def write_samples(
     labels = gan.labels(seeds, classes)
     batches = gan.stream(seeds, labels, truncation, guidance, batch_size)
     columns = columns or min(16, len(classes or gan.card.class_names) or 8)
-
-    def followed() -> Iterator[Images]:
-        with Bar(len(seeds), "images") as bar:
-            for batch in batches:
-                yield batch
-                bar.advance(len(batch))
-
-    write_images(followed(), labels.tolist(), out, columns)
+    write_images(follow(batches, len(seeds), "images", size=len), labels.tolist(), out, columns)
     return f"{len(seeds):,} images of step {gan.card.step:,} in `{out}`"
 
 

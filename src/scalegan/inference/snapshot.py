@@ -17,7 +17,7 @@ from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.interfaces import Discriminator, Generator
 from scalegan.models.tables import ARCHITECTURES
-from scalegan.runtime.files import atomic_folder, damage, read_json, save_tensors, write_json
+from scalegan.runtime.files import atomic_folder, read_checked, save_tensors, write_json
 
 FORMAT = 2
 UNRECORDED_FACTOR = 8
@@ -78,19 +78,7 @@ def read_card(path: Path) -> Card:
     Raises:
         CheckpointError: if it is damaged, of another format or asks for unknown parts.
     """
-    if problem := damage(path):
-        raise CheckpointError(f"snapshot `{path}` is damaged: {problem}", "use another snapshot")
-    try:
-        values = read_json(path / "config.json")
-    except ValueError as error:
-        raise CheckpointError(
-            f"`{path / 'config.json'}` cannot be read: {str(error)[:200]}"
-        ) from None
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
-        raise CheckpointError(
-            f"snapshot `{path}` has format {str(found)[:40]}; this version reads {FORMAT}"
-        )
+    values = read_checked(path, "config.json", FORMAT, "snapshot", "use another snapshot")
     try:
         model = parse_model(values["model"])
         autoencoder = parse_part(AutoencoderConfig, values["autoencoder"], "autoencoder.")

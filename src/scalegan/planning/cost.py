@@ -18,7 +18,7 @@ from torch.utils.flop_counter import flop_registry
 
 from scalegan.config.reading import choose
 from scalegan.config.schema import Config
-from scalegan.features.pretrained import untrained_dinov2
+from scalegan.features.pretrained import Dinov2, untrained_dinov2
 from scalegan.inference.snapshot import Card, build_discriminator, build_generator
 from scalegan.interfaces import Batch, Teacher
 from scalegan.losses.objective import Objective
@@ -100,11 +100,8 @@ class Operations(TorchDispatchMode):
 def count(config: Config, task: Task) -> Counts:
     """Count the parameters and operations of a step, on the meta device."""
     meta, alignment = torch.device("meta"), config.objective.alignment
-    teacher, of_teacher = _stand_in(config), 0
-    if alignment.is_used and alignment.teacher:
-        args = (alignment.teacher, alignment.teacher_path, meta, alignment.side)
-        teacher = untrained_dinov2(*args)
-        of_teacher = _numbers(teacher.network)
+    teacher = untrained_teacher(config, meta)
+    of_teacher = _numbers(teacher.network) if isinstance(teacher, Dinov2) else 0
     with meta:
         parts = _parts(config, task, 1, config.train.recompute, teacher)
         generator, discriminator, objective, z, labels, real, batch = parts
@@ -258,13 +255,21 @@ def _parts(
     return generator, discriminator, objective, z, labels, real, batch
 
 
+def untrained_teacher(config: Config, device: torch.device) -> Teacher | None:
+    """A teacher that costs what the config's does; of one that will be handed in, a stand-in."""
+    alignment = config.objective.alignment
+    if alignment.is_used and alignment.teacher:
+        return untrained_dinov2(alignment.teacher, alignment.teacher_path, device, alignment.side)
+    return _stand_in(config)
+
+
 def _stand_in(config: Config) -> Teacher | None:
     """A teacher of no cost: features of the right width, on DINOv2's grid."""
     alignment = config.objective.alignment
     if not alignment.is_used:
         return None
     num_tokens, width = 1 + (alignment.side // 14 or 1) ** 2, alignment.features
-    return lambda images: torch.empty(len(images), num_tokens, width, device=images.device)
+    return lambda images: torch.ones(len(images), num_tokens, width, device=images.device)
 
 
 def _total(losses: dict[str, Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ OUT/comparison.json, so that the same command goes on from wherever it was stopp
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from operator import attrgetter
 from pathlib import Path
@@ -27,7 +27,7 @@ from scalegan.planning.cost import count
 from scalegan.planning.plan import read_task
 from scalegan.reports.comparison_data import OUTCOME, PLAN, RUNS, run_name
 from scalegan.reports.comparison_page import write_comparison
-from scalegan.runtime.files import atomic_file, locked, read_json, write_json
+from scalegan.runtime.files import locked, read_json, write_json
 from scalegan.runtime.text import clock
 from scalegan.runtime.world import join
 from scalegan.train.loop import train
@@ -56,7 +56,6 @@ def compare(
     out: Path,
     points: int = 6,
     device: str = "auto",
-    say: Callable[[str], None] = print,
 ) -> int | None:
     """Train all recipes with all seeds, or go on with it; write the page after every run.
 
@@ -74,10 +73,9 @@ def compare(
     device = str(join(device).device)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "comparing in"):
-        shared = shared_evaluation(given, out)
-        plan = update_plan(given, budget, seeds, out, points, device, say)
-        if shared.features.startswith("classifier:") and not given[0].evaluate.features:
-            ensure_classifier(given[0], out, device, say)
+        plan = update_plan(given, budget, seeds, out, points, device)
+        if not given[0].evaluate.features:
+            ensure_classifier(given[0], out, device)
         runs = [
             (entry, seed, out / RUNS / run_name(entry["name"], seed))
             for seed in plan["seeds"]
@@ -87,12 +85,12 @@ def compare(
         for number, (entry, seed, folder) in enumerate(left):
             seconds = sum(e["expected_seconds"] for e, _, _ in left[number:])
             place = f"run {len(runs) - len(left) + number + 1} of {len(runs)}"
-            say(f"\n{place}: {folder.name}; about {clock(seconds)} left in all")
-            stopped_by = train_one(entry, seed, folder, device, say)
+            print(f"\n{place}: {folder.name}; about {clock(seconds)} left in all")
+            stopped_by = train_one(entry, seed, folder, device)
             write_comparison(out)
             if stopped_by:
                 return stopped_by
-        say("\n" + "\n".join(write_comparison(out)))
+        print("\n" + "\n".join(write_comparison(out)))
     return None
 
 
@@ -121,16 +119,16 @@ def shared_evaluation(given: Sequence[Config], out: Path) -> EvaluateConfig:
     return replace(first, num_images=num, features=features)
 
 
-def ensure_classifier(config: Config, out: Path, device: str, say: Callable[[str], None]) -> None:
+def ensure_classifier(config: Config, out: Path, device: str) -> None:
     """Train the one classifier of all runs on their data, unless it is there."""
     if (out / "classifier" / "classifier.json").is_file():
         return
-    say("training the classifier of all runs ...")
+    print("training the classifier of all runs ...")
     data = config.data
     lines = train_classifier(
         data.shards or data.source, out / "classifier", ClassifierConfig(size=data.size), device
     )
-    say("\n".join(line for line in lines if not line.startswith("next")))
+    print("\n".join(line for line in lines if not line.startswith("next")))
 
 
 def update_plan(
@@ -140,7 +138,6 @@ def update_plan(
     out: Path,
     points: int,
     device: str,
-    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Read OUT/comparison.json, add new recipes and seeds to it, and print what it will cost.
 
@@ -171,10 +168,9 @@ def update_plan(
                 "choose another --out, or repeat the settings it was started with",
             )
     plan["seeds"] += [seed for seed in seeds if seed not in plan["seeds"]]
-    with atomic_file(path) as draft:
-        write_json(draft, plan)
+    write_json(path, plan)
     for entry in plan["entries"]:
-        say(
+        print(
             f"{entry['name']}: {entry['duration']}, about {entry['steps']:,} steps and "
             f"{clock(entry['expected_seconds'])}; "
             f"{entry['operations_per_step'] / 1e9:,.1f} GFLOP a step, "
@@ -182,7 +178,7 @@ def update_plan(
         )
     total = sum(entry["expected_seconds"] for entry in plan["entries"]) * len(plan["seeds"])
     num_runs = len(plan["entries"]) * len(plan["seeds"])
-    say(f"{num_runs} runs in `{out}`: about {clock(total)} in all")
+    print(f"{num_runs} runs in `{out}`: about {clock(total)} in all")
     return plan
 
 
@@ -224,9 +220,7 @@ def plan_recipe(config: Config, budget: Budget, points: int, device: str) -> dic
     }
 
 
-def train_one(
-    entry: dict[str, Any], seed: int, folder: Path, device: str, say: Callable[[str], None]
-) -> int | None:
+def train_one(entry: dict[str, Any], seed: int, folder: Path, device: str) -> int | None:
     """Train one recipe with one seed to its end, and write down how it ended.
 
     Returns:
@@ -243,12 +237,10 @@ def train_one(
     except (ScaleganError, RuntimeError, ArithmeticError) as error:  # no result is hidden
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         outcome = {"status": "failed", "reason": reason}
-        say(f"{folder.name} failed: {reason}")
+        print(f"{folder.name} failed: {reason}")
     if outcome["status"] == "finished":
         outcome["sample_seconds"] = sample_seconds(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / OUTCOME) as draft:
-        write_json(draft, outcome | {"threads": torch.get_num_threads()})
+    write_json(folder / OUTCOME, outcome | {"threads": torch.get_num_threads()})
     return None
 
 

@@ -21,7 +21,7 @@ from scalegan.reports.page import (
     write_page,
 )
 from scalegan.reports.plots import Series, line_plot, standalone_svg
-from scalegan.runtime.files import atomic_file
+from scalegan.runtime.files import write_durable
 from scalegan.runtime.text import aligned
 
 HTML, MARKDOWN = "index.html", "README.md"
@@ -89,8 +89,7 @@ def metric_curves(data: ComparisonData, out: Path) -> list[Plot]:
             if series:
                 plot = line_plot(series, clock, name, f"{name} by {clock}")
                 file = f"curves/{name}-{clock}.svg".replace(" ", "-")
-                with atomic_file(out / file) as draft:
-                    draft.write_text(standalone_svg(plot), encoding="utf-8")
+                write_durable(out / file, standalone_svg(plot))
                 plots.append(Plot(plot.svg, plot.caption, file))
     return plots
 

@@ -7,47 +7,41 @@ templates, and the page's own policy forbids scripts and requests besides.
 import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scalegan.runtime.files import atomic_file
+from scalegan.runtime.files import write_durable
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(NamedTuple):
     """What is missing, or what to know before believing what stands above."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Tiles:
+class Tiles(NamedTuple):
     """The few most important numbers: (value, what it is)."""
 
     items: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Rows of cells below their heads; the first column names the row."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """An encoded image with its caption."""
 
     data: bytes
@@ -64,8 +58,7 @@ class Figure:
         return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode()}"
 
 
-@dataclass(frozen=True)
-class Plot:
+class Plot(NamedTuple):
     """A drawing with its caption."""
 
     svg: str
@@ -74,15 +67,13 @@ class Plot:
     file: str = ""
 
 
-@dataclass(frozen=True)
-class Gallery:
+class Gallery(NamedTuple):
     """Images and plots side by side, as many as fit."""
 
     items: Sequence[Figure | Plot]
 
 
-@dataclass(frozen=True)
-class Details:
+class Details(NamedTuple):
     """Long text that is folded away under its title."""
 
     title: str
@@ -93,16 +84,14 @@ class Details:
 Block = Text | Notice | Tiles | Table | Gallery | Details
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A heading and what is below it."""
 
     title: str
     blocks: Sequence[Block]
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """A whole page."""
 
     title: str
@@ -115,8 +104,7 @@ def write_page(page: Page, html: Path, markdown: Path) -> str:
     """Write a page as HTML and as Markdown; return the size of the HTML file in words."""
     text = to_html(page)
     for file, content in ((html, text), (markdown, to_markdown(page, html.name))):
-        with atomic_file(file) as draft:
-            draft.write_text(content, encoding="utf-8")
+        write_durable(file, content)
     return size_text(len(text.encode()))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from scalegan.config import reading as configs
 from scalegan.config.durations import count_seconds, count_steps, parse_duration
 from scalegan.config.schema import Config
-from scalegan.errors import CheckpointError, DataError
+from scalegan.errors import CheckpointError
 from scalegan.evaluation.measure import Number
-from scalegan.evaluation.results import read_result
+from scalegan.evaluation.results import recorded
 from scalegan.inference.gan import GAN, load
 from scalegan.inference.snapshot import newest
 from scalegan.runtime.files import read_json
@@ -92,7 +91,7 @@ class RunData:
         return Path(os.path.relpath(path, self.page.parent)).as_posix() if path.is_file() else ""
 
 
-def read_run_data(path: Path, page: Path, device: str, tell: Callable[[str], None]) -> RunData:
+def read_run_data(path: Path, page: Path, device: str) -> RunData:
     """Read a run, also before its first snapshot, or a snapshot.
 
     Raises:
@@ -105,7 +104,7 @@ def read_run_data(path: Path, page: Path, device: str, tell: Callable[[str], Non
         if not is_run:
             raise
         snapshot = None
-        tell(f"notice: `{path}` has no snapshot yet: what needs a generator is left out")
+        print(f"notice: `{path}` has no snapshot yet: what needs a generator is left out")
     return RunData(
         path=path,
         page=page,
@@ -115,7 +114,7 @@ def read_run_data(path: Path, page: Path, device: str, tell: Callable[[str], Non
         config=configs.read(str(path / "config.toml")) if is_run else None,
         metrics=read_metrics(path),
         starts=_starts(path / "environment.json"),
-        recorded=_recorded(path / "evaluation.json"),
+        recorded=recorded(path),
         clock=read_lines(path / CLOCK),
     )
 
@@ -126,10 +125,3 @@ def _starts(path: Path) -> list[dict[str, Any]]:
     except (FileNotFoundError, json.JSONDecodeError):
         return []
     return starts if isinstance(starts, list) else []
-
-
-def _recorded(path: Path) -> list[Number]:
-    try:
-        return read_result(path)
-    except DataError:  # there is none, or it is half-written by hand or of another version
-        return []

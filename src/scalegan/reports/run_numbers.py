@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from scalegan.config import reading as configs
 from scalegan.evaluation.measure import Number
-from scalegan.evaluation.results import SPREADS, figure
+from scalegan.evaluation.results import COLUMNS, cells, figure
 from scalegan.inference.snapshot import image_side
 from scalegan.planning.cost import Task, costs, count
 from scalegan.reports.page import (
@@ -96,22 +96,9 @@ def metrics_section(data: RunData, measured: Measurements) -> list[Block]:
 
 def number_blocks(numbers: Sequence[Number]) -> list[Block]:
     """A table of numbers, what is odd about them, and their protocols."""
-    rows = []
-    for number in numbers:
-        known = [(number.spread[key], name) for key, name in SPREADS if key in number.spread]
-        row = [
-            number.title,
-            figure(number.value),
-            figure(number.floor),
-            f"{figure(known[0][0])} {known[0][1]}" if known else "-",
-            f"{number.num_real:,}" if number.num_real else "-",
-            f"{number.num_fake:,}",
-            number.fingerprint,
-        ]
-        rows.append(row)
-    head = ["", "value", "real images", "spread", "N real", "N generated", "fingerprint"]
+    table = Table(COLUMNS, [cells(number) for number in numbers])
     marks = dict.fromkeys(mark for number in numbers for mark in number.marks)
-    return [Table(head, rows), *map(Notice, marks), Details("Protocol", protocol_text(numbers))]
+    return [table, *map(Notice, marks), Details("Protocol", protocol_text(numbers))]
 
 
 def protocol_text(numbers: Sequence[Number]) -> str:

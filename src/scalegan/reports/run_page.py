@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scalegan.errors import ConfigError
+from scalegan.evaluation.evaluate import Request
 from scalegan.evaluation.images import ImageOptions
 from scalegan.reports import run_images, run_numbers
 from scalegan.reports.page import Block, Page, Section, write_page
@@ -42,7 +43,6 @@ def report_run(
     against: str,
     features: str,
     world: World,
-    tell: Callable[[str], None] = print,
 ) -> list[str]:
     """Measure a run's generator and write a page about the run.
 
@@ -66,15 +66,15 @@ def report_run(
     out = out or path / FILE_NAME
     if out.suffix != ".html":
         raise ConfigError(f"`--out` is `{out}`; expected a file named something.html")
-    data, measured = read_run_data(path, out, str(world.device), tell), Measurements()
+    data, measured = read_run_data(path, out, str(world.device)), Measurements()
     if data.gan:
         measured.truncations = usable_truncations(data.gan, psis)
         measured.sampling_rate = measure_sampling_rate(data.gan)
         if num:
-            tell(sweep_estimate(num, measured))
-            measure_sweep(
-                measured, str(path), against, features, ImageOptions(num=num), world, tell
-            )
+            print(sweep_estimate(num, measured))
+            options = ImageOptions(num=num)
+            request = Request(str(path), against, features=features, options=options)
+            measure_sweep(measured, request, world)
     beside = out.with_suffix(".md")
     size = write_page(run_page(data, measured), out, beside)
     notes = [f"notice: not in it: {reason}" for reason in measured.missing.values()]

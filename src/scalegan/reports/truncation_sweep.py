@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor
 from scalegan.errors import ConfigError, ScaleganError
 from scalegan.evaluation.collect import ImageSet
 from scalegan.evaluation.evaluate import Evaluation, Request
-from scalegan.evaluation.images import ImageOptions, is_model, open_stream
+from scalegan.evaluation.images import is_model, open_stream
 from scalegan.evaluation.measure import Number
 from scalegan.inference.gan import GAN
 from scalegan.interfaces import TruncatesNoise, TruncatesStyle
@@ -94,33 +94,23 @@ def sweep_estimate(num: int, measured: Measurements) -> str:
     )
 
 
-def measure_sweep(
-    measured: Measurements,
-    what: str,
-    against: str,
-    features: str,
-    options: ImageOptions,
-    world: World,
-    tell: Callable[[str], None],
-) -> None:
+def measure_sweep(measured: Measurements, request: Request, world: World) -> None:
     """Measure a generator at `measured.truncations` against one reference, which is read once.
 
     What cannot be measured is left out, and `measured.missing` says why.
 
     Args:
         measured: where the results are added.
-        what: a run or a snapshot.
-        against, features: as `scalegan evaluate` has them.
+        request: of a run or a snapshot; its metrics are not used.
     """
     with measured.or_missing("all"):
         metrics = ",".join([*SWEPT, *ONCE])
-        request = Request(what, against, metrics, features, options, with_floor=True)
-        evaluation = Evaluation(request, world, tell)
+        evaluation = Evaluation(replace(request, metrics=metrics, with_floor=True), world)
         if len(evaluation.networks) > 1:
             raise ConfigError("a report measures in one network's features, not in several")
         for place, psi in enumerate(measured.truncations, start=1):
             name = f"truncation {truncation_label(psi)}"
-            tell(f"{name} ({place} of {len(measured.truncations)})")
+            print(f"{name} ({place} of {len(measured.truncations)})")
             with measured.or_missing(name):
                 fake = evaluation.collect(replace(evaluation.options, truncation=psi))
                 numbers = _measure_each(SWEPT, evaluation, fake, psi is None, measured)

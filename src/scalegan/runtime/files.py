@@ -151,6 +151,31 @@ def damage(folder: Path) -> str | None:
     return None
 
 
+def read_checked(folder: Path, name: str, version: int, what: str, hint: str) -> dict[str, Any]:
+    """The table in a JSON file of a folder that `atomic_folder` wrote.
+
+    Args:
+        version: the `format` that the table must have.
+        what: the folder is, for messages.
+        hint: what to do about a damaged one.
+
+    Raises:
+        CheckpointError: if the folder is damaged, or the table unreadable or of another format.
+    """
+    if problem := damage(folder):
+        raise CheckpointError(f"{what} `{folder}` is damaged: {problem}", hint)
+    try:
+        table = read_json(folder / name)
+    except ValueError as error:
+        raise CheckpointError(f"`{folder / name}` cannot be read: {str(error)[:200]}") from None
+    found = table.get("format") if isinstance(table, dict) else None
+    if found != version:
+        raise CheckpointError(
+            f"{what} `{folder}` has format {str(found)[:40]}; this version reads {version}"
+        )
+    return dict(table)
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
@@ -185,11 +210,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    path.write_text(to_json(value), encoding="utf-8")
-
-
-def to_json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    """Write a value as JSON by `write_durable`."""
+    write_durable(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

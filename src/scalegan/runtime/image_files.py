@@ -15,20 +15,17 @@ SMALLEST_CELL = 48
 """Smaller images are enlarged in grids, without smoothing, so that one can see them."""
 
 
-def grid(
-    images: UInt8[Tensor, "N 3 P P"], columns: int, gap: int = 1, between: str = "white"
-) -> Image.Image:
+def grid(images: UInt8[Tensor, "N 3 P P"], columns: int, between: str = "white") -> Image.Image:
     """Arrange images row by row in a grid with thin gaps, tiny ones enlarged without smoothing.
 
     Args:
-        gap: pixels between images.
         between: color of the gaps and of empty places.
     """
     side = images.shape[-1]
     scale = max(1, SMALLEST_CELL // side)
-    cell = side * scale + gap
+    cell = side * scale + 1
     rows = -(-len(images) // columns)
-    canvas = Image.new("RGB", (columns * cell - gap, rows * cell - gap), between)
+    canvas = Image.new("RGB", (columns * cell - 1, rows * cell - 1), between)
     for i, image in enumerate(images):
         tile = to_pil(image).resize((side * scale, side * scale), Image.Resampling.NEAREST)
         canvas.paste(tile, (i % columns * cell, i // columns * cell))

@@ -1,4 +1,4 @@
-"""The record of a run: console, log.txt, progress bar, and values by step in metrics.jsonl."""
+"""The record of a run: console, log.txt, and values by step in metrics.jsonl."""
 
 import json
 import math
@@ -9,8 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from scalegan.runtime.files import atomic_file
-from scalegan.runtime.progress import Bar
+from scalegan.runtime.files import write_durable
 
 
 class Log:
@@ -36,8 +35,7 @@ class Log:
         if not self.is_first:
             return []
         lines = [line for line in read_metrics(self.metrics.parent) if line["step"] <= step]
-        with atomic_file(self.metrics) as draft:
-            draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_durable(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
         return lines
 
     def say(self, message: str, style: str = "") -> None:
@@ -58,10 +56,6 @@ class Log:
             line = {"step": step, "images_seen": images_seen, **values}
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-
-    def progress(self, total_steps: int | None, step: int, batch_size: int) -> Bar:
-        """A progress bar of steps, with images per second, losses and the time left."""
-        return Bar(total_steps, "steps", step, batch_size, self.console, self.is_first)
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

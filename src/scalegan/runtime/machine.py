@@ -5,9 +5,7 @@ import os
 import platform
 import re
 import shutil
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +17,6 @@ from packaging.requirements import Requirement
 from scalegan.runtime.files import free_bytes
 from scalegan.runtime.world import World
 
-LEAST_PYTHON = (3, 11)
 LEAST_DISK = 1e9  # a small run's checkpoints and snapshots
 MESSAGE = 1 << 20  # numbers that travel in the test of a link: 4 MB
 
@@ -48,7 +45,9 @@ def examine(world: World, folder: Path) -> list[Finding]:
         folder: where runs would be written.
     """
     return [
-        _python(),
+        Finding(
+            "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+        ),
         *packages(_requirements()),
         *_torch(),
         *_devices(world.device),
@@ -68,14 +67,6 @@ def report(findings: list[Finding]) -> list[str]:
     return [*lines, f"not ready: {', '.join(bad)}" if bad else "ready"]
 
 
-def _python() -> Finding:
-    least = ".".join(map(str, LEAST_PYTHON))
-    value = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < LEAST_PYTHON:
-        return Finding("python", value, f"install Python {least} or newer", "NO")
-    return Finding("python", value)
-
-
 def _requirements() -> list[str]:
     try:
         return metadata.requires("scalegan") or []
@@ -83,14 +74,11 @@ def _requirements() -> list[str]:
         return []
 
 
-def packages(
-    requirements: list[str], version_of: Callable[[str], str] = metadata.version
-) -> list[Finding]:
+def packages(requirements: list[str]) -> list[Finding]:
     """Whether each package that is required, or optional for users, is installed and fits.
 
     Args:
         requirements: as the package's metadata has them: `torch>=2.8`, `av>=1; extra == "video"`.
-        version_of: the installed version of a name; raises PackageNotFoundError.
     """
     if not requirements:
         return [Finding("scalegan", "runs from its sources, without being installed")]
@@ -98,14 +86,14 @@ def packages(
     for requirement in map(Requirement, requirements):
         extra = re.search(r'extra == "(.+?)"', str(requirement.marker))
         if requirement.name != "scalegan" and not (extra and extra[1] == "dev"):
-            found.append(_package(requirement, extra[1] if extra else "", version_of))
+            found.append(_package(requirement, extra[1] if extra else ""))
     return found
 
 
-def _package(requirement: Requirement, extra: str, version_of: Callable[[str], str]) -> Finding:
+def _package(requirement: Requirement, extra: str) -> Finding:
     name, wanted = requirement.name, requirement.specifier
     try:
-        version = version_of(name)
+        version = metadata.version(name)
     except metadata.PackageNotFoundError:
         version = ""
     if version and wanted.contains(version, prereleases=True):

@@ -1,7 +1,6 @@
 """Memory that a step frees is reused by the next one, instead of going back to the system."""
 
 import ctypes
-import sys
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 NEVER = 2**30
@@ -17,9 +16,5 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the allocator has agreed.
     """
-    if not sys.platform.startswith("linux"):
-        return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not in every C library
-    if mallopt is None:
-        return False
-    return bool(mallopt(MMAP_THRESHOLD, NEVER)) and bool(mallopt(TRIM_THRESHOLD, NEVER))
+    return bool(mallopt and mallopt(MMAP_THRESHOLD, NEVER) and mallopt(TRIM_THRESHOLD, NEVER))

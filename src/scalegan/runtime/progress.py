@@ -1,7 +1,7 @@
 """Progress of long work: a bar in a terminal, else a line now and then."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -83,15 +83,22 @@ class Bar:
             self.console.print(text, markup=False)
 
 
-def follow(items: Iterable[T], total: int | None, unit: str, is_shown: bool = True) -> Iterator[T]:
+def follow(
+    items: Iterable[T],
+    total: int | None,
+    unit: str,
+    is_shown: bool = True,
+    size: Callable[[T], int] = lambda _: 1,
+) -> Iterator[T]:
     """Pass items on and show their number, rate and the time left, on stderr.
 
     Args:
         total: how many will come, if that is known.
         unit: what they are, in the plural.
         is_shown: False for all ranks but the first.
+        size: how many units an item counts for.
     """
     with Bar(total, unit, is_shown=is_shown) as bar:
         for item in items:
             yield item
-            bar.advance()
+            bar.advance(size(item))

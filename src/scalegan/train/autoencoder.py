@@ -7,7 +7,6 @@ moment, the same command goes on and ends with the same bits.
 import hashlib
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,15 +52,6 @@ READ_EVERY = 20
 MAY_CHANGE = ("checkpoint", "lpips_path")
 
 
-class FitOutcome(NamedTuple):
-    """How it ended."""
-
-    lines: list[str]
-    """For people: quality, statistics, what to type next."""
-    stopped_by: int | None = None
-    """Number of the signal that stopped it before its end."""
-
-
 class TrainingImages(NamedTuple):
     """A data set of images."""
 
@@ -91,21 +81,17 @@ class ImageSubset:
         return Batch(images, batch.labels)
 
 
-def train_autoencoder(
-    source: str,
-    out: Path,
-    config: FitConfig,
-    device: str = "cpu",
-    tell: Callable[[str], None] = print,
-) -> FitOutcome:
-    """Fit a KL autoencoder to images, or go on where an earlier call stopped.
+def train_autoencoder(source: str, out: Path, config: FitConfig, device: str = "cpu") -> int | None:
+    """Fit a KL autoencoder to images, or go on where an earlier call stopped; print how good it is.
 
     Args:
         source: shards that hold images, or a source as `data.source` has it.
         out: the folder to write; it must be new, empty, or an earlier call's.
         config: what it is made of, and for how long.
         device: "cpu", "cuda" or "cuda:1".
-        tell: where sentences go.
+
+    Returns:
+        The number of the signal that stopped it before its end, if one did.
 
     Raises:
         ConfigError: if settings do not fit the images or each other, or `out` is in use.
@@ -135,21 +121,25 @@ def train_autoencoder(
     (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     with locked(out, "fitting an autoencoder in"):
         for note in opened.notes:
-            tell(f"notice: {note}")
+            print(f"notice: {note}")
         for folder in (out, out / CHECKPOINTS):
             clear_drafts(folder)
-        restore_fit(out, fit, about, tell)
+        restore_fit(out, fit, about)
         stopped_by = advance_fit(out, fit, train, every, about)
         if stopped_by:
-            line = f"stopped at step {fit.step:,} of {num_steps:,} by signal {stopped_by}; "
-            return FitOutcome([f"{line}the same command goes on from here"], stopped_by)
+            print(
+                f"stopped at step {fit.step:,} of {num_steps:,} by signal {stopped_by}; "
+                "the same command goes on from here"
+            )
+            return stopped_by
         measured = (
             subset.read(torch.arange(len(subset))[:MOST_MEASURED]).stored
             for subset in (train, held_out)
         )
         fitted = fit.finish(*measured)
         finish(out, fitted, config, num_steps)
-    return FitOutcome(describe_fit(fitted, opened.side, out, config))
+    print("\n".join(describe_fit(fitted, opened.side, out, config)))
+    return None
 
 
 def open_images(text: str, size: int) -> TrainingImages:
@@ -253,13 +243,13 @@ def write(out: Path, fit: Fit, about: dict[str, Any]) -> None:
     checkpoint.remove_old(out / CHECKPOINTS)
 
 
-def restore_fit(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str], None]) -> None:
+def restore_fit(out: Path, fit: Fit, about: dict[str, Any]) -> None:
     """Go on from the newest sound checkpoint, if there is one.
 
     Raises:
         CheckpointError: if it is of another training, or all are damaged.
     """
-    path = checkpoint.find_newest(out / CHECKPOINTS, tell)
+    path = checkpoint.find_newest(out / CHECKPOINTS, print)
     if path is None:
         return
     state = read_json(path / "state.json")
@@ -271,7 +261,7 @@ def restore_fit(out: Path, fit: Fit, about: dict[str, Any], tell: Callable[[str]
             )
     checkpoint.load_networks(fit.networks, fit.optimizers, path)
     fit.step = state["step"]
-    tell(f"going on from step {fit.step:,} of {fit.num_steps:,}")
+    print(f"going on from step {fit.step:,} of {fit.num_steps:,}")
 
 
 def finish(out: Path, fitted: Fitted, config: FitConfig, num_steps: int) -> None:

@@ -17,7 +17,7 @@ from scalegan.runtime.files import (
     damage,
     fault_point,
     load_tensors,
-    read_json,
+    read_checked,
     remove_folder,
     save_tensors,
     write_json,
@@ -181,8 +181,6 @@ def restore_checkpoint(
     """
     if not path.is_dir():
         raise CheckpointError(f"there is no checkpoint `{path}`")
-    if problem := damage(path):
-        raise CheckpointError(f"checkpoint `{path}` is damaged: {problem}", "resume an older one")
     about = _about(path)
     changed = differences(_config(about, path), state.config)
     then, now = _marks(about), _marks(_present(state, class_names))
@@ -273,20 +271,10 @@ def _about(path: Path) -> dict[str, Any]:
     """A checkpoint's `state.json`, checked.
 
     Raises:
-        CheckpointError: if it is of another format or lacks something.
+        CheckpointError: if it is damaged, of another format or lacks something.
     """
-    try:
-        about = read_json(path / "state.json")
-    except ValueError as error:
-        raise CheckpointError(
-            f"`{path / 'state.json'}` cannot be read: {str(error)[:200]}"
-        ) from None
-    found = about.get("format") if isinstance(about, dict) else None
-    if found != FORMAT:
-        raise CheckpointError(
-            f"checkpoint `{path}` has format {_short(found)}; this version reads {FORMAT}"
-        )
-    about = {"teacher": ""} | about
+    found = read_checked(path, "state.json", FORMAT, "checkpoint", "resume an older one")
+    about = {"teacher": ""} | found
     for name, kind in KINDS.items():
         value = about.get(name)
         is_usable = type(value) is kind and (kind is not int or value in range(2**53))

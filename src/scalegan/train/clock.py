@@ -8,7 +8,7 @@ from pathlib import Path
 from scalegan.config.durations import count_seconds, count_steps
 from scalegan.config.schema import Config
 from scalegan.runtime import text
-from scalegan.runtime.files import atomic_file
+from scalegan.runtime.files import write_durable
 from scalegan.runtime.log import read_lines
 from scalegan.runtime.world import World
 
@@ -45,8 +45,7 @@ class Clock:
         """Append the seconds after this many steps to the file, once per step."""
         if self.is_first and step > self.recorded:
             if not self.is_rewound:
-                with atomic_file(self.path) as draft:
-                    draft.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+                write_durable(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
             self.is_rewound, self.recorded = True, step
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, "seconds": round(self.seconds, 4)}) + "\n")

@@ -7,9 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalegan.errors import DataError
 from scalegan.evaluation.measure import Kind
-from scalegan.evaluation.results import read_result
+from scalegan.evaluation.results import recorded
 from scalegan.runtime.files import atomic_file
 from scalegan.runtime.log import read_metrics
 
@@ -49,11 +48,7 @@ def plot_curves(run: Path) -> None:
 
 def metric_kinds(run: Path) -> dict[str, Kind]:
     """The kind of each metric that a run has evaluated last, by its name in metrics.jsonl."""
-    try:
-        numbers = read_result(run / "evaluation.json")
-    except DataError:  # there is none yet, or it is of another version
-        return {}
-    return {EVALUATED + number.name: number.kind for number in numbers}
+    return {EVALUATED + number.name: number.kind for number in recorded(run)}
 
 
 def curve_panels(lines: list[dict[str, Any]], kinds: Mapping[str, Kind]) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ how many there are.
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ import torch
 
 from scalegan.config.auxiliary import ClassifierConfig
 from scalegan.errors import ConfigError, DataError
-from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch
+from scalegan.evaluation.collect import Collector, Field, ImageSet, LabeledBatch, Networks
 from scalegan.evaluation.images import (
     ImageOptions,
     sampled_about,
@@ -29,7 +29,6 @@ from scalegan.evaluation.results import results_table, write_result
 from scalegan.evaluation.tables import named_metrics
 from scalegan.features.classifier import fit_classifier, load_classifier, save_classifier
 from scalegan.features.tables import open_networks
-from scalegan.interfaces import FeatureNetwork
 from scalegan.runtime.log import Log, read_metrics
 from scalegan.runtime.progress import Bar
 from scalegan.train.build import Built
@@ -71,7 +70,7 @@ class Evaluator:
         return self.config.evaluate.num_images > 0
 
     @cached_property
-    def networks(self) -> Mapping[str, FeatureNetwork]:
+    def networks(self) -> Networks:
         """The feature networks that the config names, or the run's own classifier."""
         device = self.world.device
         if self.config.evaluate.features:
@@ -94,7 +93,8 @@ class Evaluator:
         """The run's real images in the networks' features, computed once."""
         collector = self._collector("real")
         images, labels = self.built.images[:2]
-        for positions in self._share(len(images)).split(BATCH_SIZE):
+        share = torch.arange(len(images))[self.world.rank :: self.world.size]
+        for positions in share.split(BATCH_SIZE):
             collector.add(LabeledBatch(images[positions], labels[positions], positions))
         data = self.config.data
         about = {"kind": "the run's images", "path": data.shards or data.source}
@@ -150,21 +150,15 @@ class Evaluator:
         if not numbers:
             return
         state = self.built.state
-        values: dict[str, float | str | None] = {}
-        for number in numbers:
-            values[EVALUATED + number.name] = number.value
-        self.log.record(
-            state.step, state.images_seen, values | {"fingerprint": numbers[0].fingerprint}
-        )
+        values = {EVALUATED + number.name: number.value for number in numbers}
+        known = {**values, "fingerprint": numbers[0].fingerprint}
+        self.log.record(state.step, state.images_seen, known)
         write_result(self.run / "evaluation.json", numbers)
 
     def _collector(self, side: Literal["real", "fake"]) -> Collector:
         # What the end asks for, so that the real images are read once.
         fields = fields_of(self.metrics.values(), side, with_floor=True)
         return Collector(self.networks, fields, self.world.device)
-
-    def _share(self, count: int) -> torch.Tensor:
-        return torch.arange(count)[self.world.rank :: self.world.size]
 
 
 def is_measured(run: Path, step: int) -> bool:

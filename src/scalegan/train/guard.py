@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from scalegan.errors import CheckpointError, TrainingError
-from scalegan.runtime.files import read_json, to_json, write_durable
+from scalegan.runtime.files import read_json, write_json
 from scalegan.runtime.world import World
 from scalegan.train import checkpoint
 from scalegan.train.state import TrainState
@@ -165,4 +165,4 @@ def write_attempt(run: Path, event: dict[str, Any]) -> None:
     """Write a rollback down, on the disk when this returns."""
     path = run / ATTEMPTS
     before = read_json(path) if path.is_file() else []
-    write_durable(path, to_json([*before, event]))
+    write_json(path, [*before, event])

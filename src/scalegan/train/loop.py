@@ -20,6 +20,7 @@ from scalegan.interfaces import Generator, Teacher
 from scalegan.planning.plan import run_bytes
 from scalegan.runtime import files, image_files
 from scalegan.runtime.log import Log
+from scalegan.runtime.progress import Bar
 from scalegan.runtime.watchdog import Watchdog, clear
 from scalegan.runtime.weights import load_weights
 from scalegan.runtime.world import World, is_restarted, join
@@ -136,7 +137,7 @@ def advance(
     bad_steps, note = BadSteps(), ""
     health = Health(log.rewind(state.step))
     probe = build_probe(state, built.rows, built.held_out, class_names)
-    bar = log.progress(end.steps, state.step, images_per_step)
+    bar = Bar(end.steps, "steps", state.step, images_per_step, log.console, log.is_first)
     is_last, saved, is_saving = end.is_reached(state.step, clock, world), state.step, False
     with Signals() as signals, loader, bar as progress:
         state.wants_stop = signals.is_wished
@@ -349,4 +350,4 @@ def record_environment(run: Path, world: World) -> None:
         "threads": torch.get_num_threads(),
         "ranks": world.size,
     }
-    files.write_durable(path, files.to_json([*entries, entry]))
+    files.write_json(path, [*entries, entry])

@@ -8,9 +8,7 @@ import torch
 from scalegan.autoencoders.pixels import Identity
 from scalegan.config.schema import Config
 from scalegan.data.memory import Rows
-from scalegan.features.pretrained import untrained_dinov2
-from scalegan.interfaces import Teacher
-from scalegan.planning.cost import Task
+from scalegan.planning.cost import Task, untrained_teacher
 from scalegan.runtime.world import World
 from scalegan.train.build import build_state
 from scalegan.train.step import train_step
@@ -29,14 +27,7 @@ def images_per_second(
     """
     train = replace(config.train, batch_size=images, micro_batches=1)
     config = replace(config, train=train)
-    alignment = config.objective.alignment
-    teacher: Teacher | None = None
-    if alignment.is_used and alignment.teacher:
-        # Its weights do not change what it costs.
-        args = (alignment.teacher, alignment.teacher_path, device, alignment.side)
-        teacher = untrained_dinov2(*args)
-    elif alignment.is_used:
-        teacher = _stand_in(alignment.features)
+    teacher = untrained_teacher(config, device)
     autoencoder = Identity(*task.shape[:2])
     state = build_state(config, World(0, 1, device), autoencoder, task.num_classes, teacher)
     side = task.image_side
@@ -52,8 +43,3 @@ def images_per_second(
         train_step(state, shares)  # waits for the device by itself
         steps += 1
     return steps * images / (time.perf_counter() - start)
-
-
-def _stand_in(width: int) -> Teacher:
-    """A teacher of no cost, in place of a function that will be handed in."""
-    return lambda images: torch.ones(len(images), 2, width, device=images.device)

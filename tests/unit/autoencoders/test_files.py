@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from scalegan.autoencoders.files import WEIGHTS, find, load_network
+from scalegan.autoencoders.tables import make_autoencoder
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.runtime.files import load_tensors, save_tensors
@@ -43,7 +44,7 @@ def test_a_local_copy_of_a_hub_name_needs_no_hub(folder: Path) -> None:
 
 def test_a_path_is_needed_and_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^`autoencoder.kind` `kl` needs `autoencoder.path`$"):
-        find(AutoencoderConfig("kl"))
+        make_autoencoder(AutoencoderConfig("kl"), 3, 64)
     with pytest.raises(ConfigError, match=r"^there is no folder `.*none`; it is the"):
         find(AutoencoderConfig("kl", str(tmp_path / "none")))
 

@@ -71,7 +71,7 @@ def test_files_of_adm_are_for_the_standard_network(tmp_path: Path) -> None:
         load_statistics(path, Colors())
     network = Colors(standard=True)
     fields = fields_of([METRICS["fid"], METRICS["pr"]], "real")
-    found = open_reference(str(path), ImageOptions(), {"colors": network}, fields, ALONE, print)
+    found = open_reference(str(path), ImageOptions(), {"colors": network}, fields, ALONE)
     side = found.features["colors"]
     assert side.moments and torch.equal(side.moments.mean, seen.moments.mean)
     assert side.bank is not None and len(side.bank) == 10, "of its images, for precision"

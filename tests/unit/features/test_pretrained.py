@@ -161,9 +161,6 @@ def test_mistakes_get_a_sentence(tmp_path: Path) -> None:
     assert message("dinov2-s", path, 50)[0] == (
         "`objective.alignment.side` is 50; the teacher's patches need a multiple of 14"
     )
-    teacher = dinov2("dinov2-s", path, CPU, 42)
-    with pytest.raises(ConfigError, match=r"^the teacher was made for images of side 42, not 70"):
-        teacher(torch.zeros(1, 3, 70, 70))
 
 
 def test_damaged_folders_are_refused(tmp_path: Path) -> None:
@@ -193,7 +190,7 @@ def test_without_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no network")
 
     transformers = pytest.importorskip("transformers")
-    monkeypatch.setattr(transformers.Dinov2Model, "from_pretrained", fail)
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", fail)
     text, hint = message("dinov2-b", "")
     assert text == (
         "teacher `dinov2-b` is neither in this machine's cache nor could it be fetched from "

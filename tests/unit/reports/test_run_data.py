@@ -28,7 +28,7 @@ def read(run: Path, config: Config, duration: str, seconds: float = 4.5) -> RunD
     (run / "config.toml").write_text(configs.to_toml(config))
     log.record(30, 480, {})
     (run / CLOCK).write_text(json.dumps({"step": 20, "seconds": seconds}) + "\n")
-    return read_run_data(run, run / "report.html", "cpu", lambda _: None)
+    return read_run_data(run, run / "report.html", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_time_is_that_of_the_clock_and_not_of_files(config: Config, tmp_path: Pa
     read(tmp_path, config, "60 steps")
     (tmp_path / "environment.json").write_text('[{"time": "2026-01-01T00:00:00+0000"}]')
     os.utime(tmp_path / "metrics.jsonl", (2e9, 2e9))  # as after a copy
-    data = read_run_data(tmp_path, tmp_path / "report.html", "cpu", lambda _: None)
+    data = read_run_data(tmp_path, tmp_path / "report.html", "cpu")
     assert data.seconds == 4.5 and data.images_per_second == pytest.approx(20 * 16 / 4.5)
     (tmp_path / CLOCK).unlink()
-    data = read_run_data(tmp_path, tmp_path / "report.html", "cpu", lambda _: None)
+    data = read_run_data(tmp_path, tmp_path / "report.html", "cpu")
     assert data.seconds == data.images_per_second == 0
 
 
@@ -78,4 +78,4 @@ def test_links_are_seen_from_the_page(config: Config, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_neither_run_nor_snapshot_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no snapshot"):
-        read_run_data(tmp_path, tmp_path / "report.html", "cpu", lambda _: None)
+        read_run_data(tmp_path, tmp_path / "report.html", "cpu")

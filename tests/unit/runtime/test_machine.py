@@ -14,14 +14,18 @@ from tests.support.fork_server import fork_server
 INSTALLED = {"torch": "2.13.0+cpu", "numpy": "1.9", "pillow": "10.3"}
 
 
-def version_of(name: str) -> str:
-    if name not in INSTALLED:
-        raise metadata.PackageNotFoundError(name)
-    return INSTALLED[name]
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version_of(name: str) -> str:
+        if name not in INSTALLED:
+            raise metadata.PackageNotFoundError(name)
+        return INSTALLED[name]
+
+    monkeypatch.setattr(metadata, "version", version_of)
 
 
-def test_packages_are_compared_number_by_number() -> None:
-    found = packages(["torch>=2.8", "numpy>=1.26", "pillow", "tyro>=0.9"], version_of)
+def test_packages_are_compared_number_by_number(installed: None) -> None:
+    found = packages(["torch>=2.8", "numpy>=1.26", "pillow", "tyro>=0.9"])
     assert found == [
         Finding("torch", "2.13.0+cpu"),
         Finding("numpy", "1.9, needs >=1.26", 'pip install --upgrade "numpy>=1.26"', "NO"),
@@ -30,10 +34,12 @@ def test_packages_are_compared_number_by_number() -> None:
     ]
 
 
-def test_a_missing_optional_package_names_its_command_and_is_no_failure() -> None:
+def test_a_missing_optional_package_names_its_command_and_is_no_failure(
+    installed: None,
+) -> None:
     requirements = ['pillow>=10; extra == "a"', 'av>=1; extra == "b"', 'scalegan[a]; extra == "b"']
     requirements += ['numpy>=2; extra == "b"', 'pytest; extra == "dev"']
-    found = packages(requirements, version_of)
+    found = packages(requirements)
     assert found == [
         Finding("pillow", "10.3"),
         Finding("av", "not installed (optional: pip install scalegan[b])", mark="--"),

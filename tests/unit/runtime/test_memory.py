@@ -37,5 +37,5 @@ def test_large_blocks_are_not_mapped_anew() -> None:
 
 
 def test_nothing_happens_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
     assert not memory.keep_freed_memory()
