@@ -31,7 +31,8 @@ from torch import nn
 
 from scalegan.autoencoders.pixels import Identity
 from scalegan.config import reading as configs
-from scalegan.config.schema import AlignmentConfig, Config, GATConfig
+from scalegan.config.objective import AlignmentConfig
+from scalegan.config.schema import Config, GATConfig
 from scalegan.interfaces import Batch
 from scalegan.planning.cost import Task, count
 from scalegan.planning.plan import this_machine

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scalegan.config.schema import AugmentConfig
+from scalegan.config.objective import AugmentConfig
 from scalegan.layers import attention
 from scalegan.layers import transformer as layers
 from scalegan.losses import alignment, augment, mng, view

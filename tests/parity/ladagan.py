@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scalegan.config.schema import AugmentConfig
+from scalegan.config.objective import AugmentConfig
 from scalegan.convert import ladagan as reference
 from scalegan.convert.renaming import Names, fill, rename
 from scalegan.layers.attention import AdditiveAttention

@@ -11,16 +11,14 @@ from torch import Tensor, nn
 
 from scalegan.autoencoders.pixels import Identity
 from scalegan.config.models import GATConfig
-from scalegan.config.schema import (
+from scalegan.config.objective import (
     AlignmentConfig,
     AugmentConfig,
-    Config,
     NoiseConfig,
     ObjectiveConfig,
-    OptimConfig,
     PenaltyConfig,
-    TrainConfig,
 )
+from scalegan.config.schema import Config, OptimConfig, TrainConfig
 from scalegan.convert import gat
 from scalegan.convert.renaming import rename
 from scalegan.interfaces import Batch, Terms

@@ -8,18 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalegan.config.models import GAT_SIZES, GATConfig
-from scalegan.config.reading import parse, resolve, setting_names, to_toml
-from scalegan.config.schema import (
+from scalegan.config.objective import (
     AlignmentConfig,
     AugmentConfig,
+    NoiseConfig,
+    ObjectiveConfig,
+    PenaltyConfig,
+)
+from scalegan.config.reading import parse, resolve, setting_names, to_toml
+from scalegan.config.schema import (
     Config,
     DataConfig,
     EvaluateConfig,
     EveryConfig,
-    NoiseConfig,
-    ObjectiveConfig,
     OptimConfig,
-    PenaltyConfig,
     TrainConfig,
 )
 from scalegan.errors import ConfigError

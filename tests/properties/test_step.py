@@ -10,13 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalegan.config.schema import (
-    AlignmentConfig,
-    AugmentConfig,
-    Config,
-    ObjectiveConfig,
-    TrainConfig,
-)
+from scalegan.config.objective import AlignmentConfig, AugmentConfig, ObjectiveConfig
+from scalegan.config.schema import Config, TrainConfig
 from scalegan.interfaces import Batch, Levels
 from scalegan.losses import objective
 from scalegan.losses.augment import Draws

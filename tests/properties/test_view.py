@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalegan.config.schema import AugmentConfig
+from scalegan.config.objective import AugmentConfig
 from scalegan.losses.mng import noise_schedule
 from scalegan.losses.view import draw_view
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from scalegan.config.schema import AlignmentConfig, ObjectiveConfig, TrainConfig
+from scalegan.config.objective import AlignmentConfig, ObjectiveConfig
+from scalegan.config.schema import TrainConfig
 from scalegan.interfaces import Batch
 from scalegan.runtime.sharding import full
 from scalegan.runtime.world import World, join, leave

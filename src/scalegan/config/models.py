@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Annotated, Any, Literal, NamedTuple
 
-from annotated_types import Ge, Gt, Lt, MinLen, MultipleOf
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 
 from scalegan.errors import ConfigError
 
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0), Lt(inf)]
 Decay = Annotated[float, Ge(0), Lt(1)]
+Amount = Annotated[float, Ge(0), Lt(inf)]
+Share = Annotated[float, Ge(0), Le(1)]
 
 
 class Size(NamedTuple):

@@ -12,7 +12,8 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from scalegan.config.models import MODELS, GATConfig, ModelConfig
-from scalegan.config.schema import TEACHER_WIDTHS, AlignmentConfig, Config
+from scalegan.config.objective import TEACHER_WIDTHS, AlignmentConfig
+from scalegan.config.schema import Config
 from scalegan.errors import ConfigError
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scalegan.config.schema import TEACHER_WIDTHS
+from scalegan.config.objective import TEACHER_WIDTHS
 from scalegan.errors import ConfigError
 from scalegan.interfaces import IMAGENET_DEVIATION, IMAGENET_MEAN, Features, Images
 from scalegan.runtime.weights import digest_of_weights

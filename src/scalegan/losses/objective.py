@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from scalegan.config.schema import AugmentConfig, ObjectiveConfig
+from scalegan.config.objective import AugmentConfig, ObjectiveConfig
 from scalegan.interfaces import (
     Batch,
     Discriminator,

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scalegan.config.schema import AugmentConfig
+from scalegan.config.objective import AugmentConfig
 from scalegan.interfaces import Levels, LevelsOrOne
 from scalegan.losses import augment, mng
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from scalegan.autoencoders.tables import kind_of, make_autoencoder
+from scalegan.config.objective import AlignmentConfig
 from scalegan.config.reading import choose
-from scalegan.config.schema import AlignmentConfig, Config
+from scalegan.config.schema import Config
 from scalegan.data.loader import Loader, order
 from scalegan.data.memory import (
     Dataset,

@@ -6,6 +6,7 @@ import pytest
 
 from scalegan.config.durations import count_steps, parse_duration
 from scalegan.config.models import GAT_SIZES, GATConfig
+from scalegan.config.objective import AlignmentConfig
 from scalegan.config.reading import (
     parse,
     parse_model,
@@ -15,7 +16,7 @@ from scalegan.config.reading import (
     setting_names,
     to_toml,
 )
-from scalegan.config.schema import AlignmentConfig, Config
+from scalegan.config.schema import Config
 from scalegan.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel, ViTConfig, ViTModel
 
-from scalegan.config.schema import TEACHER_WIDTHS
+from scalegan.config.objective import TEACHER_WIDTHS
 from scalegan.errors import ConfigError
 from scalegan.features.pretrained import (
     VARIANTS,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalegan.config.schema import (
+from scalegan.config.objective import (
     AlignmentConfig,
     AugmentConfig,
     NoiseConfig,

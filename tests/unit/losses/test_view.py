@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scalegan.config.schema import AugmentConfig
+from scalegan.config.objective import AugmentConfig
 from scalegan.losses.mng import noise_schedule
 from scalegan.losses.view import View, draw_view
 

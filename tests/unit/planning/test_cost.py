@@ -5,13 +5,8 @@ import torch
 from torch import Tensor
 
 from scalegan.config.models import GAT_SIZES, GATConfig
-from scalegan.config.schema import (
-    AlignmentConfig,
-    Config,
-    ObjectiveConfig,
-    PenaltyConfig,
-    TrainConfig,
-)
+from scalegan.config.objective import AlignmentConfig, ObjectiveConfig, PenaltyConfig
+from scalegan.config.schema import Config, TrainConfig
 from scalegan.planning.cost import Counts, Task, activations, count
 from tests.support import tiny
 

@@ -7,7 +7,8 @@ import torch
 
 from scalegan.autoencoders.pixels import Identity
 from scalegan.config import reading as configs
-from scalegan.config.schema import AlignmentConfig, Config, DataConfig, ObjectiveConfig, TrainConfig
+from scalegan.config.objective import AlignmentConfig, ObjectiveConfig
+from scalegan.config.schema import Config, DataConfig, TrainConfig
 from scalegan.errors import ConfigError, DataError
 from scalegan.runtime.world import World
 from scalegan.train.build import (

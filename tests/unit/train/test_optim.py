@@ -7,13 +7,8 @@ import torch
 from torch import nn
 
 from scalegan.config.models import GATConfig
-from scalegan.config.schema import (
-    Config,
-    ObjectiveConfig,
-    OptimConfig,
-    PathLengthConfig,
-    PenaltyConfig,
-)
+from scalegan.config.objective import ObjectiveConfig, PathLengthConfig, PenaltyConfig
+from scalegan.config.schema import Config, OptimConfig
 from scalegan.train.optim import build_optimizer, learning_rate, update_average
 
 

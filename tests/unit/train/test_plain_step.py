@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalegan.config.schema import AlignmentConfig, ObjectiveConfig
+from scalegan.config.objective import AlignmentConfig, ObjectiveConfig
 from scalegan.train.optim import learning_rate
 from scalegan.train.state import Report
 from scalegan.train.step import train_step

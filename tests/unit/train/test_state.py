@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalegan.config.schema import ObjectiveConfig, OptimConfig, PenaltyConfig, TrainConfig
+from scalegan.config.objective import ObjectiveConfig, PenaltyConfig
+from scalegan.config.schema import OptimConfig, TrainConfig
 from scalegan.interfaces import Terms
 from scalegan.train.checkpoint import state_tensors
 from scalegan.train.state import TrainState
