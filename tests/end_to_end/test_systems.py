@@ -24,6 +24,7 @@ VIEWS = {
     "ladagan": {"tokens"},
     "biggan": set[str](),
     "gansformer": {"mixing", "components"},
+    systems.SCALES: {"levels"},
 }
 
 
@@ -50,7 +51,7 @@ QUICK = {("gat", "pixels", False), ("ladagan", "latents", True), ("biggan", "pix
 CASES = [
     pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow)
     for case in product(systems.NAMES, ("pixels", "latents"), (True, False))
-]
+] + [(systems.SCALES, "pixels", True)]
 
 
 @pytest.mark.parametrize(("name", "kind", "conditional"), CASES)

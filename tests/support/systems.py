@@ -36,11 +36,16 @@ MODELS: dict[str, ModelConfig] = {
 }  # fmt: skip
 RECIPES = {"gat": "digits"} | {name: f"digits-{name}" for name in MODELS if name != "gat"}
 NAMES = list(MODELS)
+SCALES = "gat at scales"
+"""GAT's generator with CAT's discriminator, a setting of the objective."""
 
 
 def config(name: str, data: DataConfig, steps: int = 4, **parts: Any) -> Config:
     """The system's digits recipe at its smallest; `parts` replace whole sections."""
-    of = configs.read(RECIPES[name])
+    of = configs.read(RECIPES["gat" if name == SCALES else name])
+    if name == SCALES:
+        scales = replace(of.objective, supervision="scales", level_consistency=0.1)
+        name, of = "gat", replace(of, objective=scales)
     train = replace(of.train, duration=f"{steps} steps", batch_size=8, threads=1, ema_start=0)
     every = EveryConfig("2 steps", "1000 steps", "", "1000 steps")
     whole = replace(of, model=MODELS[name], data=data, train=train, every=every,

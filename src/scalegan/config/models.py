@@ -84,6 +84,8 @@ class GATConfig(ModelConfig):
     """Side of a patch in pixels (or latents); it divides the side of a sample."""
     mlp_ratio: Positive = 4.0
     """Width of the feed-forward layers over the width of a token, before SwiGLU's factor 2/3."""
+    supervision: Literal["noise", "scales"] = "noise"
+    """How the discriminator sees the levels; it follows objective.supervision, which says more."""
     num_levels: Count = 4
     """Levels, coarse to fine, that the generator makes and the discriminator sees of each
     sample."""

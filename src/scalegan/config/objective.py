@@ -174,6 +174,13 @@ class ObjectiveConfig:
     adversarial: str = "relativistic"
     """Adversarial loss of both networks: relativistic (pairs of one real and one fake sample, arXiv
     1807.00734), logistic (non-saturating, arXiv 1406.2661) or hinge (arXiv 1705.02894)."""
+    supervision: Literal["noise", "scales"] = "noise"
+    """How a GAT's levels are supervised: all seen at once, the coarser ones with more noise (noise,
+    as in GAT), or each judged by itself at a scale of its own, the coarsest smallest (scales, as in
+    CAT, arXiv 2605.26449)."""
+    level_consistency: Amount = 0.0
+    """Strength of the pull of every level towards the last one, and of the last one towards them,
+    stronger for finer levels (CAT, arXiv 2605.26449, which has 0.1)."""
     joint_batch: bool = True
     """Whether real and fake samples pass the discriminator in one batch, or one after the other: it
     matters where layers look across the batch."""

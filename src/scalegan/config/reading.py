@@ -159,7 +159,10 @@ def resolve(config: Config) -> Config:
         ConfigError: if settings exclude each other or one has no effect.
     """
     if isinstance(config.model, GATConfig):
-        config = replace(config, model=config.model.with_numbers())
+        supervision = config.objective.supervision
+        config = replace(
+            config, model=replace(config.model.with_numbers(), supervision=supervision)
+        )
     config.check()
     alignment = with_teacher_width(config.objective.alignment)
     return replace(config, objective=replace(config.objective, alignment=alignment))

@@ -256,6 +256,13 @@ class Config:
                 "set `objective.penalty.kind` to finite-difference, or `train.parallel` to "
                 "replicate",
             )
+        levels = getattr(self.model, "num_levels", 1)
+        for name in ("supervision", "level_consistency"):
+            if getattr(self.objective, name) != getattr(ObjectiveConfig, name) and levels == 1:
+                raise ConfigError(
+                    f"`objective.{name}` is set but there is one level",
+                    "leave it out, or take `gat` with several `model.num_levels`",
+                )
         if self.optim.decay and count_seconds(self.train.duration):
             raise ConfigError(
                 f"`optim.decay` is set but `train.duration` is a time, `{self.train.duration}`",

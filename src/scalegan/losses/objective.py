@@ -26,6 +26,7 @@ from scalegan.interfaces import (
 from scalegan.losses import mng
 from scalegan.losses.adversarial import Pair
 from scalegan.losses.alignment import alignment, teacher_input
+from scalegan.losses.levels import diagnostics, disagreement
 from scalegan.losses.penalties import (
     draw_moves,
     exact,
@@ -64,6 +65,8 @@ class Objective:
         self.adversarial = adversarial
         noise = config.noise
         self.noise_levels = mng.noise_schedule(num_levels, noise.min_information, noise.floor)
+        if config.supervision == "scales":
+            self.noise_levels = torch.zeros_like(self.noise_levels)
         self.teacher = teacher
         names = ["path_length"] if config.path_length.weight > 0 else []
         self.memory = {name: torch.zeros((), device=device) for name in names}
@@ -159,7 +162,10 @@ class Objective:
                 shown = self.view(real, fake_view)(real)
                 logits.insert(0, discriminator(shown, batch.labels).logits)
         losses = {"g/adversarial": self.adversarial.generator(*logits)}
-        watched = {}
+        watched = diagnostics(fake) if self.config.supervision == "scales" else {}
+        if self.config.level_consistency > 0:
+            apart = disagreement(fake)
+            losses["g/level_consistency"] = self.config.level_consistency * apart
         if self.config.orthogonal > 0:
             assert isinstance(generator, WantsOrthogonalWeights), "checked when the state is built"
             watched["g/orthogonality"] = orthogonality(generator.orthogonal_weights())

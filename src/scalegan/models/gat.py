@@ -92,7 +92,7 @@ class GATGenerator(Generator):
 
     def __init__(self, config: GATConfig, shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
-        _check(Size(config.width, config.depth, config.num_heads), config, shape)
+        check_sizes(Size(config.width, config.depth, config.num_heads), config, shape)
         if config.depth % config.num_levels:
             raise ConfigError(
                 f"`model.depth` {config.depth} is not a multiple of `model.num_levels` "
@@ -123,7 +123,7 @@ class GATGenerator(Generator):
 
     def initialize(self, grid: int) -> None:
         """Draw the start values."""
-        self.apply(_initialize)
+        self.apply(initialize)
         with torch.no_grad():
             self.position.copy_(position_table(self.position.shape[-1], grid))
         nn.init.normal_(self.labels.weight, std=0.02)
@@ -249,49 +249,31 @@ class GATDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         size = config.discriminator_size
-        _check(size, config, shape)
+        check_sizes(size, config, shape)
         width, patch = size.width, config.patch_size
         grid = shape[1] // patch
         self.position = nn.Parameter(torch.empty(1, grid**2, width))
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
         self.patches = nn.Conv2d(config.num_levels * shape[0], width, patch, stride=patch)
         self.labels = LabelTable(num_classes, config.label_width)
-        self.label_mapping = nn.Sequential(
-            EqualizedLinear(config.label_width, config.label_width),
-            nn.SiLU(),
-            EqualizedLinear(config.label_width, config.label_width),
-        )
+        self.label_mapping = make_label_mapping(config.label_width)
         self.blocks = nn.ModuleList(
             DiscriminatorBlock(width, size.num_heads, config.mlp_ratio) for _ in range(size.depth)
         )
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, config.label_width)
-        hidden = config.projector_width
-        self.projector = (
-            nn.Sequential(
-                nn.Linear(width, hidden),
-                nn.SiLU(),
-                nn.Linear(hidden, hidden),
-                nn.SiLU(),
-                nn.Linear(hidden, features),
-            )
-            if features
-            else None
-        )
+        self.projector = make_projector(width, config.projector_width, features)
         rotary = rotary_table(width // size.num_heads, grid)
         self.register_buffer("rotary", rotary, persistent=False)
         self.initialize(grid)
 
     def initialize(self, grid: int) -> None:
         """Draw the start values."""
-        self.apply(_initialize)
+        self.apply(initialize)
         with torch.no_grad():
             self.position.copy_(position_table(self.position.shape[-1], grid))
         nn.init.normal_(self.class_token, std=0.02)
         nn.init.normal_(self.labels.weight, std=0.02)
-        for name, parameter in self.blocks.named_parameters():
-            if name.endswith(("scale_a", "scale_f")):
-                nn.init.constant_(parameter, 0.1)
 
     def forward(
         self, samples: Levels, labels: Labels, with_features: bool = False
@@ -316,16 +298,33 @@ class GATDiscriminator(Discriminator):
         return DiscriminatorOutput(logits, features)
 
 
-def _initialize(module: nn.Module) -> None:
+def make_label_mapping(width: int) -> nn.Sequential:
+    """Two layers from the table's vector of a label to the one that logits are products with."""
+    return nn.Sequential(EqualizedLinear(width, width), nn.SiLU(), EqualizedLinear(width, width))
+
+
+def make_projector(width: int, hidden: int, features: int) -> nn.Sequential | None:
+    """Three layers from tokens to features that a teacher aligns; None where there are none."""
+    if not features:
+        return None
+    layers = [nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden, features))
+
+
+def initialize(module: nn.Module) -> None:
+    """Draw the start values of one layer."""
     if isinstance(module, EqualizedLinear):
         module.reset_parameters()
     elif isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.xavier_uniform_(module.weight.flatten(1))  # a patch embedding as one matrix
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, DiscriminatorBlock):
+        nn.init.constant_(module.scale_a, 0.1)
+        nn.init.constant_(module.scale_f, 0.1)
 
 
-def _check(size: Size, config: GATConfig, shape: tuple[int, int, int]) -> None:
+def check_sizes(size: Size, config: GATConfig, shape: tuple[int, int, int]) -> None:
     """Raise ConfigError where the sizes do not fit together."""
     _, height, width = shape
     if height != width or height % config.patch_size:

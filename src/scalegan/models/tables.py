@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from scalegan.config.models import GATConfig
 from scalegan.interfaces import Discriminator, Generator
-from scalegan.models import biggan, gansformer, gat, ladagan
+from scalegan.models import biggan, cat, gansformer, gat, ladagan
 
 
 class Architecture(NamedTuple):
@@ -18,8 +19,16 @@ class Architecture(NamedTuple):
     discriminator: Callable[..., Discriminator]
 
 
+def gat_discriminator(
+    config: GATConfig, shape: tuple[int, int, int], num_classes: int, features: int = 0
+) -> Discriminator:
+    """The discriminator that fits how the generator's levels are supervised."""
+    kinds = {"noise": gat.GATDiscriminator, "scales": cat.CATDiscriminator}
+    return kinds[config.supervision](config, shape, num_classes, features)
+
+
 ARCHITECTURES = {
-    "gat": Architecture(gat.GATGenerator, gat.GATDiscriminator),
+    "gat": Architecture(gat.GATGenerator, gat_discriminator),
     "ladagan": Architecture(ladagan.LadaGANGenerator, ladagan.LadaGANDiscriminator),
     "biggan": Architecture(biggan.BigGANGenerator, biggan.BigGANDiscriminator),
     "gansformer": Architecture(gansformer.GANsformerGenerator, gansformer.GANsformerDiscriminator),

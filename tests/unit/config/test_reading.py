@@ -92,6 +92,15 @@ def test_resolving_twice_is_resolving_once(discriminator: str) -> None:
     assert resolve(once) == once
 
 
+def test_supervision_at_scales_is_known_to_the_model_and_needs_levels() -> None:
+    objective = {"supervision": "scales", "level_consistency": 0.1}
+    whole = resolve(parse({"model": {"size": "S"}, "objective": objective}))
+    assert whole.model.supervision == "scales"
+    for model in ({"size": "S", "num_levels": 1}, {"architecture": "biggan"}):
+        with pytest.raises(ConfigError, match=r"^`objective\.supervision` is set but there is one"):
+            resolve(parse({"model": model, "objective": objective, "optim": {"base_width": 0}}))
+
+
 def test_the_discriminator_takes_a_size_of_its_own_or_the_generators() -> None:
     model = {"size": "S", "discriminator": "B", "discriminator_depth": 4}
     apart = resolve(parse({"model": model})).model

@@ -74,10 +74,10 @@ def test_real_samples_are_drawn_once_per_step(
         drawn.append(sample(stored) + torch.randn(stored.shape))
         return drawn[-1]
 
-    def view(samples: Tensor) -> object:
+    def view(samples: Tensor, *partner: object) -> object:
         if samples.shape[1] == 1:
             seen.append(samples[:, 0])
-        return judged(samples)
+        return judged(samples, *partner)
 
     monkeypatch.setattr(state.autoencoder, "sample", noisy)
     monkeypatch.setattr(state.objective, "view", view)
