@@ -63,9 +63,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"`{folder / CONFIG}` cannot be read: {error}") from None
     kind = values.get("_class_name") if isinstance(values, dict) else None
-    if kind not in ("AutoencoderKL", "AutoencoderTiny"):
+    if kind not in ("AutoencoderKL", "AutoencoderTiny", "LinearAutoencoder"):
         raise CheckpointError(
-            f"`{folder}` holds `{kind}`; expected `AutoencoderKL` or `AutoencoderTiny`"
+            f"`{folder}` holds `{kind}`; expected `AutoencoderKL`, `AutoencoderTiny` or "
+            "`LinearAutoencoder`"
         )
     return values
 
@@ -81,7 +82,7 @@ def load_network(folder: Path, name: str) -> Any:
     """
     found = read_config(folder)["_class_name"]
     if found != name:
-        kinds = {"AutoencoderKL": "kl", "AutoencoderTiny": "tiny"}
+        kinds = {"AutoencoderKL": "kl", "AutoencoderTiny": "tiny", "LinearAutoencoder": "linear"}
         raise CheckpointError(
             f"`{folder}` holds `{found}`; expected `{name}`",
             f"set `autoencoder.kind` to `{kinds[found]}`",

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from scalegan.autoencoders.files import STATISTICS, WEIGHTS
 from scalegan.autoencoders.kl import codec
-from scalegan.autoencoders.latents import Latents
+from scalegan.autoencoders.latents import Codec, Latents
 from scalegan.autoencoders.pixels import to_gray
 from scalegan.autoencoders.similarity import dissimilarity, psnr, ssim
 from scalegan.config.auxiliary import FitConfig
@@ -134,9 +134,8 @@ class Fit:
         """The trained autoencoder, with statistics of its latents and its held-out quality."""
         network = self.networks["network"].requires_grad_(False).eval().to("cpu")
         mean, deviation = measure_latents(network, train)
-        return Fitted(
-            network, measure_reconstruction(network, mean, deviation, held_out), mean, deviation
-        )
+        quality = measure_reconstruction(codec(network, mean, 1 / deviation), held_out)
+        return Fitted(network, quality, mean, deviation)
 
     def _move(self, name: str, loss: Tensor) -> None:
         """One optimizer step at its share of the learning rate; gradients are clipped to 1."""
@@ -250,14 +249,12 @@ def measure_latents(
     return means.mean(dim=1).float(), variance.sqrt().float()
 
 
-def measure_reconstruction(
-    network: Any, mean: Tensor, deviation: Tensor, images: Images
-) -> Quality:
+def measure_reconstruction(codec: Codec, images: Images) -> Quality:
     """PSNR and SSIM of images that a run reconstructs from the means of their latents."""
     images = images[:MOST_MEASURED]
-    autoencoder = Latents(codec(network, mean, 1 / deviation), "mean", 1, images.shape[-1])
+    autoencoder = Latents(codec, "mean", 1, images.shape[-1])
     reconstructed = autoencoder.decode(autoencoder.sample(autoencoder.encode(images)))
-    if network.config.in_channels == 1:
+    if codec.image_channels == 1:
         reconstructed, images = reconstructed[:, :1], images[:, :1]
     pair = reconstructed.float() / 255, images.float() / 255
     decibels = psnr(*pair).clamp(max=99)  # infinite where nothing is lost

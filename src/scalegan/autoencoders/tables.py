@@ -8,6 +8,7 @@ from typing import Literal
 
 from scalegan.autoencoders.files import read_config
 from scalegan.autoencoders.kl import kl
+from scalegan.autoencoders.linear import linear
 from scalegan.autoencoders.pixels import identity
 from scalegan.autoencoders.tiny import TAEF2, taef2, tiny
 from scalegan.config.reading import choose
@@ -35,6 +36,7 @@ AUTOENCODERS: dict[str, Kind] = {
     "sd-vae-ft-ema": Kind(partial(kl, hub="stabilityai/sd-vae-ft-ema"), factor=8, channels=4),
     "sd-vae-ft-mse": Kind(partial(kl, hub="stabilityai/sd-vae-ft-mse"), factor=8, channels=4),
     "kl": Kind(kl, needs_path=True),
+    "linear": Kind(linear, needs_path=True),
     "taesd": Kind(partial(tiny, hub="madebyollin/taesd"), factor=8, channels=4),
     "tiny": Kind(tiny, needs_path=True),
     "taef2": Kind(taef2, factor=TAEF2.factor, channels=TAEF2.channels, needs_path=True),
@@ -99,5 +101,6 @@ def named(text: str, store: Literal["moments", "mean"] = "moments") -> Autoencod
     if (folder / "encoder.safetensors").is_file():
         name = "taef2"
     else:
-        name = "tiny" if read_config(folder)["_class_name"] == "AutoencoderTiny" else "kl"
+        names = {"AutoencoderTiny": "tiny", "LinearAutoencoder": "linear", "AutoencoderKL": "kl"}
+        name = names[read_config(folder)["_class_name"]]
     return AutoencoderConfig(kind=name, path=text, store=store)

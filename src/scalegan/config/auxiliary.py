@@ -6,21 +6,27 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Lt, MultipleOf
 
 from scalegan.config.durations import parse_duration
-from scalegan.config.models import Count, Positive
-from scalegan.config.schema import Amount
+from scalegan.config.models import Amount, Count, Positive, Share
 from scalegan.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """A KL autoencoder that is trained on one's own images."""
+    """An autoencoder of one's own images."""
 
+    kind: Literal["kl", "linear"] = "kl"
+    """What it is: a network that is trained (kl), or the principal components of patches, which are
+    computed in seconds and take only size, factor, channels, whitening, held_out and seed
+    (linear)."""
     size: Annotated[int, Ge(0)] = 0
     """Side in pixels that images are cropped to; 0 if they are square and of one size already."""
     factor: Literal[2, 4, 8, 16] = 4
     """Side of an image over the side of its latents."""
     channels: Count = 4
     """Channels of the latents."""
+    whitening: Share = 0.5
+    """How far a linear autoencoder makes its channels equally strong: each is divided by its
+    standard deviation to this power, from 0 (as the components are) to 1 (all of unit variance)."""
     width: Annotated[int, Ge(8), MultipleOf(8)] = 32
     """Channels of the first layer; they double with each halving of the side, up to four times."""
     depth: Count = 1
@@ -55,6 +61,19 @@ class FitConfig:
     def check(self) -> None:
         """Raise ConfigError if a duration is none or a setting has no effect."""
         parse_duration(self.duration, "duration")
+        if self.kind == "linear":
+            used = ("kind", "size", "factor", "channels", "whitening", "held_out", "seed")
+            usual = FitConfig()
+            for name, value in vars(self).items():
+                if name not in used and value != getattr(usual, name):
+                    raise ConfigError(
+                        f"`{name}` is set but a linear autoencoder is not trained",
+                        f"it takes {', '.join(used[1:])}",
+                    )
+        elif self.whitening != FitConfig.whitening:
+            raise ConfigError(
+                "`whitening` is set but the autoencoder is not linear", "add --kind linear"
+            )
         parse_duration(self.checkpoint, "checkpoint")
         if self.lpips != FitConfig.lpips and not self.lpips_path:
             raise ConfigError("`lpips` is set but there is no `lpips_path`", "set it to a file")

@@ -91,6 +91,9 @@ class GATConfig(ModelConfig):
     sample."""
     z_width: Count = 64
     """Length of the noise vector."""
+    layer_scale: Positive = 0.1
+    """Start value of the learned scales behind the discriminator's layers. With 0.1 a shallow
+    network's class token sees little of the image for thousands of steps; 1 mends that."""
     label_width: Count = 2048
     """Length of the discriminator's label vector, which the logit is an inner product with."""
     projector_width: Count = 2048

@@ -23,8 +23,9 @@ class AutoencoderConfig:
     kind: str = "identity"
     """Name of the autoencoder: identity (samples are the pixels themselves, in [-1, 1]);
     sd-vae-ft-ema, sd-vae-ft-mse or taesd (these, from path or from the hub); kl or tiny (a folder
-    that diffusers' save_pretrained or `scalegan autoencoder train` wrote); taef2 (a folder with
-    encoder.safetensors and decoder.safetensors)."""
+    that diffusers' save_pretrained or `scalegan autoencoder train` wrote); linear (a folder that
+    `scalegan autoencoder train --kind linear` wrote); taef2 (a folder with encoder.safetensors and
+    decoder.safetensors)."""
     path: str = ""
     """Folder with the autoencoder's files; empty takes them from the hub, where kind is a name that
     the hub knows."""

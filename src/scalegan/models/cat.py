@@ -83,7 +83,8 @@ class CATDiscriminator(Discriminator):
         self.labels = LabelTable(num_classes, config.label_width)
         self.label_mapping = make_label_mapping(config.label_width)
         self.blocks = nn.ModuleList(
-            DiscriminatorBlock(width, size.num_heads, config.mlp_ratio) for _ in range(size.depth)
+            DiscriminatorBlock(width, size.num_heads, config.mlp_ratio, config.layer_scale)
+            for _ in range(size.depth)
         )
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, config.label_width)

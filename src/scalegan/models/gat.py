@@ -207,8 +207,11 @@ class GATGenerator(Generator):
 class DiscriminatorBlock(nn.Module):
     """Attention, then feed-forward, each with a norm before and a learned scale after."""
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float) -> None:
+    def __init__(
+        self, width: int, num_heads: int, mlp_ratio: float, layer_scale: float = 0.1
+    ) -> None:
         super().__init__()
+        self.layer_scale = layer_scale
         self.norm_a = nn.RMSNorm(width, eps=1e-6)
         self.attention = SelfAttention(width, num_heads)
         self.scale_a = nn.Parameter(torch.empty(width))
@@ -258,7 +261,8 @@ class GATDiscriminator(Discriminator):
         self.labels = LabelTable(num_classes, config.label_width)
         self.label_mapping = make_label_mapping(config.label_width)
         self.blocks = nn.ModuleList(
-            DiscriminatorBlock(width, size.num_heads, config.mlp_ratio) for _ in range(size.depth)
+            DiscriminatorBlock(width, size.num_heads, config.mlp_ratio, config.layer_scale)
+            for _ in range(size.depth)
         )
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, config.label_width)
@@ -320,8 +324,8 @@ def initialize(module: nn.Module) -> None:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, DiscriminatorBlock):
-        nn.init.constant_(module.scale_a, 0.1)
-        nn.init.constant_(module.scale_f, 0.1)
+        nn.init.constant_(module.scale_a, module.layer_scale)
+        nn.init.constant_(module.scale_f, module.layer_scale)
 
 
 def check_sizes(size: Size, config: GATConfig, shape: tuple[int, int, int]) -> None:

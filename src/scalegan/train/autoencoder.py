@@ -21,9 +21,11 @@ from scalegan.autoencoders.fit import (
     Fit,
     Fitted,
     check_side,
+    measure_reconstruction,
     save_autoencoder,
     split,
 )
+from scalegan.autoencoders.linear import codec_of, divisors, fit_linear, save_linear
 from scalegan.autoencoders.lpips import LPIPS
 from scalegan.config.auxiliary import FitConfig
 from scalegan.config.durations import count_steps
@@ -47,6 +49,7 @@ from scalegan.train import checkpoint
 from scalegan.train.guard import Signals
 
 CHECKPOINTS, FINISHED = "checkpoints", "finished"
+IMAGES_AT_A_TIME = 2000
 READ_EVERY = 20
 """Steps between reading the losses, each of which waits for the device."""
 MAY_CHANGE = ("checkpoint", "lpips_path")
@@ -82,7 +85,7 @@ class ImageSubset:
 
 
 def train_autoencoder(source: str, out: Path, config: FitConfig, device: str = "cpu") -> int | None:
-    """Fit a KL autoencoder to images, or go on where an earlier call stopped; print how good it is.
+    """Fit an autoencoder to images, or go on where an earlier call stopped; print how good it is.
 
     Args:
         source: shards that hold images, or a source as `data.source` has it.
@@ -107,6 +110,9 @@ def train_autoencoder(source: str, out: Path, config: FitConfig, device: str = "
         ImageSubset(opened.rows, rows_of(places, opened.copies))
         for places in split(len(opened.rows) // opened.copies, config)
     )
+    if config.kind == "linear":
+        fit_components(out, config, opened, train, held_out)
+        return None
     num_steps = count_steps(config.duration, "duration", config.batch_size, len(train))
     every = count_steps(config.checkpoint, "checkpoint", config.batch_size, len(train))
     perceptual = LPIPS(Path(config.lpips_path), device) if config.lpips_path else None
@@ -140,6 +146,31 @@ def train_autoencoder(source: str, out: Path, config: FitConfig, device: str = "
         finish(out, fitted, config, num_steps)
     print("\n".join(describe_fit(fitted, opened.side, out, config)))
     return None
+
+
+def fit_components(
+    out: Path, config: FitConfig, opened: TrainingImages, train: ImageSubset, held_out: ImageSubset
+) -> None:
+    """Find the principal components of patches and write the folder; print how good they are."""
+    parts = (train.read(some).stored for some in torch.arange(len(train)).split(IMAGES_AT_A_TIME))
+    image_channels = 1 if opened.is_gray else 3
+    found = fit_linear(parts, image_channels, config.factor, config.channels)
+    network, deviations = found
+    scale = divisors(deviations, config.whitening)
+    codec = codec_of(network, torch.zeros_like(scale), 1 / scale)
+    quality = measure_reconstruction(codec, held_out.read(torch.arange(len(held_out))).stored)
+    about = {
+        "psnr_db": quality.psnr,
+        "ssim": quality.ssim,
+        "num_images_held_out": quality.num_images,
+        "num_images": len(train),
+        "whitening": config.whitening,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(out) as draft:
+        save_linear(draft, network, scale, about)
+    fitted = Fitted(network, quality, torch.zeros_like(scale), deviations)
+    print("\n".join(describe_fit(fitted, opened.side, out, config)))
 
 
 def open_images(text: str, size: int) -> TrainingImages:
