@@ -34,7 +34,7 @@ def check_command(arguments: list[str]) -> int:
     flags = parse_flags(Check, "check", arguments)
 
     from scalegan.data.check import check_source, report_lines, workers_for
-    from scalegan.data.sources import open_source
+    from scalegan.data.sources import open_source, refuse_empty
     from scalegan.data.tables import SOURCES
 
     source = open_source(flags.source, SOURCES)
@@ -42,7 +42,7 @@ def check_command(arguments: list[str]) -> int:
     findings = check_source(source, flags.size, flags.allow_upscaling, workers)
     print("\n".join(report_lines(findings, flags.out)))
     if not findings.num_good:
-        raise DataError(f"`{flags.source}` holds no image that can be used")
+        raise refuse_empty(source, findings.bad)
     if flags.strict and findings.bad:
         raise DataError(f"{len(findings.bad):,} images or labels cannot be used (--strict)")
     return 0

@@ -43,6 +43,14 @@ MAGIC = (
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*",
     b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
 )  # fmt: skip
+# Images by their content, of kinds that are not read: where it stands, and how the kind is called.
+UNREAD_CONTENT = (
+    (4, (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "HEIC"),
+    (0, (b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL"),
+    (0, (b"8BPS",), "PSD"),
+    (0, (b"v/1\x01",), "EXR"),
+    (0, (b"<svg",), "SVG"),
+)
 ORIENTATION = 0x0112
 UPRIGHT = {  # EXIF orientation -> what turns the image upright (TIFF 6.0, tag 274)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -64,9 +72,14 @@ ProblemKind = Literal[
     "wrong size",
     "no usable label",
     "used twice",
+    "further image",
     "odd",
+    "hidden",
+    "passed over",
+    "other split",
 ]
-"""What problems are grouped by; "odd" is all that does not keep an image from being used."""
+"""What problems are grouped by; "odd" is all that does not keep an image from being used, and the
+last three are files that were never meant to be images of the source."""
 
 
 class Problem(NamedTuple):
@@ -219,6 +232,13 @@ def is_image(start: bytes) -> bool:
     return start.startswith(MAGIC) or is_ppm or is_webp or start[4:12] == b"ftypavif"
 
 
+def refuse_unread(start: bytes) -> None:
+    """Refuse a file that begins like an image of a kind that is not read, by `BadImage`."""
+    for at, marks, kind in UNREAD_CONTENT:
+        if start[at:].startswith(marks):
+            raise BadImage(f"is {kind}, which is not read; save it as PNG", "not an image")
+
+
 def _from_array(array: np.ndarray) -> Decoded:
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
         raise BadImage(f"is {array.dtype} {array.shape}; expected uint8 (H, W) or (H, W, 3)")
@@ -238,6 +258,7 @@ def _reasons(data: bytes) -> Iterator[None]:
     except Image.UnidentifiedImageError:
         if is_image(data[:16]):
             raise BadImage("cannot be decoded: its header is damaged") from None
+        refuse_unread(data[:32])
         raise BadImage(
             f"not an image: it begins with {bytes(data[:8])!r}", "not an image"
         ) from None

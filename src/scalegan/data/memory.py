@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scalegan.data.images import Problem
-from scalegan.data.sources import Source, class_notices, decode_each
+from scalegan.data.sources import Source, class_notices, decode_each, refuse_empty
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, Batch, Images, Labels
 from scalegan.runtime.progress import follow
@@ -97,8 +97,7 @@ def read_into_memory(
         labels.append(image.label)
     bad = [*source.problems, *bad]
     if not arrays:
-        first = f"; the first of {len(bad):,} that were left out: {bad[0].reason}" if bad else ""
-        raise DataError(f"the source holds no images{first}")
+        raise refuse_empty(source, bad)
     notes = [*source.notes]
     if bad:
         notes.append(

@@ -3,8 +3,12 @@ from typing import Any
 
 import pytest
 
-from scalegan.data.labels import BadLabel, Classes, read_label_file
+from scalegan.data.labels import BadLabel, Classes, LabelFile, read_label_file
 from scalegan.errors import DataError
+
+
+def read(path: Path) -> LabelFile:
+    return read_label_file(path.read_bytes(), path.name)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_kinds_of_files(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(FILES[name], encoding="utf-8")
-    labels, names = read_label_file(tmp_path / name)
+    labels, names, *_ = read(tmp_path / name)
     assert [(file, int(label)) for file, label in labels] == [("a.png", 1), ("b.png", 0)]
     assert names is None
 
@@ -77,11 +81,11 @@ def test_kinds_of_files(name: str, tmp_path: Path) -> None:
 def test_names_of_classes_and_missing_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text('{"labels": {"a.png": 1}, "class_names": ["cat", "dog"]}')
-    assert read_label_file(path) == ([("a.png", 1)], ["cat", "dog"])
+    assert read(path)[:2] == ([("a.png", 1)], ["cat", "dog"])
     path.write_text('{"labels": null}')
-    assert read_label_file(path) == ([], None)
+    assert read(path)[:2] == ([], None)
     (tmp_path / "short.csv").write_text("file,label\na.png\n")
-    assert read_label_file(tmp_path / "short.csv").labels == [("a.png", "")]
+    assert read(tmp_path / "short.csv").labels == [("a.png", "")]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,8 @@ def test_names_of_classes_and_missing_labels(tmp_path: Path) -> None:
         ("x.json", "7", "holds no list of pairs"),
         ("x.json", "[1]", "holds '1'; expected a file and its label"),
         ("x.json", '{"labels": [], "class_names": [1]}', "is not a list of names"),
-        ("x.jsonl", '{"a": 1}\nrubbish', "expected a file and its label"),
+        ("x.jsonl", '{"a": 1}\n[2]', "expected a file and its label"),
+        ("x.jsonl", '{"a": 1}\nrubbish', "is not JSON: "),
         ("x.csv", "", "has no columns for file and label: it is empty"),
         ("x.csv", "a,b,c\n1,2,3\n", "has no columns for file and label: a, b, c"),
     ],
@@ -100,7 +105,5 @@ def test_names_of_classes_and_missing_labels(tmp_path: Path) -> None:
 def test_unreadable_files(name: str, text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError) as caught:
-        read_label_file(tmp_path / name)
+        read(tmp_path / name)
     assert message in str(caught.value)
-    with pytest.raises(DataError, match="there is no file of labels"):
-        read_label_file(tmp_path / "missing.csv")
