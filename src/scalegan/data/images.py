@@ -5,8 +5,8 @@ The rule for color, so that every image has three channels of eight bits:
 - gray (1, L) is repeated three times; a palette (P) is looked up; CMYK, YCbCr, LAB and HSV are
   converted by Pillow's formulas, and embedded color profiles are not applied;
 - what is transparent (RGBA, LA, PA, or a transparent color) lies on white;
-- of 16-bit values the high byte is kept, also of gray (I;16, I); floating-point values (F) have no
-  agreed range and are refused;
+- of 16-bit values the high byte is kept, also of gray (I;16, I), with a note where all are below
+  4096, as of 12-bit cameras; floating-point values (F) have no agreed range and are refused;
 - of an animation or a file of several pages the first image counts.
 
 The crop is that of ADM (arXiv 2105.05233; `center_crop_arr` of github.com/openai/guided-diffusion,
@@ -16,7 +16,9 @@ Not found: flipped bits inside the data of a JPEG, which carries no checksum.
 """
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
@@ -216,7 +218,7 @@ def decode_png(data: bytes, side: int) -> UInt8[np.ndarray, "3 P P"]:
             found = f"is {image.width}x{image.height}; expected {side}x{side}"
             raise BadImage(found, "wrong size")
         image.load()
-        return Decoded(_to_rgb(image), "PNG", image.mode, []).pixels()
+        return Decoded(_to_rgb(image, []), "PNG", image.mode, []).pixels()
 
 
 def check_bytes(num_bytes: int) -> None:
@@ -273,7 +275,13 @@ def _open(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Read an image's header, and check what decoding does not: its size, and a PNG's checksums."""
     Image.init()
     formats = tuple(name for name in formats if name in Image.OPEN)
-    image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+        data = _without_text(data)
+        image = Image.open(io.BytesIO(data), formats=formats)
     width, height = image.size
     if width * height > MAX_PIXELS:
         limit = f"at most {MAX_PIXELS:,} pixels are decoded"
@@ -284,15 +292,37 @@ def _open(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     return image
 
 
+def _without_text(data: bytes) -> bytes:
+    """A PNG without its text and color profile, which may be larger than Pillow unpacks.
+
+    Damage in what is left out stays damage: a chunk whose checksum is wrong is not left out.
+    """
+    kept, at = [data[:8]], 8
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4].rjust(4, b"\0"))
+        chunk = data[at : at + length + 12]
+        is_whole = zlib.crc32(chunk[4:-4]).to_bytes(4) == chunk[-4:]
+        if not (is_whole and chunk[4:8] in (b"tEXt", b"zTXt", b"iTXt", b"iCCP")):
+            kept.append(chunk)
+        at += length + 12
+    return b"".join(kept)
+
+
 def _from_bytes(data: bytes, caught: list[warnings.WarningMessage]) -> Decoded:
     image = _open(data)
     # Some names differ for one thing: a phone's JPEG with a second view inside is an MPO.
     kind = "JPEG" if image.format == "MPO" else image.format or ""
     mode = image.mode
-    image.load()
+    try:
+        image.load()
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+        image = _open(_without_text(data))  # text may also follow the pixels
+        image.load()
     notes: list[str] = []
     turn = _turn(image, notes, caught)
-    image = _to_rgb(image)
+    image = _to_rgb(image, notes)
     return Decoded(image if turn is None else image.transpose(turn), kind, mode, notes)
 
 
@@ -319,15 +349,20 @@ def _turn(
     return UPRIGHT.get(orientation)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Apply the rule for color at the head of this file."""
+def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Apply the rule for color at the head of this file; what is odd becomes a note."""
     if image.mode == "F":
         raise BadImage("has floating-point values, which have no agreed range")
     if image.mode.startswith("I"):  # 16 bits, or 32 that hold no more than 16
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise BadImage("has 32-bit values beyond 0..65535, which have no agreed range")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        if 0 < (largest := values.max()) < 4096:  # 10 or 12 bits that were not scaled up
+            notes.append(f"16-bit values reach {largest:,} of 65,535 only: it is nearly black")
+        high = (values >> 8).astype(np.uint8)
+        if isinstance(clear := image.info.get("transparency"), int):
+            high[values == clear] = 255
+        return Image.fromarray(high).convert("RGB")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -80,6 +80,7 @@ def read_into_memory(
     arrays: list[np.ndarray] = []
     labels: list[int] = []
     bad: list[Problem] = []
+    odd: list[tuple[str, str]] = []
     hint = f"all images must be square and of one size; a size such as {hint} crops them"
     images = follow(source, source.num_images, "images", is_shown)
     for image, found in decode_each(images, size):
@@ -93,6 +94,7 @@ def read_into_memory(
             side, expected = array.shape[-1], arrays[0].shape[-1]
             message = f"image `{image.key}` is {side}x{side}; expected {expected}x{expected}"
             raise DataError(message, hint)
+        odd += [(image.key, note) for note in found.notes]
         arrays.append(array)
         labels.append(image.label)
     bad = [*source.problems, *bad]
@@ -103,6 +105,11 @@ def read_into_memory(
         notes.append(
             f"{len(bad):,} images or labels cannot be used and are left out, such as "
             f"`{bad[0].key}`: {bad[0].reason}; `scalegan check` lists them all"
+        )
+    if odd:
+        notes.append(
+            f"{len(odd):,} images are odd, such as `{odd[0][0]}`: {odd[0][1]}; `scalegan check` "
+            "lists them all"
         )
     notes += class_notices(source.class_names, labels)
     stacked = np.stack(arrays)  # (N, 3, P, P)
