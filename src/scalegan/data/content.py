@@ -254,7 +254,9 @@ class Content:
         if (file := index.find(name)) is not None:
             return file
         relative = normpath(name.strip())
-        self.others = [file for file in self.others if file.name != relative]  # it is read there
+        # It is listed once: by how it is read.
+        self.others = [file for file in self.others if file.name != relative]
+        self.passed_over = [one for one in self.passed_over if one.key != escape(relative)]
         return File(relative, 0, partial(read_path, str(self.beside / self.root / relative)))
 
     def by_folders(

@@ -1,5 +1,7 @@
 """Sources that hold images as files: a folder, a zip archive, tar shards; `content` reads all."""
 
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from scalegan.data.content import Content
@@ -9,7 +11,7 @@ from scalegan.data.images import (
 from scalegan.data.labels import (
     DEFAULT_LABELS,
 )
-from scalegan.data.listings import list_folder, list_tars, list_zip
+from scalegan.data.listings import File, list_folder, list_tars, list_zip, read_path
 from scalegan.data.names import (
     choose_split,
     escape,
@@ -101,7 +103,12 @@ def webdataset(where: str) -> Source:
     content = Content(text, options, problems, beside, is_sampled=True)
     content.notes += notes
     content.pass_over((escape(name) for name in others), "of another split", "other split")
-    source = content.source(list_tars(shards, problems))
+    around = [
+        File(file.name, file.stat().st_size, partial(read_path, str(file)))
+        for file in (sorted(path.iterdir()) if path.is_dir() else [])
+        if file.is_file() and file.name not in names and file.name not in others
+    ]
+    source = content.source(chain(list_tars(shards, problems), around))
     if not source.num_images and problems:
         raise DataError(f"`{path}` cannot be read: {problems[0].reason}")
     return source

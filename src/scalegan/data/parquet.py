@@ -105,11 +105,17 @@ def _find(where: str, split: str, notes: list[str], passed_over: list[Problem]) 
     if not path.is_dir():
         paths = sorted(path.parent.glob(path.name)) if "*" in path.name else []
     else:
-        paths = sorted(path.rglob("*.parquet"))
-        hidden = {part for p in paths if (part := hidden_part(str(p.relative_to(path))))}
+        found = sorted(file for file in path.rglob("*") if file.is_file())
+        hidden = {part for p in found if (part := hidden_part(str(p.relative_to(path))))}
         reason = "hidden, or left by a system"
         passed_over += [Problem(escape(part), reason, "hidden") for part in sorted(hidden)]
-        paths = [p for p in paths if not hidden_part(str(p.relative_to(path)))]
+        found = [p for p in found if not hidden_part(str(p.relative_to(path)))]
+        paths = [p for p in found if p.suffix.lower() == ".parquet"]
+        passed_over += [
+            Problem(escape(str(p.relative_to(path))), "is not a parquet file", "passed over")
+            for p in found
+            if p not in paths and p.name != "dataset_info.json"
+        ]
     if not paths:
         raise DataError(f"there are no parquet files at `{where}`")
     if path.is_dir():

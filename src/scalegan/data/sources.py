@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scalegan.data.images import BadImage, Decoded, Problem, check_size, decode
-from scalegan.data.labels import Classes
+from scalegan.data.labels import DEFAULT_LABELS, Classes
 from scalegan.data.names import escape, hidden_part, is_named_image, other_kind
 from scalegan.errors import DataError
 
@@ -149,8 +149,9 @@ def guess_kind(path: Path) -> str:
                 f"expected a folder or one of {', '.join(BY_SUFFIX)}",
             )
         return BY_SUFFIX[path.suffix.lower()]
-    names = [f.name for f in path.iterdir() if not hidden_part(f.name)]
-    if any(is_named_image(name) for name in names):
+    if any((path / name).is_file() for name in DEFAULT_LABELS) and any(
+        is_named_image(file.name) for file in path.iterdir()
+    ):
         return "folder"
     for kind, patterns in {
         "parquet": ("*.parquet", "data/*.parquet"),
