@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
-from os.path import normpath, splitext
+from os.path import basename, normpath, splitext
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,11 @@ class Content:
             else:
                 self.others.append(file)
                 is_label = splitext(file.name)[1].lower() in BESIDE
-                if is_label and file.name not in DEFAULT_LABELS and file.size <= MAX_LABEL_BYTES:
+                if (
+                    is_label
+                    and basename(file.name) not in DEFAULT_LABELS
+                    and file.size <= MAX_LABEL_BYTES
+                ):
                     self.written[file.whole] = _label_in(file)
         self.pass_over(hidden, "hidden, or left by a system", "hidden")
 
@@ -176,12 +180,14 @@ class Content:
                 if len(chosen) > 1:
                     break
                 for top in rest:
-                    lost = self.below(f"{self.root}{top}/")
-                    keys = [f.whole for f in lost]
+                    prefix = f"{self.root}{top}/"
+                    keys = [f.whole for f in (*self.files, *self.others)
+                            if f.name.startswith(prefix)]  # fmt: skip
                     reason = f"of the split `{split_of(top, 'folder')}`"
                     self.pass_over(map(escape, keys), reason, "other split")
                     gone = set(keys)
                     self.files = [f for f in self.files if f.whole not in gone]
+                    self.others = [f for f in self.others if f.whole not in gone]
                 self.root, wanted = f"{self.root}{chosen[0]}/", ""
             elif len(tops) == 1 and (
                 all(name.count("/") > 1 for name in images)
@@ -335,7 +341,7 @@ class Content:
         refuse_disagreement(self.where, tables)
         self.notes += table.notes
         refuse_undecoded((label for _, label in table.labels), name)
-        if not table.labels:
+        if not table.labels and name.lower().endswith(".json"):  # StyleGAN's way to say it
             self.notes.append(no_labels(self.where))
             labels = [Labeled(f, key_of(f, self.is_sampled), self.one_class) for f in self.files]
             return labels, [self.one_class]

@@ -143,11 +143,11 @@ def read_label_file(
 ) -> LabelFile:
     """Read a file of labels in CSV, TSV, JSON or JSONL.
 
-    CSV or TSV with any header or none: the column of files is the one that names images, the column
-    of labels the one with a usual name, else the only other one. JSON: {"labels": [[file, label],
-    ...]} as StyleGAN has it, a list of such pairs or of objects, or {file: label, ...};
-    "class_names" beside "labels" names the classes. JSONL: an object a line, as Hugging Face's
-    `metadata.jsonl`.
+    CSV, TSV or the like with any header or none: the column of files is the one that names images,
+    the column of labels the one with a usual name, else the only other one. JSON: {"labels":
+    [[file, label], ...]} as StyleGAN has it, a list of such pairs or of objects, or {file: label,
+    ...}; "class_names" beside "labels" names the classes. JSONL: an object a line, as Hugging
+    Face's `metadata.jsonl`.
 
     Args:
         columns: what the user says of it.
@@ -206,7 +206,8 @@ def _read_csv(text: str, name: str, columns: Columns, is_image: Callable[[str], 
     said = re.match(r"sep=(.)\r?\n", text)  # Excel's own way to say it
     text = text[said.end() :] if said else text
     first = text.partition("\n")[0]
-    separators = said[1] if said else sorted("\t;,", key=first.count, reverse=True)
+    # Bars and blanks only where they make cells of names: a header may hold them.
+    separators = said[1] if said else [*sorted("\t;,", key=first.count, reverse=True), "|", " "]
 
     def rows(separator: str, count: int | None = None) -> list[list[str]]:
         lines = csv.reader(

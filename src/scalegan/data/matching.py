@@ -26,6 +26,7 @@ class Index:
     """Finds files by the names that a file of labels may give them."""
 
     def __init__(self, files: list[File], root: str) -> None:
+        self.root = root
         self.files: dict[str, dict[str, File]] = {}
         for file in files:
             whole = file.whole
@@ -40,12 +41,15 @@ class Index:
             BadImage: if several files have it.
         """
         found = self.files.get(name) or self.files.get(normal_form(name)) or {}
-        if name in found:
-            return found[name]
-        if len(found) > 1:
+        exact = [
+            f for f in found.values() if name in (f.whole, f.name, f.name.removeprefix(self.root))
+        ]
+        if len(exact) == 1 or len(found) == 1:
+            return [*exact, *found.values()][0]
+        if found:
             some = " or ".join(f"`{escape(one)}`" for one in list(found)[:2])
             raise BadImage(f"may be {some}", "no usable label")
-        return next(iter(found.values()), None)
+        return None
 
     def has(self, name: str) -> bool:
         """Whether a name is that of a file."""

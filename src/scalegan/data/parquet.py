@@ -48,7 +48,7 @@ def parquet(where: str) -> Source:
         DataError: if pyarrow is missing, or there is no file or column to read.
     """
     arrow = _pyarrow()
-    where, options = split_options(where)
+    where, options = split_options(where, ("split", "label"))
     notes, problems, passed_over = list[str](), list[Problem](), list[Problem]()
     paths = _find(where, options.split, notes, passed_over)
     files: list[tuple[Path, Any]] = []

@@ -26,7 +26,7 @@ from scalegan.errors import DataError
 
 BY_SUFFIX = {
     ".npz": "npz", ".zip": "zip", ".parquet": "parquet", ".csv": "flat", ".tsv": "flat",
-    ".json": "flat", ".jsonl": "flat", ".tar": "webdataset", ".tgz": "webdataset",
+    ".txt": "flat", ".json": "flat", ".jsonl": "flat", ".tar": "webdataset", ".tgz": "webdataset",
     ".gz": "webdataset",
 }  # fmt: skip
 # What reading a damaged file or member raises, of any kind of archive.
@@ -120,22 +120,26 @@ class Options(NamedTuple):
     """Of a file of labels, and of names in a zip that does not say it."""
 
 
-def split_options(text: str) -> tuple[str, Options]:
+def split_options(text: str, takes: Sequence[str] = Options._fields) -> tuple[str, Options]:
     """Split the path of a source from the options after it.
 
+    Args:
+        takes: options that have an effect on the source.
+
     Raises:
-        DataError: if an option is unknown or has no value.
+        DataError: if an option is unknown, has no effect or no value.
     """
-    known = "|".join(Options._fields)
-    found = re.fullmatch(rf"(.*?)\?((?:{known})=.*)", text, re.DOTALL)
+    found = re.fullmatch(rf"(.*?)\?((?:{'|'.join(Options._fields)})=.*)", text, re.DOTALL)
     if not found or Path(text).exists():
         return text, Options()
     pairs = [part.partition("=") for part in found[2].split("&")]
     for name, _, value in pairs:
-        if name not in Options._fields or not value:
+        if name not in takes or not value:
             raise DataError(
-                f"`{name}` is no option of a source, or has no value",
-                f"expected some of {', '.join(Options._fields)}, as in PATH?split=val&label=breed",
+                f"`{name}` is no option of this source, or has no value",
+                f"expected some of {', '.join(takes)}, as in PATH?split=val&label=breed"
+                if takes
+                else "it has none",
             )
     return found[1], Options(**{name: value for name, _, value in pairs})
 
@@ -291,7 +295,7 @@ def npz(where: str) -> Source:
     Raises:
         DataError: if the file, an array or a shape is not as described.
     """
-    path, _ = split_options(where)
+    path, _ = split_options(where, ())
     images, labels = _read_npz(Path(path))
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(

@@ -62,6 +62,38 @@ def test_zip_of_class_folders(around: str, tmp_path: Path) -> None:
     assert list(read(source).values()) == ["10", "9", "9"]
 
 
+def unmarked(path: Path, members: dict[str, bytes]) -> str:
+    """A zip whose names are not marked as UTF-8, as macOS writes it."""
+    stand_ins = {}
+    for name, data in members.items():
+        raw = name.encode("utf-8", "surrogateescape")
+        stand_ins["ABC"[len(stand_ins)] * len(raw)] = (raw, data)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, (_, data) in stand_ins.items():
+            archive.writestr(name, data)
+    content = path.read_bytes()
+    for name, (raw, _) in stand_ins.items():
+        content = content.replace(name.encode(), raw)
+    path.write_bytes(content)
+    return str(path)
+
+
+def test_names_in_zips_are_utf8_if_they_can_be(tmp_path: Path) -> None:
+    members = {"caf\u00e9/00000001.png": PNG, "th\u00e9/00000002.png": OTHER,
+               "__MACOSX/caf\u00e9/._1.png": b"\0\5"}  # fmt: skip
+    source = zipped(unmarked(tmp_path / "x.zip", members))
+    assert list(read(source).values()) == ["caf\u00e9", "th\u00e9"]
+    assert [one.key for one in source.passed_over] == ["__MACOSX"]
+    path = unmarked(tmp_path / "y.zip", {"caf\udce9/00000001.png": PNG})
+    assert zipped(path).class_names == ["caf\u0398"]  # the format's own code page
+    assert zipped(f"{path}?encoding=cp1252").class_names == ["caf\u00e9"]
+
+
+def test_backslashes_in_a_zip_without_slashes_are_slashes(tmp_path: Path) -> None:
+    source = zipped(make_zip(tmp_path / "x.zip", {"cat\\a.png": PNG, "dog\\b.png": OTHER}))
+    assert read(source) == {"cat/a.png": "cat", "dog/b.png": "dog"}
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_damaged_members_are_listed_and_the_others_read(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
