@@ -16,7 +16,8 @@ class Check:
     """Decode every image of a source and report its classes, sizes and whatever is wrong."""
 
     source: tyro.conf.Positional[str]
-    """The images: a folder, an archive or a file, or NAME:PATH to say what it is."""
+    """The images: a folder, an archive or a file, or NAME:PATH to say what it is. Options may
+    follow, as in PATH?split=val&label=breed."""
     size: CountOrZero = 0
     """The side in pixels that images will be cropped to; smaller ones are reported.
     0 accepts all."""
@@ -34,7 +35,7 @@ def check_command(arguments: list[str]) -> int:
     flags = parse_flags(Check, "check", arguments)
 
     from scalegan.data.check import check_source, report_lines, workers_for
-    from scalegan.data.sources import open_source, refuse_empty
+    from scalegan.data.sources import open_source
     from scalegan.data.tables import SOURCES
 
     source = open_source(flags.source, SOURCES)
@@ -42,7 +43,7 @@ def check_command(arguments: list[str]) -> int:
     findings = check_source(source, flags.size, flags.allow_upscaling, workers)
     print("\n".join(report_lines(findings, flags.out)))
     if not findings.num_good:
-        raise refuse_empty(source, findings.bad)
+        raise DataError(f"`{flags.source}` holds no image that can be used")
     if flags.strict and findings.bad:
         raise DataError(f"{len(findings.bad):,} images or labels cannot be used (--strict)")
     return 0

@@ -7,7 +7,7 @@ and .json files beside the images, else the names of the folders; without any th
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from os.path import basename, normpath, splitext
 from pathlib import Path
@@ -56,6 +56,7 @@ from scalegan.data.sources import (
     Options,
     Row,
     Source,
+    SourceImage,
     no_labels,
     problem_of,
     read_rows,
@@ -112,17 +113,19 @@ class Content:
         except DataError as error:
             where = normpath(f"{self.where}/{self.table}") if self.table else self.where
             raise DataError(f"`{where}`: {error}", error.hint) from None
-        rows = [
-            Row(one.key, partial(_read_image, one.file, one.reason), one.label) for one in labeled
-        ]
         unused = {file.whole for file in self.others}
         for name in sorted(unused):
             kind = "holds no label that is used" if name in self.written else other_kind(name)
             self.passed_over.append(Problem(escape(name), kind, "passed over"))
+
+        def read() -> Iterator[SourceImage]:
+            rows = (Row(one.key, partial(_read_image, one), one.label) for one in labeled)
+            return read_rows(rows, classes, self.problems, self.passed_over)
+
         return Source(
-            partial(read_rows, rows, classes, self.problems, self.passed_over),
+            read,
             classes.names,
-            len(rows),
+            len(labeled),
             self.problems,
             self.notes,
             self.passed_over,
@@ -275,7 +278,7 @@ class Content:
                 return images, names  # which of them, nothing says
             self.notes.append(no_labels(self.where))
             names = names or [self.one_class]
-            return [one._replace(label=names[0]) for one in images], names
+            return [one._replace(label=0) for one in images], names
         by_name = Counter(map(composed, tops))
         twice = [name for name, count in by_name.items() if count > 1]
         if twice:
@@ -284,14 +287,17 @@ class Content:
                 "in two ways",
                 "move the images of one into the other",
             )
+        classes = [escape(name) for name in sorted(map(composed, tops))]
+        classes = names if names and set(classes) <= set(names) else classes
+        places = {name: i for i, name in enumerate(classes)}
+        indices = {top: places[escape(composed(top))] for top in tops}
         reason = "lies in no class folder"
         labeled = [
-            one._replace(label=escape(composed(top))) if top else one._replace(reason=reason)
+            one._replace(label=indices[top]) if top else one._replace(reason=reason)
             for one in images
             for top in [self.top_of(one.file)]
         ]
-        classes = [escape(name) for name in sorted(map(composed, tops))]
-        return labeled, names if names and set(classes) <= set(names) else classes
+        return labeled, classes
 
     def top_of(self, file: File) -> str:
         """The class folder that a file lies in; empty if none."""
@@ -343,7 +349,7 @@ class Content:
         refuse_undecoded((label for _, label in table.labels), name)
         if not table.labels and name.lower().endswith(".json"):  # StyleGAN's way to say it
             self.notes.append(no_labels(self.where))
-            labels = [Labeled(f, key_of(f, self.is_sampled), self.one_class) for f in self.files]
+            labels = [Labeled(f, key_of(f, self.is_sampled), 0) for f in self.files]
             return labels, [self.one_class]
         refuse_undecoded((file for file, _ in table.labels if not index.has(file)), name)
         elsewhere = partial(self.elsewhere, index) if self.is_folder else index.find
@@ -366,15 +372,12 @@ def _has_image(file: File) -> bool:
     return is_image(start)
 
 
-def _read_image(file: File, reason: str) -> bytes | None:
-    """An image's bytes; None if it is none by name and content.
-
-    Args:
-        reason: why it cannot be used even if it can be read; may be empty.
-    """
+def _read_image(labeled: Labeled) -> bytes | None:
+    """An image's bytes; None if it is none by name and content."""
+    file = labeled.file
     suffix = splitext(file.name)[1].lower()
-    if reason:
-        raise BadImage(reason, "no usable label")
+    if labeled.reason:
+        raise BadImage(labeled.reason, "no usable label")
     if suffix in UNREAD:
         raise BadImage(f"images of kind {suffix} are not read", "not an image")
     check_bytes(file.size)

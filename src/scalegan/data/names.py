@@ -46,6 +46,11 @@ def escape(name: str) -> str:
     )
 
 
+def printable(path: str) -> str:
+    """Write a path of any bytes as text that can be printed and stored; most stay as they are."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def composed(text: str) -> str:
     """Write accents as one character with their letter (Unicode NFC); macOS takes them apart."""
     return unicodedata.normalize("NFC", text)
@@ -122,9 +127,9 @@ def choose_split(
     pairs = list(zip(names, splits, strict=True))
     others = [name for name, split in pairs if split != chosen]
     if others:
-        more = ", ..." if len(others) > 4 else ""
+        some = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
         notes.append(
-            f"of `{where}` only the split `{chosen}` is read, not {', '.join(others[:4])}{more}; "
+            f"of `{printable(where)}` only the split `{chosen}` is read, not {printable(some)}; "
             "?split=NAME chooses another"
         )
     return [name for name, split in pairs if split == chosen], others

@@ -32,6 +32,7 @@ from scalegan.data.encoding import (
 )
 from scalegan.data.images import Problem
 from scalegan.data.manifest import FORMAT
+from scalegan.data.names import printable
 from scalegan.data.shards import EncodedImage, shard_name, write_shard
 from scalegan.data.sources import Source, class_notices, open_source, refuse_empty
 from scalegan.data.tables import SOURCES
@@ -104,6 +105,7 @@ def prepare(
     autoencoder = autoencoder or AutoencoderConfig()
     settings = RowSettings(autoencoder, size, allow_upscaling, mirror, keep_images)
     opened = open_source(source, SOURCES)
+    source = printable(source)  # as the manifest has it
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing"):
         clear_drafts(out)

@@ -21,7 +21,7 @@ import numpy as np
 
 from scalegan.data.images import BadImage, Decoded, Problem, check_size, decode
 from scalegan.data.labels import DEFAULT_LABELS, Classes
-from scalegan.data.names import escape, hidden_part, is_named_image, other_kind
+from scalegan.data.names import escape, hidden_part, is_named_image, other_kind, printable
 from scalegan.errors import DataError
 
 BY_SUFFIX = {
@@ -328,7 +328,7 @@ def npz(where: str) -> Source:
 
 def no_labels(path: str | Path) -> str:
     """The notice of a source without labels."""
-    return f"`{path}` has no labels: all images are one class"
+    return f"`{printable(str(path))}` has no labels: all images are one class"
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -148,3 +148,13 @@ def test_unlabeled_images_are_listed_with_the_file_that_lacks_them(tmp_path: Pat
     source = opened(in_zip, tmp_path, files | {"labels.csv": b"0.png,cat\n1.png,dog\n"})
     assert len(read(source)) == 2
     assert reasons(source) == {"2.png": "has no label in `labels.csv`"}
+
+
+def test_folders_of_any_name_are_classes(tmp_path: Path) -> None:
+    names = [" blank ", "back\\slash", os.fsdecode(b"caf\xe9"), "7", "line\nbreak", "nan"]
+    files = {f"{name}/0.png": data for name, data in zip(names, PNG, strict=True)}
+    for form in (in_folder, in_tar):
+        source = opened(form, tmp_path, files)
+        assert len(set(read(source).values())) == 6 and source.problems == []
+    one = opened(in_tar, tmp_path, {f"{names[2]}/0.png": PNG[0]})
+    assert list(read(one).values()) == ["caf\\udce9"]
