@@ -17,7 +17,6 @@ from scalegan.data.images import (
     SUFFIXES,
     BadImage,
     Problem,
-    check_bytes,
     is_image,
     refuse_unread,
 )
@@ -326,14 +325,16 @@ class Content:
             for file in self.take_files(name):
                 is_inside = len(self.others) < num_others
                 try:
-                    table = read_label_file(read_all(file), name, columns, index.has)
+                    data = read_all(file)
+                except DAMAGE as error:
+                    what = f"`{name}` in `{self.where}` cannot be read: {error}"
+                    raise DataError(what) from None
+                try:
+                    table = read_label_file(data, name, columns, index.has)
                 except DataError:
                     if is_inside or wanted:
                         raise
                     continue  # lies beside the source by chance
-                except DAMAGE as error:
-                    what = f"`{name}` in `{self.where}` cannot be read: {error}"
-                    raise DataError(what) from None
                 if not table.has_labels:
                     self.pass_over([escape(name)], "holds no column of labels")
                 elif is_inside or wanted or any(index.has(file) for file, _ in table.labels):
@@ -380,7 +381,6 @@ def _read_image(labeled: Labeled) -> bytes | None:
         raise BadImage(labeled.reason, "no usable label")
     if suffix in UNREAD:
         raise BadImage(f"images of kind {suffix} are not read", "not an image")
-    check_bytes(file.size)
     if suffix not in SUFFIXES and not _has_image(file):
         return None
     return read_all(file)

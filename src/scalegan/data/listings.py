@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from scalegan.data.images import BadImage, Problem
+from scalegan.data.images import BadImage, Problem, check_bytes
 from scalegan.data.names import escape, hidden_part
 from scalegan.data.sources import DAMAGE, problem_of
 from scalegan.errors import DataError
@@ -36,7 +36,8 @@ class File(NamedTuple):
 
 
 def read_all(file: File) -> bytes:
-    """Read a whole file; raise `EOFError` if it is shorter than its entry says."""
+    """Read a whole file, which raises `BadImage` if it is too large, `EOFError` if cut short."""
+    check_bytes(file.size)
     data = file.read(-1)
     if len(data) < file.size:
         raise EOFError("it ends in the middle of a file")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scalegan.data import images
 from scalegan.data.memory import read_into_memory
 from scalegan.data.sources import Source, open_source
 from scalegan.data.tables import SOURCES
@@ -136,6 +137,15 @@ def test_options_are_checked(tmp_path: Path) -> None:
         open_source(f"{where}?labels=none.csv", SOURCES)
     with pytest.raises(DataError, match="has no split `val`"):
         open_source(f"{where}?split=val", SOURCES)
+
+
+@each_form
+def test_a_file_of_labels_beyond_the_limit_is_not_read(
+    form: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 2000)
+    with pytest.raises(DataError, match=r"`labels.csv` in .* cannot be read: has 3,000 bytes"):
+        opened(form, tmp_path, {"a.png": PNG[0], "labels.csv": b"x" * 3000})
 
 
 def test_a_table_without_rows_labels_nothing(tmp_path: Path) -> None:
