@@ -63,14 +63,19 @@ def in_tar(where: Path, files: dict[str, bytes]) -> str:
     return f"webdataset:{where / 'x.tar.gz'}"
 
 
+def bases(name: str) -> set[str]:
+    """What a sample may be called that a file belongs to."""
+    folder, slash, file = name.rpartition("/")
+    return {name, folder + slash + file.rpartition(".")[0], folder + slash + file.partition(".")[0]}
+
+
 def is_covered(name: str, listed: set[str], suffixes: tuple[str, ...]) -> bool:
     """Whether a file, a folder around it, or the sample of its name is listed."""
     whole = escape(name)
     parts = whole.split("/")
     around = {"/".join(parts[: i + 1]) for i in range(len(parts))}
-    folder, slash, file = whole.rpartition("/")
-    bases = {whole.rpartition(".")[0], folder + slash + file.partition(".")[0]}
-    return bool(around & listed or (whole.lower().endswith(suffixes) and bases & listed))
+    samples = {base for key in listed for base in bases(key)}
+    return bool(around & listed or (whole.lower().endswith(suffixes) and bases(whole) & samples))
 
 
 @pytest.mark.parametrize("form", [in_folder, in_zip, in_tar])
