@@ -231,7 +231,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "diffusion_pytorch_model.safetensors").read_bytes()
 
 
-def test_folders_pixel_shards_and_kept_images_are_the_same(tmp_path: Path) -> None:
+def test_files_pixel_shards_and_kept_images_are_the_same(tmp_path: Path) -> None:
     """A plain path, cropped as everywhere; shards of pixels; latents with kept images."""
     save_images(tmp_path / "images")
     text = fit(tmp_path / "images", tmp_path / "first", "--size", "16")

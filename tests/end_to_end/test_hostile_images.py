@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from scalegan.data.memory import read_into_memory
-from scalegan.data.sources import escape, open_source
+from scalegan.data.names import escape
+from scalegan.data.sources import open_source
 from scalegan.data.tables import SOURCES
 from tests.support import hostile
 from tests.support.runs import TINY, scalegan

@@ -182,14 +182,14 @@ def test_another_model_does_not_resume(run: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"arr_0": np.zeros((4, 8, 8), np.float32)}, "lacks an array: arr_1"),
+        ({"arr_1": np.zeros(4, int)}, "lacks the array arr_0; it has arr_1"),
         (
             {"arr_0": np.zeros((4, 8, 8), np.float32), "arr_1": np.zeros(4, int)},
             "is float32 with 3 axes; expected uint8 (N, H, W) or (N, H, W, 3)",
         ),
         (
             {"arr_0": np.zeros((4, 8, 8), np.uint8), "arr_1": np.zeros(3, int)},
-            "expected one integer for each of the 4 images",
+            "expected a label for each of the 4 images",
         ),
         (
             {"arr_0": np.zeros((4, 8, 6), np.uint8), "arr_1": np.zeros(4, int)},

@@ -15,7 +15,7 @@ from scalegan.data.tables import SOURCES
 from tests.conftest import PARITY
 from tests.support.hostile import encode, noise, write
 from tests.support.runs import TINY
-from tests.unit.data.test_archives import make_tar
+from tests.unit.data.test_listings import make_tar
 
 DATA = PARITY.parent / "data"
 IMAGES = [noise(i, 8, 8) for i in range(40)]

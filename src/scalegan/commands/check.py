@@ -16,7 +16,8 @@ class Check:
     """Decode every image of a source and report its classes, sizes and whatever is wrong."""
 
     source: tyro.conf.Positional[str]
-    """The images: a folder, an archive or a file, or NAME:PATH to say what it is."""
+    """The images: a folder, an archive or a file, or NAME:PATH to say what it is. Options may
+    follow, as in PATH?split=val&label=breed."""
     size: CountOrZero = 0
     """The side in pixels that images will be cropped to; smaller ones are reported.
     0 accepts all."""

@@ -17,7 +17,8 @@ class Prepare:
     """
 
     source: tyro.conf.Positional[str]
-    """The images: a folder, an archive or a file, or NAME:PATH to say what it is."""
+    """The images: a folder, an archive or a file, or NAME:PATH to say what it is. Options may
+    follow, as in PATH?split=val&label=breed."""
     out: tyro.conf.Positional[Path]
     """The folder to write, which `data.shards` then names."""
     size: CountOrZero = 0

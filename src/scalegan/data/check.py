@@ -53,6 +53,8 @@ class SourceReport:
     num_bytes: int = 0
     bad: list[Problem] = field(default_factory=list)
     """Images and labels that would be left out."""
+    passed_over: list[Problem] = field(default_factory=list)
+    """Files that are no images, hidden, or of another split."""
     odd: list[Problem] = field(default_factory=list)
     """Images that can be used although something about them is odd."""
     notices: list[str] = field(default_factory=list)
@@ -104,6 +106,7 @@ def check_source(
             first = seen.setdefault(about.digest, about.key)
             copies += [(about.key, first)] if first != about.key else []
     report.bad = [*source.problems, *report.bad]
+    report.passed_over = [*source.passed_over]
     report.png_bytes = sum(measured) / max(1, len(measured))
     report.notices = [*source.notes, *_notices(report)]
     if copies:
@@ -179,12 +182,17 @@ def report_lines(report: SourceReport, out: Path) -> list[str]:
     # The lists first: what counts stands where a terminal shows it, at the end.
     lines = [f"  {problem.key}: {problem.reason}" for problem in sorted(report.bad)]
     lines = ["left out:", *lines, ""] if lines else []
+    if report.passed_over:
+        lines += ["passed over:", *_some_lines(report.passed_over), ""]
     if report.odd:
         lines += ["used, but odd:", *(f"  {p.key}: {p.reason}" for p in report.odd), ""]
     lines.append(
         f"{report.num_good:,} images can be used, {len(report.bad):,} images or labels "
         f"cannot; {report.num_bytes / 1e6:,.1f} MB"
     )
+    if report.passed_over:
+        kinds = _shares(Counter[str](p.kind for p in report.passed_over))
+        lines.append(f"{len(report.passed_over):,} files or folders were passed over: {kinds}")
     if report.num_good:
         lines.append(f"{len(counts):,} classes of {min(counts):,} to {max(counts):,} images")
         lines += [f"  {bar}" for bar in _histogram(report.class_names, counts)]
@@ -200,6 +208,13 @@ def report_lines(report: SourceReport, out: Path) -> list[str]:
     if len(report.bad) > 1:
         lines += ["reasons: " + _shares(Counter[str](p.kind for p in report.bad))]
     return [*lines, *(f"notice: {notice}" for notice in report.notices)]
+
+
+def _some_lines(problems: list[Problem], most: int = 100) -> list[str]:
+    """A line per problem; of a long list the first ones and how many more there are."""
+    lines = [f"  {problem.key}: {problem.reason}" for problem in sorted(problems)[:most]]
+    more = len(problems) - most
+    return [*lines, f"  and {more:,} more"] if more > 0 else lines
 
 
 def _histogram(names: list[str], counts: list[int], most: int = 20) -> list[str]:

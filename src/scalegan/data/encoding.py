@@ -11,8 +11,7 @@ import torch
 from scalegan.autoencoders.tables import make_autoencoder
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.data.images import Problem, encode_png, is_gray_by_header
-from scalegan.data.sources import Source, SourceImage, decode_each
-from scalegan.errors import DataError
+from scalegan.data.sources import Source, SourceImage, decode_each, refuse_empty
 from scalegan.interfaces import Autoencoder
 from scalegan.runtime.progress import follow
 
@@ -76,6 +75,7 @@ def measure_images(source: Source, settings: RowSettings) -> tuple[RowSettings, 
     channels, side = settings.channels, settings.side or settings.size
     num_measured = BATCH_SIZE if settings.keep_images else 0
     sizes: list[int] = []
+    bad: list[Problem] = []
 
     def tells_more(image: SourceImage) -> bool:
         return not side or len(sizes) < num_measured or not is_gray_by_header(image.image)
@@ -89,6 +89,7 @@ def measure_images(source: Source, settings: RowSettings) -> tuple[RowSettings, 
         filter(tells_more, images), settings.size, settings.allow_upscaling
     ):
         if isinstance(found, Problem):
+            bad.append(found)
             continue
         pixels = found.pixels(settings.size)  # (3, P, P)
         side = side or pixels.shape[-1]
@@ -99,7 +100,7 @@ def measure_images(source: Source, settings: RowSettings) -> tuple[RowSettings, 
         if channels and len(sizes) >= num_measured:
             break
     if not side:
-        raise DataError("the source holds no image that can be used")
+        raise refuse_empty(source, [*source.problems, *bad])
     png_bytes = float(np.mean(sizes)) if sizes else 0.0
     return replace(settings, channels=channels or 1, side=side), png_bytes
 

@@ -5,8 +5,8 @@ The rule for color, so that every image has three channels of eight bits:
 - gray (1, L) is repeated three times; a palette (P) is looked up; CMYK, YCbCr, LAB and HSV are
   converted by Pillow's formulas, and embedded color profiles are not applied;
 - what is transparent (RGBA, LA, PA, or a transparent color) lies on white;
-- of 16-bit values the high byte is kept, also of gray (I;16, I); floating-point values (F) have no
-  agreed range and are refused;
+- of 16-bit values the high byte is kept, also of gray (I;16, I), with a note where all are below
+  4096, as of 12-bit cameras; floating-point values (F) have no agreed range and are refused;
 - of an animation or a file of several pages the first image counts.
 
 The crop is that of ADM (arXiv 2105.05233; `center_crop_arr` of github.com/openai/guided-diffusion,
@@ -16,7 +16,9 @@ Not found: flipped bits inside the data of a JPEG, which carries no checksum.
 """
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
@@ -43,6 +45,14 @@ MAGIC = (
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*",
     b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
 )  # fmt: skip
+# Images by their content, of kinds that are not read: where it stands, and how the kind is called.
+UNREAD_CONTENT = (
+    (4, (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "HEIC"),
+    (0, (b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL"),
+    (0, (b"8BPS",), "PSD"),
+    (0, (b"v/1\x01",), "EXR"),
+    (0, (b"<svg",), "SVG"),
+)
 ORIENTATION = 0x0112
 UPRIGHT = {  # EXIF orientation -> what turns the image upright (TIFF 6.0, tag 274)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -64,9 +74,14 @@ ProblemKind = Literal[
     "wrong size",
     "no usable label",
     "used twice",
+    "further image",
     "odd",
+    "hidden",
+    "passed over",
+    "other split",
 ]
-"""What problems are grouped by; "odd" is all that does not keep an image from being used."""
+"""What problems are grouped by; "odd" is all that does not keep an image from being used, and the
+last three are files that were never meant to be images of the source."""
 
 
 class Problem(NamedTuple):
@@ -203,7 +218,7 @@ def decode_png(data: bytes, side: int) -> UInt8[np.ndarray, "3 P P"]:
             found = f"is {image.width}x{image.height}; expected {side}x{side}"
             raise BadImage(found, "wrong size")
         image.load()
-        return Decoded(_to_rgb(image), "PNG", image.mode, []).pixels()
+        return Decoded(_to_rgb(image, []), "PNG", image.mode, []).pixels()
 
 
 def check_bytes(num_bytes: int) -> None:
@@ -217,6 +232,13 @@ def is_image(start: bytes) -> bool:
     is_ppm = start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace()
     is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     return start.startswith(MAGIC) or is_ppm or is_webp or start[4:12] == b"ftypavif"
+
+
+def refuse_unread(start: bytes) -> None:
+    """Refuse a file that begins like an image of a kind that is not read, by `BadImage`."""
+    for at, marks, kind in UNREAD_CONTENT:
+        if start[at:].startswith(marks):
+            raise BadImage(f"is {kind}, which is not read; save it as PNG", "not an image")
 
 
 def _from_array(array: np.ndarray) -> Decoded:
@@ -238,6 +260,7 @@ def _reasons(data: bytes) -> Iterator[None]:
     except Image.UnidentifiedImageError:
         if is_image(data[:16]):
             raise BadImage("cannot be decoded: its header is damaged") from None
+        refuse_unread(data[:32])
         raise BadImage(
             f"not an image: it begins with {bytes(data[:8])!r}", "not an image"
         ) from None
@@ -252,7 +275,13 @@ def _open(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Read an image's header, and check what decoding does not: its size, and a PNG's checksums."""
     Image.init()
     formats = tuple(name for name in formats if name in Image.OPEN)
-    image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+        data = _without_text(data)
+        image = Image.open(io.BytesIO(data), formats=formats)
     width, height = image.size
     if width * height > MAX_PIXELS:
         limit = f"at most {MAX_PIXELS:,} pixels are decoded"
@@ -263,15 +292,37 @@ def _open(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     return image
 
 
+def _without_text(data: bytes) -> bytes:
+    """A PNG without its text and color profile, which may be larger than Pillow unpacks.
+
+    Damage in what is left out stays damage: a chunk whose checksum is wrong is not left out.
+    """
+    kept, at = [data[:8]], 8
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4].rjust(4, b"\0"))
+        chunk = data[at : at + length + 12]
+        is_whole = zlib.crc32(chunk[4:-4]).to_bytes(4) == chunk[-4:]
+        if not (is_whole and chunk[4:8] in (b"tEXt", b"zTXt", b"iTXt", b"iCCP")):
+            kept.append(chunk)
+        at += length + 12
+    return b"".join(kept)
+
+
 def _from_bytes(data: bytes, caught: list[warnings.WarningMessage]) -> Decoded:
     image = _open(data)
     # Some names differ for one thing: a phone's JPEG with a second view inside is an MPO.
     kind = "JPEG" if image.format == "MPO" else image.format or ""
     mode = image.mode
-    image.load()
+    try:
+        image.load()
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+        image = _open(_without_text(data))  # text may also follow the pixels
+        image.load()
     notes: list[str] = []
     turn = _turn(image, notes, caught)
-    image = _to_rgb(image)
+    image = _to_rgb(image, notes)
     return Decoded(image if turn is None else image.transpose(turn), kind, mode, notes)
 
 
@@ -298,15 +349,20 @@ def _turn(
     return UPRIGHT.get(orientation)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Apply the rule for color at the head of this file."""
+def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Apply the rule for color at the head of this file; what is odd becomes a note."""
     if image.mode == "F":
         raise BadImage("has floating-point values, which have no agreed range")
     if image.mode.startswith("I"):  # 16 bits, or 32 that hold no more than 16
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise BadImage("has 32-bit values beyond 0..65535, which have no agreed range")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        if 0 < (largest := values.max()) < 4096:  # 10 or 12 bits that were not scaled up
+            notes.append(f"16-bit values reach {largest:,} of 65,535 only: it is nearly black")
+        high = (values >> 8).astype(np.uint8)
+        if isinstance(clear := image.info.get("transparency"), int):
+            high[values == clear] = 255
+        return Image.fromarray(high).convert("RGB")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scalegan.data.images import Problem
-from scalegan.data.sources import Source, class_notices, decode_each
+from scalegan.data.sources import Source, class_notices, decode_each, refuse_empty
 from scalegan.errors import ConfigError, DataError
 from scalegan.interfaces import Autoencoder, Batch, Images, Labels
 from scalegan.runtime.progress import follow
@@ -80,6 +80,7 @@ def read_into_memory(
     arrays: list[np.ndarray] = []
     labels: list[int] = []
     bad: list[Problem] = []
+    odd: list[tuple[str, str]] = []
     hint = f"all images must be square and of one size; a size such as {hint} crops them"
     images = follow(source, source.num_images, "images", is_shown)
     for image, found in decode_each(images, size):
@@ -93,17 +94,22 @@ def read_into_memory(
             side, expected = array.shape[-1], arrays[0].shape[-1]
             message = f"image `{image.key}` is {side}x{side}; expected {expected}x{expected}"
             raise DataError(message, hint)
+        odd += [(image.key, note) for note in found.notes]
         arrays.append(array)
         labels.append(image.label)
     bad = [*source.problems, *bad]
     if not arrays:
-        first = f"; the first of {len(bad):,} that were left out: {bad[0].reason}" if bad else ""
-        raise DataError(f"the source holds no images{first}")
+        raise refuse_empty(source, bad)
     notes = [*source.notes]
     if bad:
         notes.append(
             f"{len(bad):,} images or labels cannot be used and are left out, such as "
             f"`{bad[0].key}`: {bad[0].reason}; `scalegan check` lists them all"
+        )
+    if odd:
+        notes.append(
+            f"{len(odd):,} images are odd, such as `{odd[0][0]}`: {odd[0][1]}; `scalegan check` "
+            "lists them all"
         )
     notes += class_notices(source.class_names, labels)
     stacked = np.stack(arrays)  # (N, 3, P, P)

@@ -2,12 +2,23 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalegan.data.images import BadImage, Problem, check_bytes
 from scalegan.data.labels import LABEL_COLUMNS, Classes
-from scalegan.data.sources import Source, SourceImage, escape
+from scalegan.data.names import choose_split, composed, escape, hidden_part, split_of
+from scalegan.data.sources import (
+    DAMAGE,
+    Row,
+    Source,
+    SourceImage,
+    no_labels,
+    problem_of,
+    read_rows,
+    split_options,
+)
 from scalegan.errors import DataError
 
 ROWS_AT_ONCE = 64
@@ -31,16 +42,15 @@ def parquet(where: str) -> Source:
 
     Args:
         where: a file, a pattern (`data/test-*.parquet`) or a folder, such as a local copy of a hub
-            repository. Of a folder with several splits `train` is read. `?label=NAME` at the end
-            chooses a label column.
+            repository.
 
     Raises:
         DataError: if pyarrow is missing, or there is no file or column to read.
     """
     arrow = _pyarrow()
-    where, _, wanted = where.partition("?label=")
-    notes, problems = list[str](), list[Problem]()
-    paths = _find(where, notes)
+    where, options = split_options(where, ("split", "label"))
+    notes, problems, passed_over = list[str](), list[Problem](), list[Problem]()
+    paths = _find(where, options.split, notes, passed_over)
     files: list[tuple[Path, Any]] = []
     for path in paths:
         try:
@@ -49,35 +59,32 @@ def parquet(where: str) -> Source:
             problems.append(_unreadable(path, error))
     if not files:
         raise DataError(f"`{where}` is not a readable parquet file: {problems[0].reason}")
-    columns = _columns(files[0][1].schema_arrow, files[0][0], wanted)
-    classes = _classes(files, columns, notes, problems)
+    columns = _columns(files[0][1].schema_arrow, files[0][0], options.label)
+    classes = _classes(files, columns, where, notes, problems)
     count = sum(file.metadata.num_rows for _, file in files)
     stems = [path.stem for path in paths]
     is_clear = len(set(stems)) == len(stems)
 
-    def read() -> Iterator[SourceImage]:
+    def rows() -> Iterator[Row]:
         for path, file in files:
             prefix = escape(path.stem if is_clear else str(path.with_suffix("")))
             row = 0
             try:
                 for image, label in _rows(file, columns):
-                    key = f"{prefix}/{row:08d}"
+                    yield Row(f"{prefix}/{row:08d}", partial(_image, image), label)
                     row += 1
-                    try:
-                        found = SourceImage(key, _image(image), classes.index(label))
-                    except BadImage as error:
-                        problems.append(error.problem(key))
-                    else:
-                        yield found
-            except (arrow.ArrowException, OSError, KeyError) as error:
+            except (arrow.ArrowException, KeyError, *DAMAGE) as error:
                 problems.append(_unreadable(path, error, f" beyond row {row:,}"))
 
-    return Source(read, classes.names, count, problems, notes)
+    def read() -> Iterator[SourceImage]:
+        return read_rows(rows(), classes, problems, passed_over)
+
+    return Source(read, classes.names, count, problems, notes, passed_over, f"`{where}`")
 
 
 def _unreadable(path: Path, error: Exception, where: str = "") -> Problem:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return Problem(escape(path.name), f"cannot be read{where}: {reason}", "cannot be read")
+    found = problem_of(escape(path.name), error)
+    return found._replace(reason=found.reason.replace("cannot be read", f"cannot be read{where}"))
 
 
 def _pyarrow() -> Any:
@@ -90,23 +97,36 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _find(where: str, notes: list[str]) -> list[Path]:
+def _find(where: str, split: str, notes: list[str], passed_over: list[Problem]) -> list[Path]:
     """The files that are meant, in sorted order."""
     path = Path(where)
     if path.is_file():
         return [path]
-    if path.is_dir():
-        paths = sorted(path.rglob("*.parquet"))
-        paths = [p for p in paths if not any(x.startswith(".") for x in p.relative_to(path).parts)]
-    else:
+    if not path.is_dir():
         paths = sorted(path.parent.glob(path.name)) if "*" in path.name else []
+    else:
+        found = sorted(file for file in path.rglob("*") if file.is_file())
+        hidden = {part for p in found if (part := hidden_part(str(p.relative_to(path))))}
+        reason = "hidden, or left by a system"
+        passed_over += [Problem(escape(part), reason, "hidden") for part in sorted(hidden)]
+        found = [p for p in found if not hidden_part(str(p.relative_to(path)))]
+        paths = [p for p in found if p.suffix.lower() == ".parquet"]
+        passed_over += [
+            Problem(escape(str(p.relative_to(path))), "is not a parquet file", "passed over")
+            for p in found
+            if p not in paths and p.name != "dataset_info.json"
+        ]
     if not paths:
         raise DataError(f"there are no parquet files at `{where}`")
-    train = [p for p in paths if p.stem.startswith("train")]
-    if path.is_dir() and 0 < len(train) < len(paths):
-        others = ", ".join(sorted({p.name for p in paths if p not in train})[:4])
-        notes.append(f"of `{path}` only the split `train` is read, not {others}")
-        return train
+    if path.is_dir():
+        names = [p.name for p in paths]
+        folders = [split_of(p.parent.name, "folder") if p.parent != path else "" for p in paths]
+        splits = [split_of(p.name, "file") or at for p, at in zip(paths, folders, strict=True)]
+        _, others = choose_split(where, names, splits, split, notes)
+        lost = [p for p, found in zip(paths, splits, strict=True) if p.name in others]
+        passed_over += [Problem(escape(str(p.relative_to(path))), "of another split", "other split")
+                        for p in lost]  # fmt: skip
+        paths = [p for p in paths if p not in lost]
     return paths
 
 
@@ -139,7 +159,7 @@ def _columns(schema: Any, path: Path, wanted: str) -> Columns:
     if names is None and label and b"class_names" in (schema.metadata or {}):
         names = _json(schema.metadata[b"class_names"])
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    names = [escape(name) for name in names] if names and is_list else None
+    names = [escape(composed(name)) for name in names] if names and is_list else None
     return Columns(images[0], images[0] in structs, label, names)
 
 
@@ -165,11 +185,15 @@ def _json(data: bytes) -> Any:
 
 
 def _classes(
-    files: list[tuple[Path, Any]], columns: Columns, notes: list[str], problems: list[Problem]
+    files: list[tuple[Path, Any]],
+    columns: Columns,
+    where: str,
+    notes: list[str],
+    problems: list[Problem],
 ) -> Classes:
     """The class table; without names in the schema the label column is read once for it."""
     if columns.label is None:
-        notes.append("there is no column of labels: all images are one class")
+        notes.append(no_labels(where))
     if columns.label is None or columns.class_names:
         return Classes(names=columns.class_names or ["all"])
     arrow = _pyarrow()

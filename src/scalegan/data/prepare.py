@@ -30,9 +30,11 @@ from scalegan.data.encoding import (
     encode_on,
     measure_images,
 )
+from scalegan.data.images import Problem
 from scalegan.data.manifest import FORMAT
+from scalegan.data.names import printable
 from scalegan.data.shards import EncodedImage, shard_name, write_shard
-from scalegan.data.sources import Source, class_notices, open_source
+from scalegan.data.sources import Source, class_notices, open_source, refuse_empty
 from scalegan.data.tables import SOURCES
 from scalegan.errors import DataError
 from scalegan.runtime.files import (
@@ -103,6 +105,7 @@ def prepare(
     autoencoder = autoencoder or AutoencoderConfig()
     settings = RowSettings(autoencoder, size, allow_upscaling, mirror, keep_images)
     opened = open_source(source, SOURCES)
+    source = printable(source)  # as the manifest has it
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing"):
         clear_drafts(out)
@@ -293,8 +296,10 @@ def complete_manifest(
         left_out += missing
         counts = {"rows": len(found), "left_out": len(missing)}
         about.append({"name": path.name, **counts, "digests": read_json(path / MANIFEST)})
+    passed_over = [{"key": p.key, "passed over": p.reason} for p in opened.passed_over]
     with atomic_file(out / shards.QUARANTINE) as draft:
-        draft.write_text("".join(map(shards.json_line, left_out)), encoding="utf-8")
+        lines = map(shards.json_line, [*left_out, *passed_over])
+        draft.write_text("".join(lines), encoding="utf-8")
     if left_out:
         where = f"see `{out / shards.QUARANTINE}`"
         first = f"such as `{left_out[0]['key']}`: {left_out[0]['reason']}"
@@ -302,7 +307,8 @@ def complete_manifest(
         if strict:
             raise DataError(f"{len(left_out):,} images or labels cannot be used; {where}")
     if not labels:
-        raise DataError(f"the source `{header['source']}` holds no image that can be used")
+        bad = [Problem(line["key"], line["reason"], "cannot be read") for line in left_out]
+        raise refuse_empty(opened, bad)
     for note in [*opened.notes, *class_notices(header["class_names"], labels)]:
         tell(f"notice: {note}")
     total = {"complete": True, "rows": len(labels), "left_out": len(left_out), "shards": about}

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from scalegan.data import archives, folders, parquet, sources
+from scalegan.data import files, parquet, sources
 
 SOURCES: dict[str, Callable[[str], sources.Source]] = {
-    "folder": folders.folder,
-    "flat": folders.flat,
-    "zip": archives.zipped,
-    "webdataset": archives.webdataset,
+    "folder": files.folder,
+    "flat": files.flat,
+    "zip": files.zipped,
+    "webdataset": files.webdataset,
     "parquet": parquet.parquet,
     "npz": sources.npz,
     "digits": sources.digits,

@@ -1,6 +1,7 @@
 import hashlib
 import struct
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -112,6 +113,55 @@ def test_cmyk() -> None:
 def test_16_bit_color_keeps_the_high_byte() -> None:
     rows = b"".join(b"\0" + struct.pack(">6H", *[0x10FF, 0x2000, 0x3080] * 2) for _ in range(2))
     assert pixel(png(2, 2, rows, depth=16)) == [0x10, 0x20, 0x30]
+
+
+def test_a_transparent_gray_of_16_bits_lies_on_white() -> None:
+    values = np.array([[0, 0x1234], [0x1200, 0xFF00]], np.uint16)
+    found = load_image(encoded(Image.fromarray(values), transparency=0x1234), None)
+    assert found[0].tolist() == [[0, 255], [0x12, 255]]
+    assert (found == found[:1]).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_twelve_bits_in_sixteen_are_noted(kind: str) -> None:
+    for largest, is_noted in ((4095, True), (4096, False), (0, False)):
+        values = np.full((4, 4), largest, np.uint16)
+        notes = decode(encoded(Image.fromarray(values), kind)).notes
+        expected = [f"16-bit values reach {largest:,} of 65,535 only: it is nearly black"]
+        assert notes == (expected if is_noted else [])
+
+
+def with_text(place: str) -> bytes:
+    """A PNG with more text or profile than Pillow unpacks, before or behind the pixels."""
+    text = b"workflow\0\0" + zlib.compress(b"a" * 3 * 2**20)
+    name = b"iCCP" if place == "profile" else b"zTXt"
+    chunk = struct.pack(">I", len(text)) + name + text
+    chunk += struct.pack(">I", zlib.crc32(name + text))
+    whole = encoded(SQUARE)
+    at = whole.index(b"IEND" if place == "behind" else b"IDAT") - 4
+    return whole[:at] + chunk + whole[at:]
+
+
+@pytest.mark.parametrize("place", ["before", "behind", "profile"])
+def test_much_text_costs_no_image(place: str) -> None:
+    data = with_text(place)
+    assert np.array_equal(load_image(data, None), SQUARE.transpose(2, 0, 1))
+    assert not is_gray_by_header(data)
+    at = data.index(b"workflow")
+    with pytest.raises(BadImage, match="cannot be decoded"):
+        load_image(data[: at + 20] + b"?" + data[at + 21 :], None)
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\xff\x0a\xff", "JPEG XL"), (b"8BPS\0\1", "PSD")],
+)
+def test_kinds_that_are_not_read_are_called_by_their_names(start: bytes, kind: str) -> None:
+    with pytest.raises(
+        BadImage, match=rf"^is {kind}, which is not read; save it as PNG$"
+    ) as caught:
+        decode(start + bytes(50))
+    assert caught.value.kind == "not an image"
 
 
 def test_values_without_a_range_are_refused() -> None:

@@ -3,8 +3,19 @@ from typing import Any
 
 import pytest
 
-from scalegan.data.labels import BadLabel, Classes, read_label_file
+from scalegan.data.labels import (
+    BadLabel,
+    Classes,
+    Columns,
+    LabelFile,
+    read_label_file,
+    refuse_undecoded,
+)
 from scalegan.errors import DataError
+
+
+def read(path: Path) -> LabelFile:
+    return read_label_file(path.read_bytes(), path.name)
 
 
 @pytest.mark.parametrize(
@@ -69,19 +80,107 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_kinds_of_files(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(FILES[name], encoding="utf-8")
-    labels, names = read_label_file(tmp_path / name)
+    labels, names, *_ = read(tmp_path / name)
     assert [(file, int(label)) for file, label in labels] == [("a.png", 1), ("b.png", 0)]
     assert names is None
+
+
+CAPTIONS = "img,text\n" + "".join(f"a.png,number {i}\n" for i in range(20))
+HEADS = ["file,label", "image_id,label", "id,breed", "FileName , Label", "x,y", ""]
+SHAPES = {
+    "plain": "{0},{1}\n",
+    "blanks": "{0} , {1} \n",
+    "quotes": '"{0}", "{1}"\n',
+    "semicolons": "{0};{1}\n",
+    "tabs": "{0}\t{1}\n",
+    "bars": "{0}|{1}\n",
+    "blank": "{0} {1}\n",
+    "carriage returns": "{0},{1}\r",
+    "Excel's": "{0};{1}\r\n",
+    "labels first": "{1},{0}\n",
+    "a number before": "7,{0},{1}\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("head", HEADS)
+def test_tables_of_every_make(head: str, shape: str, encoding: str) -> None:
+    """The file is known by its names of images, whatever is around them."""
+    rows = [("0.png", "cat"), ("1.png", "caf\u00e9"), ("2.png", "cat")]
+    row = SHAPES[shape]
+    if shape == "a number before":
+        head = head if "label" in head.lower() else "i,file,label"
+        row, head = row, head if head.count(",") == 2 else f"n,{head}"
+    first = row.format(*head.split(",")) if head and head.count(",") == 1 else head and head + "\n"
+    text = ("sep=;\r\n" if shape == "Excel's" else "") + first
+    text += "".join(row.format(*pair) for pair in rows)
+    names = {name for name, _ in rows}
+    found = read_label_file(
+        text.encode(encoding), "x.csv", is_image=lambda name: name.strip() in names
+    )
+    assert [(file.strip(), label.strip()) for file, label in found.labels] == rows
+    known = "label" in head.lower() and "file" in head.lower()
+    assert bool(found.notes) == bool(head and not known)
+
+
+def test_a_separator_inside_a_name_of_a_class() -> None:
+    text = "name;kind\na.png;tench, Tinca tinca\nb.png;goldfish, Carassius auratus\n"
+    found = read_label_file(text.encode(), "x.csv", is_image=["a.png", "b.png"].__contains__)
+    assert found.labels[0] == ("a.png", "tench, Tinca tinca")
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("i,img,breed\n0,a.png,cat\n", "no column of a usual name for labels: i, img", "?label="),
+        ("img,label,class\na.png,0,0\nb.png,0,1\n", "`label` (0) and `class` (0)", "?label=label"),
+        ("a.png,0,1\n", "3 columns, no header", "?label="),
+        (
+            "img,text\n" + "".join(f"a.png,{i}\n" for i in range(20)),
+            "20 classes of 20",
+            "?label=text",
+        ),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused(text: str, message: str, hint: str) -> None:
+    images = ["a.png", "b.png"]
+    with pytest.raises(DataError) as caught:
+        read_label_file(text.encode(), "x.csv", is_image=images.__contains__)
+    assert message in str(caught.value) and hint in caught.value.hint
+    column = Columns(label=text.partition("\n")[0].split(",")[-1])
+    if not column.label.isdigit():
+        assert read_label_file(text.encode(), "x.csv", column, images.__contains__).labels
+
+
+def test_columns_that_agree_are_no_ambiguity() -> None:
+    text = b"file,label,class_name\na.png,0,cat\nb.png,1,dog\n"
+    assert read_label_file(text, "x.csv").labels == [("a.png", "0"), ("b.png", "1")]
+
+
+def test_bytes_in_another_encoding_are_asked_about() -> None:
+    data = "file,label\na.png,caf\u00e9\n".encode("latin-1")
+    with pytest.raises(
+        DataError, match="may be `caf\u00e9` in cp1252 or `caf\u0439` in cp1251"
+    ) as caught:
+        refuse_undecoded([label for _, label in read_label_file(data, "x.csv").labels], "x.csv")
+    assert "PATH?encoding=cp1252" in caught.value.hint
+    found = read_label_file(data, "x.csv", Columns(encoding="latin-1"))
+    assert found.labels == [("a.png", "caf\u00e9")]
+    with pytest.raises(DataError, match="holds null characters, as UTF-16 does"):
+        read_label_file("file,label\n".encode("utf-16-le"), "x.csv")
+    with pytest.raises(DataError, match="cannot be decoded: unknown encoding: nonsense"):
+        read_label_file(data, "x.csv", Columns(encoding="nonsense"))
 
 
 def test_names_of_classes_and_missing_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text('{"labels": {"a.png": 1}, "class_names": ["cat", "dog"]}')
-    assert read_label_file(path) == ([("a.png", 1)], ["cat", "dog"])
+    assert read(path)[:2] == ([("a.png", 1)], ["cat", "dog"])
     path.write_text('{"labels": null}')
-    assert read_label_file(path) == ([], None)
+    assert read(path)[:2] == ([], None)
     (tmp_path / "short.csv").write_text("file,label\na.png\n")
-    assert read_label_file(tmp_path / "short.csv").labels == [("a.png", "")]
+    assert read(tmp_path / "short.csv").labels == [("a.png", "")]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +191,8 @@ def test_names_of_classes_and_missing_labels(tmp_path: Path) -> None:
         ("x.json", "7", "holds no list of pairs"),
         ("x.json", "[1]", "holds '1'; expected a file and its label"),
         ("x.json", '{"labels": [], "class_names": [1]}', "is not a list of names"),
-        ("x.jsonl", '{"a": 1}\nrubbish', "expected a file and its label"),
+        ("x.jsonl", '{"a": 1}\n[2]', "expected a file and its label"),
+        ("x.jsonl", '{"a": 1}\nrubbish', "is not JSON: "),
         ("x.csv", "", "has no columns for file and label: it is empty"),
         ("x.csv", "a,b,c\n1,2,3\n", "has no columns for file and label: a, b, c"),
     ],
@@ -100,7 +200,5 @@ def test_names_of_classes_and_missing_labels(tmp_path: Path) -> None:
 def test_unreadable_files(name: str, text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError) as caught:
-        read_label_file(tmp_path / name)
+        read(tmp_path / name)
     assert message in str(caught.value)
-    with pytest.raises(DataError, match="there is no file of labels"):
-        read_label_file(tmp_path / "missing.csv")

@@ -41,7 +41,7 @@ def test_color_images_without_color_are_gray() -> None:
 
 
 def test_an_empty_source_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^the source holds no images$"):
+    with pytest.raises(DataError, match=r"^the source holds no image that can be used$"):
         read_into_memory(source())
 
 
@@ -77,7 +77,9 @@ def test_a_size_crops_and_bad_images_are_left_out_and_counted() -> None:
 
 
 def test_a_source_of_bad_images_alone_is_refused() -> None:
-    with pytest.raises(DataError, match="no images; the first of 1 that were left out: the file"):
+    with pytest.raises(
+        DataError, match="no image that can be used; the first of 1 left out or passed over: `"
+    ):
         read_into_memory(Source(lambda: [SourceImage("a", b"", 0)], ["x"]))
 
 

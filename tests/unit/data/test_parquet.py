@@ -9,7 +9,7 @@ from scalegan.data.parquet import parquet
 from scalegan.errors import DataError
 from tests.conftest import PARITY
 from tests.support.hostile import encode, noise
-from tests.unit.data.test_folders import read, reasons
+from tests.unit.data.test_files import read, reasons
 
 pyarrow = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 pytest.importorskip("pyarrow.parquet")
@@ -78,7 +78,7 @@ def test_cells_without_bytes(tmp_path: Path) -> None:
     assert set(reasons(source)) == {"a/00000000", "a/00000001"}
 
 
-def test_folders_read_the_training_split_and_name_damaged_files(tmp_path: Path) -> None:
+def test_files_read_the_training_split_and_name_damaged_files(tmp_path: Path) -> None:
     columns = {"image": IMAGES, "label": [0, 1, 1]}
     for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
         make(tmp_path / "data" / f"{name}.parquet", columns, NAMED)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import multiprocessing
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from PIL import Image
 
 from scalegan.data import prepare as module
 from scalegan.data import sources
+from scalegan.data.manifest import read_manifest
 from scalegan.data.prepare import prepare
 from scalegan.data.shards import Shards, read_keys
 from scalegan.errors import DataError
 from scalegan.runtime.files import locked
+from tests.support.hostile import encode, noise
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +254,16 @@ def test_a_class_of_damaged_images_alone_leaves_an_empty_shard(tmp_path: Path) -
     shards = Shards(out)
     assert [len(stored.rows) for stored in shards.stored] == [10, 0, 5]
     assert shards.read(torch.tensor([9, 10])).labels.tolist() == [0, 2]
+
+
+def test_a_path_that_is_not_utf8_is_prepared(folder: Path, tmp_path: Path) -> None:
+    where = tmp_path / os.fsdecode(b"caf\xe9")
+    where.symlink_to(folder)
+    said = run(where, tmp_path / "out")
+    assert read_manifest(tmp_path / "out")["source"].endswith("caf\\udce9")
+    assert run(where, tmp_path / "out")[-1].endswith("rows in 3 shards")
+    assert all(line.encode("utf-8") for line in said)
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.png").write_bytes(encode(noise(0, 16, 16)))
+    (tmp_path / "flat").rename(tmp_path / os.fsdecode(b"\xe9"))
+    assert all(line.encode() for line in run(tmp_path / os.fsdecode(b"\xe9"), tmp_path / "flat"))

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,18 +71,12 @@ def test_npz_of_one_image_and_class(file: Path) -> None:
         (IMAGES.astype(np.float32), LABELS, "`arr_0` of `{}` is float32 with 4 axes; expected"),
         (IMAGES.reshape(2, -1), LABELS, "`arr_0` of `{}` is uint8 with 2 axes; expected uint8"),
         (IMAGES.reshape(2, 4, 6, 2), LABELS, "`arr_0` of `{}` has 2 channels; expected 1 or 3"),
-        (IMAGES, LABELS[:1], "`arr_1` of `{}` has shape (1,) and type int64; expected one integer "
-         "for each of the 2 images"),
-        (IMAGES, LABELS[:, None], "`arr_1` of `{}` has shape (2, 1) and type int64; expected one"),
-        (IMAGES, LABELS / 2, "`arr_1` of `{}` has shape (2,) and type float64; expected one"),
-        (IMAGES, LABELS > 0, "`arr_1` of `{}` has shape (2,) and type bool; expected one integer"),
-        (IMAGES, LABELS - 1, "`{}` holds no images or a negative label"),
-        (IMAGES, LABELS + 100_000, "`arr_1` of `{}` holds label 100,002; expected class numbers "
-         "from 0, below 100,000"),
-        (IMAGES, np.array([0, 2**64 - 1], np.uint64), "`arr_1` of `{}` holds label 18,446,744,073"),
-        (IMAGES[:0], LABELS[:0], "`{}` holds no images or a negative label"),
-        (IMAGES, None, "`{}` lacks an array: arr_1 is not a file in the archive"),
-        (None, LABELS, "`{}` lacks an array: arr_0 is not a file in the archive"),
+        (IMAGES, LABELS[:1], "`arr_1` of `{}` has shape (1,); expected a label for each of the 2"),
+        (IMAGES, LABELS[:, None], "`arr_1` of `{}` has shape (2, 1); expected a label for each"),
+        (IMAGES, LABELS > 0, "`arr_1` of `{}`: no label can be read"),
+        (IMAGES, LABELS + 100_000, "`arr_1` of `{}`: no label can be read"),
+        (IMAGES[:0], LABELS[:0], "`{}` holds no images"),
+        (None, LABELS, "`{}` lacks the array arr_0; it has arr_1"),
         (IMAGES, np.array([{}, {}]), "`{}` is not a readable .npz of plain arrays: Object arrays"),
     ],
 )  # fmt: skip
@@ -92,6 +87,31 @@ def test_npz_refuses(
     with pytest.raises(DataError) as caught:
         npz(path)
     assert str(caught.value).startswith(message.format(path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ([2, 0, -1], "label -1 is outside 0..2"),
+        ([2, 0, 100_000], "label 100000 is outside 0..2"),
+        (
+            np.array([2, 0, 2**64 - 1], np.uint64),
+            "label `18446744073709551615` is not one of the 3 classes",
+        ),
+        ([2, 0, 1.5], "label `1.5` is not one of the"),
+    ],
+)
+def test_npz_lists_labels_that_cannot_be_used(file: Path, labels: Any, reason: str) -> None:
+    source = npz(archive(file, IMAGES[[0, 1, 0]], np.asarray(labels)))
+    assert [item.key for item in source] == ["00000000", "00000001"]
+    assert [problem.key for problem in source.problems] == ["00000002"]
+    assert source.problems[0].reason.startswith(reason)
+
+
+def test_npz_without_labels_is_one_class(file: Path) -> None:
+    source = npz(archive(file, IMAGES, None))
+    assert len(list(source)) == 2 and source.class_names == ["all"]
+    assert source.notes == [f"`{file}` has no labels: all images are one class"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short", b"\x93NUMPY"])

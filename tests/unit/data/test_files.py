@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from scalegan.data.folders import flat, folder
+from scalegan.data.files import flat, folder
 from scalegan.data.images import MAX_BYTES
-from scalegan.data.sources import Source, escape, guess_kind, open_source
+from scalegan.data.names import escape
+from scalegan.data.sources import Source, guess_kind, open_source
 from scalegan.data.tables import SOURCES
 from scalegan.errors import DataError
 from tests.support.hostile import encode, noise, write
@@ -30,7 +31,7 @@ def test_folder_per_class(tmp_path: Path) -> None:
         write((tmp_path / name).parent, Path(name).name, PNG if "txt" not in name else b"hi")
     (tmp_path / "empty").mkdir()
     source = folder(str(tmp_path))
-    assert source.class_names == ["cat", "dog", "empty"] and source.num_images == 5
+    assert source.class_names == ["cat", "dog", "empty"] and source.num_images == 4
     expected = {"cat/deep/er/c.webp": "cat", "cat/no-suffix": "cat",
                 "dog/a.JPG": "dog", "dog/b.png": "dog"}  # fmt: skip
     assert list(read(source).items()) == list(expected.items())
@@ -45,13 +46,20 @@ def test_folder_without_classes_is_one_class(tmp_path: Path) -> None:
     write(tmp_path / "pets", "a.png", PNG)
     source = folder(str(tmp_path / "pets"))
     assert read(source) == {"a.png": "pets"}
-    assert "has no class folders: all images are one class" in source.notes[0]
+    assert "has no labels: all images are one class" in source.notes[0]
 
 
-def test_folders_named_like_splits_are_said(tmp_path: Path) -> None:
+def test_of_several_splits_one_is_read(tmp_path: Path) -> None:
     for split in ("train", "val"):
-        write(tmp_path / split / "cat", "a.png", PNG)
-    assert "are named like splits, not classes" in folder(str(tmp_path)).notes[0]
+        write(tmp_path / split / "cat", f"{split}.png", PNG)
+    source = folder(str(tmp_path))
+    assert read(source) == {"train/cat/train.png": "cat"}
+    assert "only the split `train` is read, not val; ?split=NAME chooses" in source.notes[0]
+    assert source.passed_over == [("val/cat/val.png", "of the split `val`", "other split")]
+    assert read(folder(f"{tmp_path}?split=val")) == {"val/cat/val.png": "cat"}
+    assert set(read(folder(f"{tmp_path}?split=none")).values()) == {"train", "val"}
+    with pytest.raises(DataError, match="has no split `test`; it has train, val"):
+        folder(f"{tmp_path}?split=test")
 
 
 def test_links_are_followed_once_and_outwards_only(tmp_path: Path) -> None:
@@ -129,7 +137,7 @@ def test_plain_paths_find_their_kind(tmp_path: Path) -> None:
         path = tmp_path / kind
         write(path, name, b"")
         assert guess_kind(path / name) == kind
-        if kind not in ("zip", "npz") and name != "x.tar.gz":
+        if kind in ("parquet", "webdataset"):
             assert guess_kind(path) == kind
     write(tmp_path, "x.rar", b"")
     with pytest.raises(DataError, match="is no kind of file that images are read from"):

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from scalegan.data import archives, images
-from scalegan.data.archives import webdataset, zipped
+from scalegan.data import images
+from scalegan.data.files import webdataset, zipped
 from scalegan.errors import DataError
 from tests.support.hostile import encode, noise
-from tests.unit.data.test_folders import read, reasons
+from tests.unit.data.test_files import read, reasons
 
 PNG, OTHER = encode(noise(0, 4, 4)), encode(noise(1, 4, 4))
 
@@ -42,7 +42,7 @@ def test_stylegan_zip(tmp_path: Path) -> None:
     assert source.class_names == ["0", "1", "2"]
     assert reasons(source) == {
         "00/gone.png": "has a label but is not in the archive",
-        "00/c.png": "has no label",
+        "00/c.png": "has no label in `dataset.json`",
         "00/d.png": "label -3 is outside 0..2",
     }
 
@@ -60,6 +60,38 @@ def test_zip_of_class_folders(around: str, tmp_path: Path) -> None:
     source = zipped(make_zip(tmp_path / "x.zip", members))
     assert source.class_names == ["10", "9"]
     assert list(read(source).values()) == ["10", "9", "9"]
+
+
+def unmarked(path: Path, members: dict[str, bytes]) -> str:
+    """A zip whose names are not marked as UTF-8, as macOS writes it."""
+    stand_ins = {}
+    for name, data in members.items():
+        raw = name.encode("utf-8", "surrogateescape")
+        stand_ins["ABC"[len(stand_ins)] * len(raw)] = (raw, data)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, (_, data) in stand_ins.items():
+            archive.writestr(name, data)
+    content = path.read_bytes()
+    for name, (raw, _) in stand_ins.items():
+        content = content.replace(name.encode(), raw)
+    path.write_bytes(content)
+    return str(path)
+
+
+def test_names_in_zips_are_utf8_if_they_can_be(tmp_path: Path) -> None:
+    members = {"caf\u00e9/00000001.png": PNG, "th\u00e9/00000002.png": OTHER,
+               "__MACOSX/caf\u00e9/._1.png": b"\0\5"}  # fmt: skip
+    source = zipped(unmarked(tmp_path / "x.zip", members))
+    assert list(read(source).values()) == ["caf\u00e9", "th\u00e9"]
+    assert [one.key for one in source.passed_over] == ["__MACOSX"]
+    path = unmarked(tmp_path / "y.zip", {"caf\udce9/00000001.png": PNG})
+    assert zipped(path).class_names == ["caf\u0398"]  # the format's own code page
+    assert zipped(f"{path}?encoding=cp1252").class_names == ["caf\u00e9"]
+
+
+def test_backslashes_in_a_zip_without_slashes_are_slashes(tmp_path: Path) -> None:
+    source = zipped(make_zip(tmp_path / "x.zip", {"cat\\a.png": PNG, "dog\\b.png": OTHER}))
+    assert read(source) == {"cat/a.png": "cat", "dog/b.png": "dog"}
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -114,6 +146,7 @@ def test_webdataset(tmp_path: Path) -> None:
         ("a-000.tar/001", "2"), ("b-000/001", "1"), ("b-000/dir/002", "0")
     ]  # fmt: skip
     assert reasons(source) == {
+        "b-000/004.cls": "is the label of no image",
         "b-000/003": "has no label",
         "b-000/005": "label `x` is not one of the 3 classes",
         "b-000/006": "has no label",
@@ -121,25 +154,17 @@ def test_webdataset(tmp_path: Path) -> None:
     assert len(read(webdataset(str(tmp_path / "a-000.tar.gz")))) == 1
 
 
-def test_webdataset_is_read_once_where_its_classes_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = make_tar(tmp_path / "x.tar", [("1.png", PNG), ("1.cls", b"1"), ("2.png", OTHER)])
-    opened: list[Path] = []
-    whole = archives._samples
-
-    def samples(shard: Path, *more: Any) -> Any:
-        opened.append(shard)
-        return whole(shard, *more)
-
-    monkeypatch.setattr(archives, "_samples", lambda shard, problems, with_images: samples(
-        shard, problems, with_images))  # fmt: skip
-    assert read(webdataset(path)) == {"x/1": "1"} and len(opened) == 2
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_images_of_a_shard_are_not_read_before_their_turn(mode: str, tmp_path: Path) -> None:
+    """Listing reads the labels; then the images come in the order of the shard."""
+    members = [("1.png", PNG), ("1.cls", b"1"), ("2.png", OTHER), ("3.png", PNG), ("3.cls", b"0")]
+    source = webdataset(make_tar(tmp_path / "x.tar", members, mode))
+    assert source.num_images == 3
+    for _ in range(2):  # a second reading starts anew
+        assert list(read(source).items()) == [("x/1", "1"), ("x/3", "0")]
+        assert reasons(source) == {"x/2": "has no label"}
     (tmp_path / "class_names.txt").write_text("cat\ndog\n")
-    source = webdataset(path)
-    assert source.num_images is None and len(opened) == 2
-    assert read(source) == {"x/1": "dog"} and len(opened) == 3
-    assert reasons(source) == {"x/2": "has no label"}
+    assert read(webdataset(str(tmp_path / "x.tar"))) == {"x/1": "dog", "x/3": "cat"}
 
 
 @pytest.mark.parametrize("name", ["class_names.txt", "classnames.txt"])
@@ -166,8 +191,9 @@ def test_a_truncated_shard_ends_alone(tmp_path: Path) -> None:
     (tmp_path / "b.tar").write_bytes(b"rubbish" * 200)
     source = webdataset(str(tmp_path))
     assert list(read(source)) == ["a/0", "a/1", *(f"c/{i}" for i in range(4))]
-    assert set(reasons(source)) == {"a.tar", "b.tar"}
-    assert reasons(source)["a.tar"].startswith("cannot be read beyond `a/2`: ")
+    assert set(reasons(source)) == {"a.tar", "b.tar", "a/2"}
+    assert reasons(source)["a.tar"].startswith("cannot be read beyond `a/2.png`: ")
+    assert reasons(source)["a/2"].startswith("cannot be read: ")
 
 
 @pytest.mark.parametrize("cut", ["inside a header", "after a member", "rubbish"])
@@ -182,7 +208,7 @@ def test_a_shard_that_ends_between_members_is_named(cut: str, tmp_path: Path) ->
     source = webdataset(str(path))
     assert list(read(source)) == ["a/0", "a/1"]
     assert reasons(source) == {
-        "a.tar": "cannot be read beyond `a/1`: no end mark follows; it may be cut short"
+        "a.tar": "cannot be read beyond `a/1.cls`: no end mark follows; it may be cut short"
     }
 
 
@@ -197,7 +223,7 @@ def test_links_and_devices_in_shards_are_not_followed(tmp_path: Path) -> None:
         archive.addfile(link)
     source = webdataset(str(tmp_path / "x.tar"))
     assert list(read(source)) == ["x/1"]
-    assert reasons(source) == {"x/2": "`2.png` is not a regular file"}
+    assert reasons(source) == {"x/2.png": "`2.png` is not a regular file"}
 
 
 def test_unreadable_shards(tmp_path: Path) -> None:
