@@ -98,7 +98,9 @@ def open_stream(
 
 
 def is_model(path: Path) -> bool:
-    """Whether it is a run or a snapshot."""
+    """Whether it is a run, a snapshot, or a generator that comes with the package."""
+    if str(path).startswith("pretrained:"):
+        return True
     is_snapshot = (path / "config.json").is_file() and (path / "generator.safetensors").is_file()
     return is_snapshot or (path / "snapshots").is_dir()
 

@@ -1,6 +1,7 @@
 """A trained generator for use: images from seeds and classes, and what lies between them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ from scalegan.autoencoders.tables import make_autoencoder, named
 from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import CheckpointError, ConfigError
 from scalegan.inference.sampling import calibrated, labels_for, paint, stream_images, styles_for
-from scalegan.inference.snapshot import Card, build_generator, image_side, newest, read_card
+from scalegan.inference.snapshot import (
+    AUTOENCODER,
+    Card,
+    build_generator,
+    image_side,
+    newest,
+    read_card,
+)
 from scalegan.interfaces import (
     Autoencoder,
     Generator,
@@ -26,10 +34,10 @@ from scalegan.runtime.weights import load_weights
 
 
 def load(path: str | Path, device: str = "cpu", autoencoder: str | Path = "") -> "GAN":
-    """Load the newest snapshot of a run, or a snapshot folder.
+    """Load the newest snapshot of a run, a snapshot folder, or a generator of this package.
 
     Args:
-        path: run or snapshot folder.
+        path: run or snapshot folder, or "pretrained:NAME".
         device: "cpu", "cuda" or "cuda:1".
         autoencoder: name or folder of the autoencoder, where it is not, or no longer, what the
             snapshot says; empty = as the snapshot says.
@@ -43,7 +51,11 @@ def load(path: str | Path, device: str = "cpu", autoencoder: str | Path = "") ->
     card = read_card(folder)
     generator = build_generator(card)
     load_weights(generator, folder / "generator.safetensors")
-    config = named(str(autoencoder), card.autoencoder.store) if autoencoder else card.autoencoder
+    config = card.autoencoder
+    if autoencoder:
+        config = named(str(autoencoder), config.store)
+    elif (folder / AUTOENCODER).is_dir():
+        config = replace(config, path=str(folder / AUTOENCODER))
     return GAN(generator.to(device).eval(), _open_autoencoder(card, config), card)
 
 

@@ -24,6 +24,11 @@ UNRECORDED_FACTOR = 8
 """Weights of the official GAT code come without their autoencoder, which has Stable Diffusion's."""
 
 
+AUTOENCODER = "autoencoder"
+"""Folder of a snapshot that brings its autoencoder's files along, to be used anywhere."""
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+
+
 @dataclass(frozen=True)
 class Card:
     """What a snapshot holds and how it was trained, as its `config.json` says."""
@@ -56,11 +61,18 @@ def save_snapshot(
 
 
 def newest(run: Path) -> Path:
-    """The snapshot folder itself, or the newest one of a run.
+    """The snapshot folder itself, the newest one of a run, or one that comes with the package.
+
+    Args:
+        run: a folder, or "pretrained:NAME".
 
     Raises:
         CheckpointError: if there is none.
+        ConfigError: if no generator of that name comes with the package.
     """
+    prefix, _, name = str(run).partition(":")
+    if prefix == "pretrained":
+        return choose({path.name: path for path in pretrained()}, name, "pretrained")
     if (run / "config.json").is_file():
         return run
     found = sorted((run / "snapshots").glob("step-*/config.json"))
@@ -70,6 +82,11 @@ def newest(run: Path) -> Path:
             f"`{run}` {what}", "name a run folder after its first checkpoint, or a snapshot folder"
         )
     return found[-1].parent
+
+
+def pretrained() -> list[Path]:
+    """The snapshots that come with the package."""
+    return sorted(path.parent for path in PRETRAINED.glob("*/config.json"))
 
 
 def read_card(path: Path) -> Card:

@@ -1,8 +1,12 @@
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from scalegan.autoencoders.linear import divisors, fit_linear, save_linear
+from scalegan.autoencoders.tables import make_autoencoder
+from scalegan.config.schema import AutoencoderConfig
 from scalegan.errors import ConfigError
 from scalegan.inference.gan import GAN, load
 from tests.unit.inference.test_snapshot import folder, rewrite
@@ -87,3 +91,26 @@ def test_a_walk_has_both_its_ends(gan: GAN, steps: int) -> None:
 def test_a_walk_of_one_image_is_refused(gan: GAN) -> None:
     with pytest.raises(ConfigError, match=r"^a walk of 1 images has no two ends"):
         gan.interpolate((0, 1), (0, 0), steps=1)
+
+
+def test_generators_of_the_package_are_loaded_by_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scalegan.inference.snapshot.PRETRAINED", folder.parent)
+    found = load(f"pretrained:{folder.name}")
+    assert torch.equal(found.sample(2), load(folder).sample(2))
+    with pytest.raises(ConfigError, match=f"expected one of: {folder.name}"):
+        load("pretrained:nothing")
+
+
+def test_a_snapshot_may_bring_its_autoencoder(folder: Path) -> None:
+    """It goes before the path of the card, which another machine does not have."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (20, 3, 8, 8), generator=rng).to(torch.uint8)
+    network, deviations = fit_linear([images], 1, 2, 1)
+    about = AutoencoderConfig("linear", "/nowhere", "mean")
+    (folder / "autoencoder").mkdir()
+    save_linear(folder / "autoencoder", network, divisors(deviations, 0.5), {})
+    identity = make_autoencoder(replace(about, path=str(folder / "autoencoder")), 1, 16).identity()
+    rewrite(folder, autoencoder=asdict(about), identity=identity)
+    assert load(folder).sample(1).shape == (1, 3, 16, 16)
