@@ -75,7 +75,7 @@ def test_a_killed_worker_is_started_again(
     rng, run, out = random.Random(seed), tmp_path / "run", tmp_path / f"{seed}.log"
     arguments = [*small.arguments(run, STEPS, EVERY)[1:], "--device", "cpu"]
     process = elastic(arguments, out, restarts=3)
-    request.addfinalizer(process.terminate)  # its workers go with it
+    request.addfinalizer(lambda: process.terminate() or process.wait(60))  # and its workers
     goal = rng.randint(6, 20)
     wait_until(lambda: last_step(run) >= goal and len(workers(run)) == 2, process, out)
     os.kill(workers(run)[rng.randint(0, 1)], signal.SIGKILL)
