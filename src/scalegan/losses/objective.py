@@ -59,7 +59,9 @@ class Objective:
         self.config = config
         self.adversarial = adversarial
         noise = config.noise
-        self.noise_levels = mng.noise_schedule(num_levels, noise.min_information, noise.floor)
+        self.noise_levels = mng.noise_schedule(
+            num_levels, noise.min_information, noise.floor, noise.schedule
+        )
         self.teacher = teacher
         names = ["path_length"] if config.path_length.weight > 0 else []
         self.memory = {name: torch.zeros((), device=device) for name in names}
