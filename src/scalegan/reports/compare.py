@@ -172,7 +172,8 @@ def update_plan(
         ConfigError: if it was planned with another budget or other settings.
     """
     path = out / PLAN
-    fixed = {"format": FORMAT, "budget": budget.text, "points": points, "study": study}
+    fixed: dict[str, Any] = {"format": FORMAT, "budget": budget.text}
+    fixed |= {"points": points, "study": study}
     plan = fixed | {"seeds": [], "entries": []}
     if path.is_file():
         plan = read_json(path)
