@@ -31,7 +31,7 @@ class Study:
     """Shards of latents of the recipe's images, for latents alone."""
     budget: Annotated[str, UNSET] = ""
     """What each run may spend: "2000 steps", "500k images", "2 PFLOP", "20 minutes".
-    If not given, 2000 steps; of latents 1 PFLOP."""
+    If not given, 2000 steps; for latents 10 TFLOP."""
     seeds: str = "0"
     """The seeds that each variant is trained with, such as 0,1 or 0-2."""
     out: Annotated[Path | None, OUT, UNSET] = None

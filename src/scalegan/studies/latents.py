@@ -22,8 +22,8 @@ from scalegan.studies.study import Findings, Request, StudyData
 PIXELS, LATENTS = "pixels", "latents"
 COUNTED = (
     "Equal are the operations of training, which neither encode nor decode. Preparing the latents "
-    "is not counted. Images per second and operations of a sample are shown with decoding and "
-    "without."
+    "is not counted. The operations of a sample are shown without decoding and with it, its time "
+    "with it."
 )
 
 

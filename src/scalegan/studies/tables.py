@@ -33,7 +33,7 @@ STUDIES = {
         "Whether latents are worth it, at equal operations of training.",
         latents.latents,
         latents.costs,
-        budget="1 PFLOP",
+        budget="10 TFLOP",
         takes=("shards",),
         shared=tuple(name for name in SHARED if not name.startswith("data.")),
         is_at_equal_operations=True,
