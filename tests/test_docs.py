@@ -17,7 +17,9 @@ from torch.distributed.run import get_args_parser
 
 from scalegan.autoencoders.tiny import TAEF2
 from scalegan.cli import main
+from scalegan.reports import compare
 from scalegan.runtime.files import save_tensors
+from scalegan.train import loop
 from tests.parity import test_load_reference as of_gat
 from tests.support.fork_server import fork_server
 from tests.support.runs import TINY, scalegan
@@ -74,6 +76,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_foreign(folder / "weights")
     out = ["--factor", "2", "--out", str(folder / "autoencoders" / "first")]
     scalegan("autoencoder", "train", "digits", *out, *FIT)
+    with contextlib.chdir(folder):
+        latents = ["--autoencoder", "autoencoders/first", "--keep-images", "--workers", "1"]
+        scalegan("prepare", "digits", "shards/digits-latents", *latents)
     return folder
 
 
@@ -126,9 +131,14 @@ def test_command(
                 words[words.index("--run") + 1] = str(tmp_path / run.name)
         else:
             words += ["--run", str(tmp_path / "run")]
-    if words[1] == "compare":
-        words[words.index("--budget") + 1] = "2 steps"
-        words += ["--points", "1", "--evaluate.num-images", "40"]
+    if words[1] in ("compare", "study"):
+        monkeypatch.setattr(compare, "TRIAL_SECONDS", 0.01)
+        words[words.index("--budget") + 1] = "5 GFLOP" if words[2] == "latents" else "2 steps"
+        words += ["--points", "1", "--evaluate.num-images", "40", "--evaluate.metrics", "fid"]
+    if words[1] == "study":
+        monkeypatch.setattr(loop, "plot_curves", lambda run: None)
+        words += ["--evaluate.features", "classifier:classifiers/first"]
+        words += ["--out", str(tmp_path / "study"), "--seeds", "0"]
     if words[1] == "autoencoder" and "--help" not in words:
         words += FIT
     main(words[1:]) if words[1] == "--help" else exits_well(words[1:])

@@ -14,6 +14,7 @@ COMMANDS = {
     "sample": ("RUN", "draw images: a grid, a folder of PNGs or an .npz"),
     "visualize": ("RUN", "draw views: walks, truncation, levels, styles, attention"),
     "compare": ("RECIPE RECIPE ...", "train recipes at equal time or compute, and write a page"),
+    "study": ("NAME RECIPE", "train variants of a recipe: sizes, patches, rates, levels, ..."),
     "evaluate": ("IMAGES", "measure FID, precision, recall, ... against a reference"),
     "diff": ("A.json B.json", "show two results of evaluate side by side"),
     "report": ("RUN", "write a page about a run: images, curves, numbers, cost"),
@@ -144,6 +145,8 @@ def command_of(name: str) -> Callable[[list[str]], int | None]:
             from scalegan.commands.visualize import visualize_command as command
         case "compare":
             from scalegan.commands.compare import compare_command as command
+        case "study":
+            from scalegan.commands.study import study_command as command
         case "evaluate":
             from scalegan.commands.evaluate import evaluate_command as command
         case "diff":

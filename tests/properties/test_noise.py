@@ -1,5 +1,7 @@
 """Noised levels have the variance that their noise level asks for, whatever the schedule."""
 
+from typing import Literal
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,10 +12,18 @@ from tests.unit.losses.test_mng import recursion
 
 @settings(max_examples=50, deadline=None)
 @given(
-    num_levels=st.integers(1, 6), min_information=st.floats(0.11, 1), floor=st.floats(0.001, 0.09)
+    num_levels=st.integers(1, 6),
+    min_information=st.floats(0.11, 1),
+    floor=st.floats(0.001, 0.09),
+    schedule=st.sampled_from(["exponential", "linear"]),
 )
-def test_schedules(num_levels: int, min_information: float, floor: float) -> None:
-    noise_levels = mng.noise_schedule(num_levels, min_information, floor)
+def test_schedules(
+    num_levels: int,
+    min_information: float,
+    floor: float,
+    schedule: Literal["exponential", "linear"],
+) -> None:
+    noise_levels = mng.noise_schedule(num_levels, min_information, floor, schedule)
     assert ((noise_levels > 0) & (noise_levels < 1)).all()
     assert (noise_levels.diff() <= 1e-12).all(), "coarser levels are noisier"
     torch.testing.assert_close(noise_levels[-1].item(), floor)

@@ -84,6 +84,9 @@ class NoiseConfig:
     """Share of the signal that is left of the coarsest level; the finest keeps all of it."""
     floor: Annotated[float, Ge(0), Lt(0.1)] = 0.01
     """Share of noise that every level has at least."""
+    schedule: Literal["exponential", "linear"] = "exponential"
+    """How the share of the signal falls from the finest level to the coarsest: by equal factors
+    (exponential, as in GAT) or by equal differences (linear)."""
 
     def check(self) -> None:
         """Raise ConfigError if the coarsest level would be noise alone."""

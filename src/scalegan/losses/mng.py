@@ -6,17 +6,27 @@ n_l, with noise n_l of standard deviation t_l, correlated over the levels so tha
 a further degraded finer one.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
-# t_l = 1 - min_information^(1 - l / (L - 1)) + floor, for l = 0 (coarsest) ... L - 1
-def noise_schedule(num_levels: int, min_information: float, floor: float) -> Float[Tensor, " L"]:
+# t_l = 1 - min_information^(1 - l / (L - 1)) + floor, for l = 0 (coarsest) ... L - 1; linear,
+# for comparison with it: t_l = (1 - l / (L - 1)) (1 - min_information) + floor
+def noise_schedule(
+    num_levels: int,
+    min_information: float,
+    floor: float,
+    schedule: Literal["exponential", "linear"] = "exponential",
+) -> Float[Tensor, " L"]:
     """Noise levels t, coarse to fine, in float64: 0.885, 0.76, 0.51, 0.01 by default."""
     coarseness = 1 - torch.arange(num_levels, dtype=torch.float64) / max(num_levels - 1, 1)
     if num_levels == 1:
         coarseness.zero_()  # the only level is the finest
+    if schedule == "linear":
+        return coarseness * (1 - min_information) + floor
     return 1 - min_information**coarseness + floor
 
 

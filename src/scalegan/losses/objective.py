@@ -64,7 +64,9 @@ class Objective:
         self.config = config
         self.adversarial = adversarial
         noise = config.noise
-        self.noise_levels = mng.noise_schedule(num_levels, noise.min_information, noise.floor)
+        self.noise_levels = mng.noise_schedule(
+            num_levels, noise.min_information, noise.floor, noise.schedule
+        )
         if config.supervision == "scales":
             self.noise_levels = torch.zeros_like(self.noise_levels)
         self.teacher = teacher

@@ -7,7 +7,7 @@ OUT/comparison.json, so that the same command goes on from wherever it was stopp
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from operator import attrgetter
 from pathlib import Path
@@ -74,28 +74,48 @@ def compare(
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "comparing in"):
         plan = update_plan(given, budget, seeds, out, points, device)
-        if not given[0].evaluate.features:
-            ensure_classifier(given[0], out, device)
-        runs = [
-            (entry, seed, out / RUNS / run_name(entry["name"], seed))
-            for seed in plan["seeds"]
-            for entry in plan["entries"]
-        ]
-        left = [(e, seed, folder) for e, seed, folder in runs if not (folder / OUTCOME).is_file()]
-        for number, (entry, seed, folder) in enumerate(left):
-            seconds = sum(e["expected_seconds"] for e, _, _ in left[number:])
-            place = f"run {len(runs) - len(left) + number + 1} of {len(runs)}"
-            print(f"\n{place}: {folder.name}; about {clock(seconds)} left in all")
-            stopped_by = train_one(entry, seed, folder, device)
-            write_comparison(out)
-            if stopped_by:
-                return stopped_by
-        print("\n" + "\n".join(write_comparison(out)))
+        ensure_classifier(given[0], out, device)
+        return train_all(plan, out, device, write_comparison)
+
+
+def train_all(
+    plan: dict[str, Any],
+    out: Path,
+    device: str,
+    write: Callable[[Path], list[str]],
+) -> int | None:
+    """Train whatever a plan's runs have left to do.
+
+    Args:
+        write: writes the page about what is in OUT, after every run; returns lines for people.
+
+    Returns:
+        The number of the signal that stopped it, if one did.
+    """
+    lines: list[str] = []
+    runs = [
+        (entry, seed, out / RUNS / run_name(entry["name"], seed))
+        for seed in plan["seeds"]
+        for entry in plan["entries"]
+    ]
+    left = [(e, seed, folder) for e, seed, folder in runs if not (folder / OUTCOME).is_file()]
+    for number, (entry, seed, folder) in enumerate(left):
+        seconds = sum(e["expected_seconds"] for e, _, _ in left[number:])
+        place = f"run {len(runs) - len(left) + number + 1} of {len(runs)}"
+        print(f"\n{place}: {folder.name}; about {clock(seconds)} left in all")
+        stopped_by = train_one(entry, seed, folder, device)
+        lines = write(out)
+        if stopped_by:
+            return stopped_by
+    print("\n" + "\n".join(lines or write(out)))
     return None
 
 
-def check_comparable(given: Sequence[Config]) -> None:
+def check_comparable(given: Sequence[Config], shared: Sequence[str] = SHARED) -> None:
     """Check that recipes have names of their own, and data and evaluation in common.
+
+    Args:
+        shared: the settings that must be equal.
 
     Raises:
         ConfigError: if not.
@@ -103,7 +123,7 @@ def check_comparable(given: Sequence[Config]) -> None:
     names = [config.name for config in given]
     if len(set(names)) < len(names):
         raise ConfigError(f"two recipes have the same name: {', '.join(names)}")
-    for name in SHARED:
+    for name in shared:
         values = {config.name: attrgetter(name)(config) for config in given}
         if len(set(values.values())) > 1:
             shown = ", ".join(f"{value!r} of {recipe}" for recipe, value in values.items())
@@ -120,8 +140,8 @@ def shared_evaluation(given: Sequence[Config], out: Path) -> EvaluateConfig:
 
 
 def ensure_classifier(config: Config, out: Path, device: str) -> None:
-    """Train the one classifier of all runs on their data, unless it is there."""
-    if (out / "classifier" / "classifier.json").is_file():
+    """Train the one classifier of all runs on their data, unless it is there or not wanted."""
+    if config.evaluate.features or (out / "classifier" / "classifier.json").is_file():
         return
     print("training the classifier of all runs ...")
     data = config.data
@@ -138,21 +158,27 @@ def update_plan(
     out: Path,
     points: int,
     device: str,
+    study: str = "",
 ) -> dict[str, Any]:
     """Read OUT/comparison.json, add new recipes and seeds to it, and print what it will cost.
+
+    Args:
+        study: name of the study that the runs are for; empty = a comparison alone.
 
     Raises:
         ConfigError: if it was planned with another budget or other settings.
     """
     path = out / PLAN
-    fixed: dict[str, Any] = {"format": FORMAT, "budget": budget.text, "points": points}
+    fixed: dict[str, Any] = {"format": FORMAT, "budget": budget.text}
+    fixed |= {"points": points, "study": study}
     plan = fixed | {"seeds": [], "entries": []}
     if path.is_file():
         plan = read_json(path)
         for name, value in fixed.items():
-            if plan[name] != value:
+            if plan.get(name, "") != value:
+                found = plan.get(name, "")
                 raise ConfigError(
-                    f"`{out}` holds a comparison whose {name} is {plan[name]!r}, not {value!r}",
+                    f"`{out}` holds a comparison whose {name} is {found!r}, not {value!r}",
                     "choose another --out",
                 )
     known = {entry["name"]: entry for entry in plan["entries"]}

@@ -47,9 +47,21 @@ def write_comparison(out: Path) -> list[str]:
 def comparison_page(data: ComparisonData, out: Path) -> Page:
     """All sections; files of the page's plots and images are written into OUT on the way."""
     plan = data.plan
-    source, count = plan["entries"][0]["given"]["data"], len(plan["seeds"])
+    source = plan["entries"][0]["given"]["data"]
     names = ", ".join(entry["name"] for entry in plan["entries"])
     seeds = ", ".join(map(str, plan["seeds"]))
+    return Page(
+        "Comparison",
+        f"{names} on {source['shards'] or source['source']}: {plan['budget']} of training, "
+        f"seeds {seeds}",
+        comparison_sections(data, out),
+        f"Made by scalegan compare, {time.strftime('%Y-%m-%d %H:%M')}",
+    )
+
+
+def comparison_sections(data: ComparisonData, out: Path) -> list[Section]:
+    """Metrics, curves, samples, runs and costs; plots and images are written into OUT too."""
+    count = len(data.plan["seeds"])
     spread_of = f"mean \u00b1 standard deviation over {count} seeds" if count > 1 else "one seed"
     end: list[Block] = [final_table(data)]
     if data.numbers:
@@ -67,13 +79,7 @@ def comparison_page(data: ComparisonData, out: Path) -> Page:
         Section("Every run", [run_table(data)]),
         Section("What it costs", [cost_table(data), Text(about_cost)]),
     ]
-    return Page(
-        "Comparison",
-        f"{names} on {source['shards'] or source['source']}: {plan['budget']} of training, "
-        f"seeds {seeds}",
-        [section for section in sections if section.blocks != [Gallery([])]],
-        f"Made by scalegan compare, {time.strftime('%Y-%m-%d %H:%M')}",
-    )
+    return [section for section in sections if section.blocks != [Gallery([])]]
 
 
 def metric_curves(data: ComparisonData, out: Path) -> list[Plot]:

@@ -30,6 +30,14 @@ def test_schedule_of_few_levels(num_levels: int, expected: list[float]) -> None:
     assert noise_levels.tolist() == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_linear_schedule_has_the_same_ends_and_equal_steps() -> None:
+    noise_levels = mng.noise_schedule(4, 0.125, 0.01, "linear")
+    ends = mng.noise_schedule(4, 0.125, 0.01)[[0, -1]]
+    assert noise_levels[[0, -1]].tolist() == pytest.approx(ends.tolist(), abs=1e-12)
+    assert noise_levels.diff().tolist() == pytest.approx([-0.875 / 3] * 3, abs=1e-12)
+    assert mng.noise_schedule(1, 0.125, 0.01, "linear").tolist() == [0.01]
+
+
 def test_all_information_and_no_floor_is_no_noise() -> None:
     noise_levels = mng.noise_schedule(4, 1.0, 0.0)
     assert noise_levels.tolist() == [0] * 4
