@@ -35,13 +35,16 @@ def objective(request: Request) -> list[Config]:
         changes["no-r2"] = {"objective.penalty.r2": 0.0}
     if penalty.r1 or penalty.r2:
         changes["no-penalty"] = {"objective.penalty.r1": 0.0, "objective.penalty.r2": 0.0}
-        for share in SHARES:
+        for share in SHARES if penalty.kind == "finite-difference" else ():
             changes[f"penalty-share-{share:g}"] = {"objective.penalty.share": share}
     for name in ADVERSARIAL:
         changes[name] = {"objective.adversarial": name}
     parts = ("color", "translation", "cutout", "flip")
-    is_augmented = any(getattr(augment, part) for part in parts)
-    if is_augmented and not own.objective.consistency and not augment.in_turn:
+    if (
+        augment.is_used
+        and not own.objective.consistency
+        and not (augment.in_turn or augment.paired)
+    ):
         changes["no-augment"] = {f"objective.augment.{part}": 0.0 for part in parts}
     found = [request.variant(name, change) for name, change in changes.items()]
     return [own, *(c for c in found if replace(c, name=BASE) != own)]
