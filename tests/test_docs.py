@@ -138,6 +138,7 @@ def test_command(
     if words[1] == "study":
         monkeypatch.setattr(loop, "plot_curves", lambda run: None)
         words += ["--evaluate.features", "classifier:classifiers/first"]
+        words += ["--model.depth", "2", "--model.num-levels", "2"]
         words += ["--out", str(tmp_path / "study"), "--seeds", "0"]
     if words[1] == "autoencoder" and "--help" not in words:
         words += FIT

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
+from scalegan.config.budget import parse_budget
+from scalegan.config.schema import Config
+from scalegan.errors import ConfigError, TrainingError
+from scalegan.reports import compare
 from scalegan.runtime.files import read_json
+from scalegan.studies.study import Request, run_study
+from scalegan.studies.tables import STUDIES
+from scalegan.train import loop
+from scalegan.train.loop import Outcome, train
 from tests.support import systems
 from tests.support.fork_server import Child, fork_server
 
@@ -70,6 +78,35 @@ def test_a_killed_study_goes_on_to_the_same_numbers(
     assert all(len(run["evaluations"]) == 2 for run in straight["runs"])
     check = {"levels": check_levels, "rates": check_rates}[name]
     check(straight["findings"])
+
+
+def test_a_run_that_diverges_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverges(config: Config, run: Path, device: str) -> Outcome:
+        if "one-rate" in run.name:
+            raise TrainingError("3 steps in a row had values that are not finite")
+        return train(config, run, device)
+
+    monkeypatch.setattr(compare, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(compare, "train", diverges)
+    monkeypatch.setattr(loop, "plot_curves", lambda run: None)
+    data = systems.save_images(tmp_path / "small.npz", count=32)
+    settings = {
+        "data.source": data.source, "model.width": 16, "model.depth": 2, "model.num_levels": 2,
+        "train.batch_size": 8, "evaluate.num_images": 8, "evaluate.metrics": "fid",
+    }  # fmt: skip
+    asked = Request("digits", settings, ("32",))
+    work = (asked, parse_budget("2 steps"), [0], tmp_path / "out", 1, "cpu", lambda _: None)
+    assert run_study("rates", STUDIES["rates"], *work) is None
+    found = read_json(tmp_path / "out" / "study.json")
+    status = {run["run"]: (run["status"], run["reason"]) for run in found["runs"]}
+    reason = "3 steps in a row had values that are not finite"
+    assert status["width-32-one-rate-seed-0"] == ("failed", reason)
+    assert [s for s, _ in status.values()].count("finished") == 2
+    assert found["findings"]["failed"] == ["width-32-one-rate-seed-0"]
+    page = (tmp_path / "out" / "study.html").read_text()
+    assert f"width-32-one-rate-seed-0 did not stay stable: {reason}" in page
+    with pytest.raises(ConfigError, match="whose study is 'rates', not 'sizes'"):
+        run_study("sizes", STUDIES["sizes"], *work)
 
 
 def check_levels(findings: dict[str, Any]) -> None:

@@ -99,6 +99,8 @@ def probe_steps(config: Config, device: str) -> list[dict[str, Any]]:
             shares = [loader.share(0, at) for at in range(first, first + per_step, batch_size)]
             if step in PROBED:
                 moved = changes_by(partial(train_step, state, shares), samples, logits)
+                if not state.is_finite:  # such a step moves nothing
+                    moved = [None, None]
                 found.append({"step": step, "samples": moved[0], "logits": moved[1]})
             else:
                 train_step(state, shares)
