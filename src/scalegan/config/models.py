@@ -91,6 +91,9 @@ class GATConfig(ModelConfig):
     sample."""
     z_width: Count = 64
     """Length of the noise vector."""
+    modulation_gain: Positive = 0.1
+    """Gain of the start values of the generator's modulations. With 0.1 samples start as almost one
+    image, which a short training of a small network hardly leaves; with 1.5 they start varied."""
     layer_scale: Positive = 0.1
     """Start value of the learned scales behind the discriminator's layers. With 0.1 a shallow
     network's class token sees little of the image for thousands of steps; 1 mends that."""

@@ -119,17 +119,17 @@ class GATGenerator(Generator):
         self.register_buffer("rotary", rotary, persistent=False)
         self.register_buffer("style_mean", torch.zeros(len(self.labels.weight), width))
         self.register_buffer("style_updates", torch.zeros(len(self.labels.weight)))
-        self.initialize(grid)
+        self.initialize(grid, config.modulation_gain)
 
-    def initialize(self, grid: int) -> None:
+    def initialize(self, grid: int, modulation_gain: float) -> None:
         """Draw the start values."""
         self.apply(initialize)
         with torch.no_grad():
             self.position.copy_(position_table(self.position.shape[-1], grid))
         nn.init.normal_(self.labels.weight, std=0.02)
         for module in [*self.blocks, *self.heads]:
-            # Small, so that the blocks start almost unmodulated; the gates are not 1 + gate.
-            nn.init.xavier_uniform_(module.modulation.weight, gain=0.1)
+            # As published (0.1), blocks start almost unmodulated; the gates are not 1 + gate.
+            nn.init.xavier_uniform_(module.modulation.weight, gain=modulation_gain)
 
     def map(self, z: Float[Tensor, "N Z"], labels: Labels) -> Float[Tensor, "N D"]:
         parts = [normalize_second_moment(part) for part in (self.labels(labels), z)]

@@ -294,6 +294,25 @@ def test_the_discriminator_may_be_of_another_size() -> None:
     assert len(GATGenerator(model, (1, 8, 8), 3).blocks) == MODEL.depth
 
 
+def test_a_larger_gain_starts_with_more_varied_samples() -> None:
+    def spread(gain: float) -> float:
+        torch.manual_seed(0)
+        model = GATConfig(**{**vars(MODEL), "modulation_gain": gain})
+        samples = GATGenerator(model, (1, 8, 8), 3)(torch.randn(16, 8), torch.zeros(16).long())
+        return (samples[:, -1].std(dim=0).mean() / samples[:, -1].std()).item()
+
+    assert spread(0.1) < 0.15 and spread(1.5) > 3 * spread(0.1)
+
+
+@pytest.mark.parametrize("layer_scale", [0.1, 0.5])
+def test_layers_of_the_discriminator_start_at_their_scale(layer_scale: float) -> None:
+    network = GATDiscriminator(
+        GATConfig(**{**vars(MODEL), "layer_scale": layer_scale}), (1, 8, 8), 3
+    )
+    for block in network.blocks:
+        assert (block.scale_a == layer_scale).all() and (block.scale_f == layer_scale).all()
+
+
 def test_only_the_generator_needs_as_many_blocks_for_every_level() -> None:
     model = GATConfig(**{**vars(MODEL), "depth": 6})
     with pytest.raises(ConfigError) as caught:
