@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 SYNONYMS = {
     "against": ["reference"],
+    "budget": ["duration"],
     "classes": ["class"],
     "device": ["cuda", "gpu"],
     "learning-rate": ["lr"],
