@@ -159,8 +159,8 @@ MISTAKES = {
         'for example "150k steps", "50M images" or "60 epochs"'
     ),
     "autoencoder train digits --size 16": (
-        "the source holds no images; the first of 1,797 that were left out: is 8x8, smaller "
-        "than 16; upscaling is not allowed"
+        "the source holds no image that can be used; the first of 1,797 left out or passed over: "
+        "`0000`, is 8x8, smaller than 16; upscaling is not allowed"
     ),
     "autoencoder train digits --factor 16": (
         "images of 8x8 do not fit an autoencoder of factor 16 | "

@@ -95,7 +95,7 @@ def test_a_run_that_diverges_is_a_result(tmp_path: Path, monkeypatch: pytest.Mon
         "train.batch_size": 8, "evaluate.num_images": 8, "evaluate.metrics": "fid",
     }  # fmt: skip
     asked = Request("digits", settings, ("32",))
-    work = (asked, parse_budget("2 steps"), [0], tmp_path / "out", 1, "cpu", lambda _: None)
+    work = (asked, parse_budget("2 steps"), [0], tmp_path / "out", 1, "cpu")
     assert run_study("rates", STUDIES["rates"], *work) is None
     found = read_json(tmp_path / "out" / "study.json")
     status = {run["run"]: (run["status"], run["reason"]) for run in found["runs"]}

@@ -22,7 +22,7 @@ from scalegan.config.schema import Config, OptimConfig, TrainConfig
 from scalegan.convert import gat
 from scalegan.convert.renaming import rename
 from scalegan.interfaces import Batch, Terms
-from scalegan.losses import alignment, objective, view
+from scalegan.losses import alignment, augment, objective, view
 from scalegan.losses.objective import Objective
 from scalegan.losses.tables import ADVERSARIAL
 from scalegan.runtime.world import World
@@ -136,11 +136,18 @@ class Replay:
         if kind is None:
             assert self.turns == {"real": [], "fake": []}, "not every recorded draw was used"
 
-    def draw_view(self, samples: Tensor, noise_levels: Tensor, config: AugmentConfig) -> view.View:
+    def draw_view(
+        self,
+        samples: Tensor,
+        noise_levels: Tensor,
+        config: AugmentConfig,
+        draws: augment.Draws | None = None,
+    ) -> view.View:
         side = side_of(samples)
         turn = self.turns[side].pop(0)
         if (turn, side) == ("disc", "fake"):
             self.outputs["disc.fake_levels"] = samples.transpose(0, 1)
+        assert draws is None, "pairs of the reference are augmented apart"
         draws = draws_of(self.inputs, f"{turn}.aug_{side}.", samples.shape[-1])
         noise_draws = coarse_to_fine(self.inputs, f"{turn}.noise_{side}")
         return view.view_of(samples, draws, noise_draws, noise_levels, config)

@@ -136,7 +136,14 @@ class Replay:
     def part(self, whole: Tensor, of: Tensor) -> Tensor:
         return whole[self.rank.first :][: len(of)]
 
-    def view(self, samples: Tensor, noise_levels: Tensor, augment: AugmentConfig) -> View:
+    def view(
+        self,
+        samples: Tensor,
+        noise_levels: Tensor,
+        augment: AugmentConfig,
+        draws_of_partner: Draws | None = None,
+    ) -> View:
+        assert draws_of_partner is None
         augmentation, draws = next(self.rank.views)
         rows = {
             name: self.part(u, samples) for name, u in vars(augmentation).items() if name != "side"

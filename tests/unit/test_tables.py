@@ -7,6 +7,7 @@ import pytest
 
 from scalegan.config import models as sizes
 from scalegan.config import schema as settings
+from scalegan.config.objective import AlignmentConfig, ObjectiveConfig
 from scalegan.data.tables import SOURCES
 from scalegan.features.tables import TEACHERS
 from scalegan.losses.tables import ADVERSARIAL
@@ -16,7 +17,7 @@ from scalegan.models.tables import ARCHITECTURES
 @pytest.mark.parametrize(
     ("table", "kind", "field"),
     [
-        (ADVERSARIAL, settings.ObjectiveConfig, "adversarial"),
+        (ADVERSARIAL, ObjectiveConfig, "adversarial"),
         (SOURCES, settings.DataConfig, "source"),
         (ARCHITECTURES, sizes.GATConfig, "architecture"),
     ],
@@ -30,7 +31,7 @@ def test_the_help_of_a_name_lists_what_its_table_holds(
 
 
 def test_the_named_teachers_are_those_of_the_table() -> None:
-    allowed = typing.get_args(typing.get_type_hints(settings.AlignmentConfig)["teacher"])
+    allowed = typing.get_args(typing.get_type_hints(AlignmentConfig)["teacher"])
     assert set(allowed) == {"", *TEACHERS}
 
 

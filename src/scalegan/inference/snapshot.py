@@ -72,7 +72,13 @@ def newest(run: Path) -> Path:
     """
     prefix, _, name = str(run).partition(":")
     if prefix == "pretrained":
-        return choose({path.name: path for path in pretrained()}, name, "pretrained")
+        shipped = {path.name: path for path in pretrained()}
+        if not shipped:
+            raise ConfigError(
+                f"there is no generator `{name}`: none comes with this version",
+                "train one: scalegan train digits",
+            )
+        return choose(shipped, name, "pretrained")
     if (run / "config.json").is_file():
         return run
     found = sorted((run / "snapshots").glob("step-*/config.json"))

@@ -101,6 +101,9 @@ def test_generators_of_the_package_are_loaded_by_name(
     assert torch.equal(found.sample(2), load(folder).sample(2))
     with pytest.raises(ConfigError, match=f"expected one of: {folder.name}"):
         load("pretrained:nothing")
+    monkeypatch.setattr("scalegan.inference.snapshot.PRETRAINED", folder / "empty")
+    with pytest.raises(ConfigError, match="none comes with this version"):
+        load("pretrained:digits")
 
 
 def test_a_snapshot_may_bring_its_autoencoder(folder: Path) -> None:
