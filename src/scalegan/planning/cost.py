@@ -102,15 +102,18 @@ def count(config: Config, task: Task) -> Counts:
     meta, alignment = torch.device("meta"), config.objective.alignment
     teacher = untrained_teacher(config, meta)
     of_teacher = _numbers(teacher.network) if isinstance(teacher, Dinov2) else 0
+    # One image stands for all, but a part of a batch can only be taken of a whole one.
+    penalty, train = config.objective.penalty, config.train
+    images = 1 if penalty.share == 1 else train.batch_size // train.micro_batches
     with meta:
-        parts = _parts(config, task, 1, config.train.recompute, teacher)
+        parts = _parts(config, task, images, train.recompute, teacher)
         generator, discriminator, objective, z, labels, real, batch = parts
         sizes = _numbers(generator), _numbers(discriminator)
         with Operations() as forward:
             fake = generator(z, labels)
         with Operations() as passed:
             discriminator(fake.detach(), labels, with_features=alignment.is_used)
-        every = config.objective.penalty.every, config.objective.path_length.every or 1
+        every = penalty.every, config.objective.path_length.every or 1
         turns = [0.0, 0.0]
         for step, shares in ((0, [1 / n for n in every]), (1, [1 - 1 / n for n in every])):
             if not any(shares):
@@ -126,13 +129,13 @@ def count(config: Config, task: Task) -> Counts:
                 terms = objective.generator_terms(generator, discriminator, real, fake, batch, step)
                 _total(terms.losses).backward(retain_graph=True)
             for i, (counter, share) in enumerate(zip((first, second), shares, strict=True)):
-                turns[i] += share * counter.total
-    flops = forward.total
+                turns[i] += share * counter.total / images
+    flops = forward.total // images
     # Of a step with several turns of the discriminator, each makes its own fakes.
-    repeats = config.train.discriminator_turns
+    repeats = train.discriminator_turns
     total = repeats * turns[0] + turns[1] + flops * (1 if repeats == 1 else 1 + repeats)
     gathered = max(map(_gathered, (generator, discriminator)))
-    return Counts(*sizes, of_teacher, flops, passed.total, round(total), gathered)
+    return Counts(*sizes, of_teacher, flops, passed.total // images, round(total), gathered)
 
 
 def _gathered(network: nn.Module) -> int:

@@ -94,6 +94,16 @@ def test_a_step_is_about_three_generators_and_fifteen_discriminators() -> None:
     assert counts.step - fewer.step == pytest.approx(6 * counts.discriminator_forward, rel=0.02)
 
 
+def test_a_penalty_on_a_quarter_of_the_batch_costs_a_quarter() -> None:
+    train = TrainConfig(batch_size=8)
+    quarter = ObjectiveConfig(penalty=PenaltyConfig(share=0.25))
+    whole = count(Config(model=SMALL, train=train), LATENTS)
+    fewer = count(Config(model=SMALL, train=train, objective=quarter), LATENTS)
+    saved = 0.75 * 6 * whole.discriminator_forward
+    assert whole.step - fewer.step == pytest.approx(saved, rel=0.02)
+    assert whole[:5] == fewer[:5]
+
+
 def test_published_numbers_of_parameters() -> None:
     counts = count(of_size("S", 2, ALIGNED), LATENTS)
     dead = 4 * 4 * 384 + 384  # the generator's patch embedding, which we leave out
