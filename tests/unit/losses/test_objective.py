@@ -121,8 +121,7 @@ def test_a_share_of_the_batch_is_penalized_in_its_place() -> None:
     losses, watched = terms(objective(some), make_discriminator())
     assert losses["d/r1_penalty"][2:].tolist() == [0.0, 0.0] and (watched["d/r1"][:2] > 0).all()
     full = terms(objective(whole), make_discriminator())[1]["d/r1"]
-    assert watched["d/r1"].sum() != full.sum()  # other draws, of the same size
-    assert 0.01 < watched["d/r1"].mean() / full.mean() < 100
+    torch.testing.assert_close(watched["d/r1"][:2], 2 * full[:2])  # the first draws are the same
 
 
 def test_penalties_move_before_augmenting_and_keep_the_view(
