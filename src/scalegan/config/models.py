@@ -96,7 +96,7 @@ class GATConfig(ModelConfig):
     image, which a short training of a small network hardly leaves; with 1.5 they start varied."""
     layer_scale: Positive = 0.1
     """Start value of the learned scales behind the discriminator's layers. With 0.1 a shallow
-    network's class token sees little of the image for thousands of steps; 1 mends that."""
+    network's class token sees little of the image for a long time; a larger value shows it more."""
     label_width: Count = 2048
     """Length of the discriminator's label vector, which the logit is an inner product with."""
     projector_width: Count = 2048

@@ -30,7 +30,7 @@ from scalegan.reports.compare import (
 from scalegan.reports.comparison_data import OUTCOME, ComparedRun, ComparisonData, read_comparison
 from scalegan.reports.comparison_page import comparison_sections, final_table
 from scalegan.reports.page import Block, Page, Section, Table, Text, write_page
-from scalegan.runtime.files import atomic_file, locked, read_json, write_json
+from scalegan.runtime.files import locked, read_json, write_json
 from scalegan.runtime.text import aligned
 from scalegan.runtime.world import join
 from scalegan.version import __version__
@@ -225,8 +225,7 @@ def write_study(name: str, study: Study, request: Request, device: str, out: Pat
         "settings": dict(request.settings),
         "version": __version__,
     }
-    with atomic_file(out / JSON) as draft:
-        write_json(draft, about | study_numbers(data, findings))
+    write_json(out / JSON, about | study_numbers(data, findings))
     page = study_page(name, study, request, data, findings, out)
     write_page(page, out / HTML, out / MARKDOWN)
     table = final_table(comparison)

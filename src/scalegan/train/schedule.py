@@ -1,10 +1,8 @@
 """The learning rates over a run: warm-up, decay, and a last phase that starts from the average."""
 
-import torch
-
 from scalegan.config.durations import count_steps
 from scalegan.config.schema import Config
-from scalegan.train.optim import stated_rate
+from scalegan.train.optim import stated_rate, update_average
 from scalegan.train.state import TrainState
 
 
@@ -41,15 +39,4 @@ class Schedule:
             for group in optimizer.param_groups:
                 group["lr"] = factor * stated_rate(name, state.config)
         if self.reload_average and state.step and state.step % self.reload_average == 0:
-            load_average(state)
-
-
-@torch.no_grad()
-def load_average(state: TrainState) -> None:
-    """Replace the generator by its moving average; both may be sharded, alike."""
-    for kind in ("parameters", "buffers"):
-        mine, other = (
-            list(getattr(network, kind)()) for network in (state.generator, state.average)
-        )
-        for tensor, average in zip(mine, other, strict=True):
-            tensor.copy_(average)
+            update_average(state.generator, state.average, decay=0.0)
